@@ -1,0 +1,1 @@
+//! Node IDs (`report/id.go`).

@@ -4,13 +4,16 @@
 //! Nothing here does I/O, reads a clock or knows Kubernetes. References such as `report.go` are to
 //! files of `github.com/weaveworks/scope` at 1.13.2.
 
+pub mod control;
 pub mod encode;
 pub mod node_id;
 pub mod report;
 pub mod time;
 pub mod topology;
 
-pub use node_id::NodeId;
+pub use control::{ControlRequest, ControlRequestError, ControlResponse};
+pub use encode::{encode, encode_control_response};
+pub use node_id::{NodeId, NodeIdError};
 pub use report::{
     Control, Latest, MetadataTemplate, Metric, MetricTemplate, Node, PluginSpec, Report, Sample,
     TableTemplate, TopologyReport,

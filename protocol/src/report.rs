@@ -19,7 +19,10 @@ pub struct Report {
 impl Report {
     /// An empty report of this plugin.
     pub fn new(plugin: PluginSpec) -> Self {
-        Report { plugin, topologies: BTreeMap::new() }
+        Report {
+            plugin,
+            topologies: BTreeMap::new(),
+        }
     }
 
     /// The part for a topology, made if absent.
@@ -86,7 +89,13 @@ pub struct Node {
 impl Node {
     /// Sets a `latest` value with this stamp.
     pub fn set(&mut self, key: impl Into<String>, at: Timestamp, value: impl Into<String>) {
-        self.latest.insert(key.into(), Latest { timestamp: at, value: value.into() });
+        self.latest.insert(
+            key.into(),
+            Latest {
+                timestamp: at,
+                value: value.into(),
+            },
+        );
     }
 
     /// Adds a parent.
@@ -119,7 +128,11 @@ pub struct Metric {
 impl Metric {
     /// One sample on a scale from 0 to `max`.
     pub fn single(at: Timestamp, value: f64, max: f64) -> Self {
-        Metric { samples: vec![Sample { date: at, value }], min: 0.0, max }
+        Metric {
+            samples: vec![Sample { date: at, value }],
+            min: 0.0,
+            max,
+        }
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Length of a timestamp's text.
+pub(crate) const TEXT_LEN: usize = "2026-11-23T01:34:40.764052Z".len();
+
 /// Microseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
@@ -19,7 +22,10 @@ impl Timestamp {
 
     /// This much later. Stays at the largest value instead of wrapping.
     pub fn plus(self, by: Duration) -> Self {
-        Timestamp(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+        Timestamp(
+            self.0
+                .saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 }
 
@@ -33,18 +39,41 @@ impl From<std::time::SystemTime> for Timestamp {
     }
 }
 
-impl std::fmt::Display for Timestamp {
-    /// `2026-11-23T01:34:40.764052Z`: always six digits of a second, so that equal times are equal
-    /// bytes. Years outside 0–9999 are clamped, since Go's parser refuses them.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Timestamp {
+    /// The text that [`Display`](std::fmt::Display) writes, without a formatter in the way: a
+    /// report has thousands of these.
+    pub(crate) fn to_text(self) -> [u8; TEXT_LEN] {
         const MIN: i64 = -62_167_219_200_000_000; // 0000-01-01
         const MAX: i64 = 253_402_300_799_999_999; // 9999-12-31T23:59:59.999999
         let t = self.0.clamp(MIN, MAX);
         let (secs, micros) = (t.div_euclid(1_000_000), t.rem_euclid(1_000_000));
         let (days, of_day) = (secs.div_euclid(86_400), secs.rem_euclid(86_400));
         let (y, m, d) = civil(days);
-        let (hh, mm, ss) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-        write!(f, "{y:04}-{m:02}-{d:02}T{hh:02}:{mm:02}:{ss:02}.{micros:06}Z")
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let fields = [
+            (0, 4, y),
+            (5, 2, m),
+            (8, 2, d),
+            (11, 2, of_day / 3600),
+            (14, 2, of_day / 60 % 60),
+            (17, 2, of_day % 60),
+            (20, 6, micros),
+        ];
+        for (start, width, mut value) in fields {
+            for digit in text[start..start + width].iter_mut().rev() {
+                *digit += (value % 10) as u8;
+                value /= 10;
+            }
+        }
+        text
+    }
+}
+
+impl std::fmt::Display for Timestamp {
+    /// `2026-11-23T01:34:40.764052Z`: always six digits of a second, so that equal times are equal
+    /// bytes. Years outside 0–9999 are clamped, since Go's parser refuses them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(std::str::from_utf8(&self.to_text()).expect("digits and separators are ASCII"))
     }
 }
 

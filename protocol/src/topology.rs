@@ -76,6 +76,9 @@ impl std::fmt::Display for Topology {
 impl Topology {
     /// The topology whose IDs end in `;<tag>`.
     pub fn from_id_tag(tag: &str) -> Option<Topology> {
-        Topology::ALL.iter().copied().find(|t| t.id_tag() == Some(tag))
+        Topology::ALL
+            .iter()
+            .copied()
+            .find(|t| t.id_tag() == Some(tag))
     }
 }

@@ -1,0 +1,148 @@
+//! Who used what: rates between two samples, by process, container, pod and host.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use scope_protocol::Timestamp;
+
+use crate::sample::{Mode, Problems, ProcessName, Runtime, Sample};
+
+/// What the node did in the interval that ended with the current sample.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Usage {
+    /// When the current sample was taken: the date of every value.
+    pub at: Timestamp,
+    /// How long the interval was; `None` without a previous sample, and then there are no rates.
+    pub interval: Option<Duration>,
+    /// The machine as a whole.
+    pub host: HostUsage,
+    /// Pods by ID: in a cluster those of the inventory that were found on the node.
+    pub pods: BTreeMap<Arc<str>, PodUsage>,
+    /// Running containers by 64-hex ID: in a cluster those of the inventory that were found.
+    pub containers: BTreeMap<Arc<str>, ContainerUsage>,
+    /// All processes but kernel threads, by ascending pid.
+    pub processes: Vec<ProcessUsage>,
+    /// What could not be read for the current sample.
+    pub problems: Problems,
+}
+
+/// The machine as a whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct HostUsage {
+    /// Number of CPUs online.
+    pub cpus: Option<u32>,
+    /// Bytes of memory.
+    pub memory_total: Option<u64>,
+    /// Bytes of memory that are in use and could not be given back at once.
+    pub memory_used: Option<u64>,
+    /// CPU of everything on it.
+    pub cpu: Option<Cpu>,
+    /// Number of processes, kernel threads excluded.
+    pub processes: u32,
+    /// Number of their threads.
+    pub threads: u64,
+    /// Number of kernel threads.
+    pub kernel_threads: u32,
+}
+
+/// CPU use over the interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cpu {
+    /// Thousandths of one CPU.
+    pub millicores: f64,
+    /// Share of the whole node, all CPUs together, from 0 to 100. `None` when the number of CPUs
+    /// is unknown.
+    pub percent: Option<f64>,
+}
+
+/// Memory at the current sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes in use as the kubelet counts them.
+    pub working_set: u64,
+    /// The limit, if there is one below the node's memory.
+    pub limit: Option<u64>,
+}
+
+/// What the processes of a container or pod sum up to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProcessTotals {
+    /// Number of processes.
+    pub count: u64,
+    /// Number of threads.
+    pub threads: u64,
+    /// Resident bytes; what several processes share is counted for each.
+    pub rss: u64,
+}
+
+/// A running container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ContainerUsage {
+    /// Its pod's ID.
+    pub pod: Option<Arc<str>>,
+    /// The runtime, where known.
+    pub runtime: Option<Runtime>,
+    /// CPU.
+    pub cpu: Option<Cpu>,
+    /// Memory.
+    pub memory: Option<Memory>,
+    /// Its processes; `None` when none could be seen.
+    pub processes: Option<ProcessTotals>,
+}
+
+/// A pod.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct PodUsage {
+    /// CPU, the pause container and those that ended included.
+    pub cpu: Option<Cpu>,
+    /// Memory.
+    pub memory: Option<Memory>,
+    /// Its processes; `None` when none could be seen.
+    pub processes: Option<ProcessTotals>,
+    /// Network; `None` for a pod that shares the node's.
+    pub network: Option<Network>,
+}
+
+/// Network use over the interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Network {
+    /// Bytes received per second.
+    pub received: f64,
+    /// Bytes sent per second.
+    pub sent: f64,
+}
+
+/// A process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProcessUsage {
+    /// Its pid.
+    pub pid: u32,
+    /// Its name.
+    pub name: ProcessName,
+    /// ID of its container, if that is one of [`Usage::containers`].
+    pub container: Option<Arc<str>>,
+    /// ID of its pod, if that is one of [`Usage::pods`].
+    pub pod: Option<Arc<str>>,
+    /// CPU.
+    pub cpu: Option<Cpu>,
+    /// Resident bytes.
+    pub rss: u64,
+    /// Number of threads.
+    pub threads: u32,
+}
+
+/// What was used between two samples. Without a previous one there are no rates; a counter that
+/// stepped back is a new baseline and gives none either.
+pub fn attribute(previous: Option<&Sample>, current: &Sample, mode: Mode<'_>) -> Usage {
+    let _ = (previous, mode);
+    Usage {
+        at: current.at.wall,
+        interval: None,
+        host: HostUsage::default(),
+        pods: BTreeMap::new(),
+        containers: BTreeMap::new(),
+        processes: Vec::new(),
+        problems: current.problems.clone(),
+    }
+}

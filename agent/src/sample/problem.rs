@@ -1,0 +1,153 @@
+//! What could not be read, counted by kind.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The datum that is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Datum {
+    /// The list of processes.
+    ProcessList,
+    /// CPU, memory and threads of a process.
+    ProcessStat,
+    /// The container of a process.
+    ProcessCgroup,
+    /// CPU of a container or pod.
+    CgroupCpu,
+    /// Memory of a container or pod.
+    CgroupMemory,
+    /// The tree of cgroups.
+    CgroupTree,
+    /// Network of a pod.
+    PodNetwork,
+    /// CPU of the host.
+    HostCpu,
+    /// Memory of the host.
+    HostMemory,
+}
+
+impl Datum {
+    /// A short name that is fit for a metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Datum::ProcessList => "process_list",
+            Datum::ProcessStat => "process_stat",
+            Datum::ProcessCgroup => "process_cgroup",
+            Datum::CgroupCpu => "cgroup_cpu",
+            Datum::CgroupMemory => "cgroup_memory",
+            Datum::CgroupTree => "cgroup_tree",
+            Datum::PodNetwork => "pod_network",
+            Datum::HostCpu => "host_cpu",
+            Datum::HostMemory => "host_memory",
+        }
+    }
+}
+
+impl fmt::Display for Datum {
+    /// For a person: what is missing.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Datum::ProcessList => "list of processes",
+            Datum::ProcessStat => "CPU and memory of a process",
+            Datum::ProcessCgroup => "container of a process",
+            Datum::CgroupCpu => "CPU of a container or pod",
+            Datum::CgroupMemory => "memory of a container or pod",
+            Datum::CgroupTree => "tree of cgroups",
+            Datum::PodNetwork => "network of a pod",
+            Datum::HostCpu => "CPU of the host",
+            Datum::HostMemory => "memory of the host",
+        })
+    }
+}
+
+/// Why it is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// The kernel refused the read.
+    Denied,
+    /// The text is not what the kernel writes.
+    Malformed,
+    /// There is no such file, although what it describes is there.
+    Absent,
+    /// More than this agent is willing to read.
+    TooLarge,
+    /// Any other failure of the read.
+    Failed,
+}
+
+impl Cause {
+    /// A short name that is fit for a metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::Denied => "denied",
+            Cause::Malformed => "malformed",
+            Cause::Absent => "absent",
+            Cause::TooLarge => "too_large",
+            Cause::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    /// For a person: why.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cause::Denied => "permission denied",
+            Cause::Malformed => "unexpected content",
+            Cause::Absent => "not provided by this kernel or runtime",
+            Cause::TooLarge => "too large",
+            Cause::Failed => "read failed",
+        })
+    }
+}
+
+/// How often a datum was missing for one cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// How often.
+    pub count: u64,
+    /// The first path that it happened with.
+    pub example: String,
+}
+
+/// Everything that could not be read. A process or container that vanished is no problem.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Problems(BTreeMap<(Datum, Cause), Problem>);
+
+impl Problems {
+    /// Counts one; the path is kept when it is the first of its kind. Says whether it was.
+    pub fn add(&mut self, datum: Datum, cause: Cause, path: impl FnOnce() -> String) -> bool {
+        let mut first = false;
+        let problem = self.0.entry((datum, cause)).or_insert_with(|| {
+            first = true;
+            Problem { count: 0, example: path() }
+        });
+        problem.count = problem.count.saturating_add(1);
+        first
+    }
+
+    /// Adds all of the other's counts to these.
+    pub fn absorb(&mut self, other: &Problems) {
+        for (kind, problem) in &other.0 {
+            match self.0.get_mut(kind) {
+                Some(known) => known.count = known.count.saturating_add(problem.count),
+                None => drop(self.0.insert(*kind, problem.clone())),
+            }
+        }
+    }
+
+    /// Whether nothing is missing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The problems by kind.
+    pub fn iter(&self) -> impl Iterator<Item = (Datum, Cause, &Problem)> {
+        self.0.iter().map(|(&(datum, cause), problem)| (datum, cause, problem))
+    }
+
+    /// The problem of this kind.
+    pub fn get(&self, datum: Datum, cause: Cause) -> Option<&Problem> {
+        self.0.get(&(datum, cause))
+    }
+}

@@ -1,0 +1,188 @@
+//! `ScopeAction`: one click in Scope.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Control, schema};
+
+/// One click in Scope, to be carried out by the operator.
+///
+/// An agent creates it and waits a moment for its status; nobody changes it afterwards but the
+/// operator, which writes the outcome and removes the object after an hour.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "scopeplugins.dev",
+    version = "v1alpha1",
+    kind = "ScopeAction",
+    plural = "scopeactions",
+    singular = "scopeaction",
+    shortname = "sact",
+    category = "scope",
+    namespaced,
+    status = "ActionStatus",
+    derive = "PartialEq",
+    doc = "One click in Scope, to be carried out by the operator. Agents create it; the operator writes the outcome and removes it after an hour.",
+    printcolumn(
+        name = "Plugin",
+        type_ = "string",
+        json_path = ".spec.plugin",
+        description = "The ScopePlugin whose control was clicked"
+    ),
+    printcolumn(
+        name = "Control",
+        type_ = "string",
+        json_path = ".spec.control",
+        description = "What was asked for"
+    ),
+    printcolumn(
+        name = "Target",
+        type_ = "string",
+        json_path = ".status.target.name",
+        description = "The object that it was about"
+    ),
+    printcolumn(
+        name = "Phase",
+        type_ = "string",
+        json_path = ".status.phase",
+        description = "The outcome; empty while pending"
+    ),
+    printcolumn(
+        name = "Through",
+        type_ = "string",
+        json_path = ".spec.node",
+        description = "The node whose agent passed the click on",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.message",
+        description = "The outcome as a sentence",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self == oldSelf").message(
+    "spec cannot be changed: a ScopeAction is one click, make another one"
+))]
+pub struct ScopeActionSpec {
+    /// The ScopePlugin whose control was clicked.
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]+(-[a-z0-9]+)*$')").message(
+        "spec.plugin must be the name of a ScopePlugin"
+    ))]
+    pub plugin: String,
+
+    /// What was asked for.
+    pub control: Control,
+
+    /// The object that was clicked.
+    pub target: ActionTarget,
+
+    /// The node whose agent passed the click on; not necessarily the target's.
+    #[schemars(length(min = 1, max = 253))]
+    pub node: String,
+
+    /// The id of the Scope probe that passed the click on.
+    #[serde(rename = "probeID", default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub probe_id: String,
+
+    /// The id of the Scope app in which it was clicked.
+    #[serde(rename = "appID", default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub app_id: String,
+
+    /// The operator does nothing after this time: a click must not take effect when nobody
+    /// remembers it.
+    #[schemars(schema_with = "schema::time")]
+    pub not_after: MicroTime,
+}
+
+/// The object that was clicked. Scope knows it by its UID alone.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ActionTarget {
+    /// Its kind.
+    pub kind: TargetKind,
+    /// Its UID (for a static pod the hash of its file, which is what Scope knows it by).
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = Rule::new("self.matches('^[0-9a-f-]{1,64}$')").message(
+        "spec.target.uid must be 1 to 64 characters of 0-9, a-f and dash"
+    ))]
+    pub uid: String,
+}
+
+/// Kinds of object on which actions exist.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TargetKind {
+    /// A pod.
+    Pod,
+}
+
+/// What became of a click. Without a phase it is pending.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ActionStatus {
+    /// The outcome; absent while pending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<ActionPhase>,
+    /// The outcome as a sentence, which is what the person who clicked reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+    /// The object that it was about, once found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetName>,
+    /// When the outcome was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub completed_at: Option<MicroTime>,
+}
+
+/// Outcomes.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ActionPhase {
+    /// Done.
+    Succeeded,
+    /// Not done, since a rule forbids it.
+    Refused,
+    /// Tried, and did not work.
+    Failed,
+    /// Not done, since it was too late.
+    Expired,
+}
+
+impl std::fmt::Display for ActionPhase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Succeeded => "Succeeded",
+            Self::Refused => "Refused",
+            Self::Failed => "Failed",
+            Self::Expired => "Expired",
+        })
+    }
+}
+
+/// The name of the object that an action was about.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetName {
+    /// Its namespace.
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// The node that it ran on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub node: Option<String>,
+}

@@ -2,7 +2,18 @@
 //!
 //! Counters are kept as they are read; rates are made by [`crate::attribution`] from two samples.
 
+mod cgroup_files;
+mod cgroup_index;
+mod cgroup_path;
+mod group_table;
+mod hierarchy;
+mod host;
+mod net_dev;
+mod number;
 mod problem;
+mod process_stat;
+mod process_table;
+mod reader;
 mod sampler;
 
 use std::collections::BTreeMap;
@@ -49,7 +60,10 @@ pub struct Moment {
 /// The machine's own clocks, for [`Sampler::new`].
 pub fn system_clock() -> impl Fn() -> Moment + Send + 'static {
     let origin = Instant::now();
-    move || Moment { monotonic: origin.elapsed(), wall: SystemTime::now().into() }
+    move || Moment {
+        monotonic: origin.elapsed(),
+        wall: SystemTime::now().into(),
+    }
 }
 
 /// A counter and when it was read on the monotonic clock. Each has its own time, since an agent
@@ -130,7 +144,10 @@ impl ProcessName {
         let mut bytes = [0; Self::MAX];
         bytes[..len].copy_from_slice(&name[..len]);
         // The cast cannot lose anything: at most `MAX`.
-        ProcessName { len: len as u8, bytes }
+        ProcessName {
+            len: len as u8,
+            bytes,
+        }
     }
 
     /// The bytes of the name; any but NUL.
@@ -144,7 +161,13 @@ impl fmt::Display for ProcessName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name: String = String::from_utf8_lossy(self.as_bytes())
             .chars()
-            .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+            .map(|c| {
+                if c.is_control() {
+                    char::REPLACEMENT_CHARACTER
+                } else {
+                    c
+                }
+            })
             .collect();
         f.pad(&name)
     }

@@ -120,7 +120,10 @@ impl Problems {
         let mut first = false;
         let problem = self.0.entry((datum, cause)).or_insert_with(|| {
             first = true;
-            Problem { count: 0, example: path() }
+            Problem {
+                count: 0,
+                example: path(),
+            }
         });
         problem.count = problem.count.saturating_add(1);
         first
@@ -143,7 +146,9 @@ impl Problems {
 
     /// The problems by kind.
     pub fn iter(&self) -> impl Iterator<Item = (Datum, Cause, &Problem)> {
-        self.0.iter().map(|(&(datum, cause), problem)| (datum, cause, problem))
+        self.0
+            .iter()
+            .map(|(&(datum, cause), problem)| (datum, cause, problem))
     }
 
     /// The problem of this kind.

@@ -1,34 +1,95 @@
 //! The sampler: one pass over the node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
 
-use super::{HostSample, Mode, Moment, Problems, Roots, Sample};
+use super::cgroup_files;
+use super::cgroup_index::CgroupIndex;
+use super::group_table::GroupTable;
+use super::host;
+use super::net_dev;
+use super::process_table::{ProcessTable, Scan};
+use super::reader::{End, ReadError, Reader, path_bytes};
+use super::{
+    Cause, CgroupSample, Counter, Datum, Group, GroupSample, HostSample, Mode, Moment,
+    NetworkSample, PodSample, Problems, ProcessSample, Roots, Sample,
+};
 
 /// Reads the node. It keeps what makes the next reading cheaper, and nothing that a reading
-/// depends on: a fresh sampler reads the same.
+/// depends on.
 pub struct Sampler {
     roots: Roots,
     clock: Box<dyn Fn() -> Moment + Send>,
+    reader: Reader,
+    processes: ProcessTable,
+    groups: GroupTable,
+    index: CgroupIndex,
+    /// The container that this agent runs in, where it cannot be told from a path.
+    own: Option<Arc<str>>,
     problems: Problems,
 }
 
 impl Sampler {
     /// A sampler of the node below these roots. Nothing is read yet.
     pub fn new(roots: Roots, clock: impl Fn() -> Moment + Send + 'static) -> Self {
-        Sampler { roots, clock: Box::new(clock), problems: Problems::default() }
+        Sampler {
+            roots,
+            clock: Box::new(clock),
+            reader: Reader::new(),
+            processes: ProcessTable::new(),
+            groups: GroupTable::default(),
+            index: CgroupIndex::default(),
+            own: None,
+            problems: Problems::default(),
+        }
     }
 
     /// Reads the node once.
     pub fn take(&mut self, mode: Mode<'_>) -> Sample {
-        let _ = (&self.roots, mode);
+        let mut problems = Problems::default();
+        let at = (self.clock)();
+        let host = self.read_host(&mut problems);
+
+        self.groups.begin();
+        let Scan {
+            mut processes,
+            kernel_threads,
+            own,
+        } = self.processes.scan(
+            &self.roots.proc,
+            &mut self.reader,
+            &mut self.groups,
+            at.monotonic,
+            &mut problems,
+        );
+        let mut groups = self.groups.end();
+
+        let wanted = Wanted::new(mode, &groups);
+        let walked = self.index.refresh(
+            &self.roots.cgroup,
+            wanted.ids(),
+            at.monotonic,
+            &mut problems,
+        );
+        if !own.is_empty() {
+            self.place_own(&own, walked, &mut processes, &mut groups);
+        }
+        self.name_pods(&wanted, &mut groups);
+        self.read_groups(&wanted, &mut groups, &mut problems);
+        self.add_unseen(&wanted, &mut groups, &mut problems);
+        let mut pods = self.read_pods(mode, &groups, &mut problems);
+        self.read_networks(mode, &processes, &groups, &mut pods, &mut problems);
+
+        self.note(&problems);
         Sample {
-            at: (self.clock)(),
-            host: HostSample::default(),
-            processes: Vec::new(),
-            kernel_threads: 0,
-            groups: Vec::new(),
-            pods: BTreeMap::new(),
-            problems: Problems::default(),
+            at,
+            host,
+            processes,
+            kernel_threads,
+            groups,
+            pods,
+            problems,
         }
     }
 
@@ -36,4 +97,354 @@ impl Sampler {
     pub fn problems(&self) -> &Problems {
         &self.problems
     }
+
+    /// Counts the problems of one sample; the first of a kind is logged.
+    fn note(&mut self, problems: &Problems) {
+        for (datum, cause, problem) in problems.iter() {
+            if self.problems.get(datum, cause).is_none() {
+                tracing::warn!(
+                    datum = datum.as_str(),
+                    cause = cause.as_str(),
+                    path = problem.example,
+                    "cannot read the {datum}: {cause}; further ones are only counted",
+                );
+            }
+        }
+        self.problems.absorb(problems);
+    }
+
+    fn read_host(&mut self, problems: &mut Problems) -> HostSample {
+        let root = path_bytes(&self.roots.proc);
+        let mut sample = HostSample::default();
+        let mut missing = |datum, error, file: &str| {
+            let cause = match error {
+                ReadError::Gone => Cause::Absent,
+                ReadError::Missing(cause) => cause,
+            };
+            problems.add(datum, cause, || {
+                self.roots.proc.join(file).display().to_string()
+            });
+        };
+        let malformed = ReadError::Missing(Cause::Malformed);
+        let stat = self.reader.read_path(&root, "stat", End::Records);
+        match stat.and_then(|text| host::parse_stat(text).ok_or(malformed)) {
+            Ok((busy, cpus)) => {
+                let value = self.processes.nanoseconds(busy);
+                sample.cpu = Some(Counter {
+                    at: (self.clock)().monotonic,
+                    value,
+                });
+                sample.cpus = Some(cpus);
+            }
+            Err(error) => missing(Datum::HostCpu, error, "stat"),
+        }
+        let meminfo = self.reader.read_path(&root, "meminfo", End::Records);
+        match meminfo.and_then(|text| host::parse_meminfo(text).ok_or(malformed)) {
+            Ok((total, available)) => {
+                sample.memory_total = Some(total);
+                sample.memory_available = available;
+            }
+            Err(error) => missing(Datum::HostMemory, error, "meminfo"),
+        }
+        sample
+    }
+
+    /// Puts the processes of this agent's own container where they belong: in their own cgroup
+    /// namespace their path does not tell.
+    fn place_own(
+        &mut self,
+        own: &[usize],
+        walked: bool,
+        processes: &mut [ProcessSample],
+        groups: &mut Vec<GroupSample>,
+    ) {
+        if walked {
+            self.own = self.find_own();
+        }
+        let Some(id) = &self.own else {
+            return;
+        };
+        let index = match groups
+            .iter()
+            .position(|g| g.group.container.as_ref() == Some(id))
+        {
+            Some(index) => index,
+            None => {
+                groups.push(self.indexed_group(id));
+                groups.len() - 1
+            }
+        };
+        for &process in own {
+            processes[process].group = Some(index as u32);
+        }
+    }
+
+    /// The container whose cgroup lists this process.
+    fn find_own(&mut self) -> Option<Arc<str>> {
+        let link = std::fs::read_link(self.roots.proc.join("self")).ok()?;
+        let pid: u32 = link.to_str()?.parse().ok()?;
+        let Sampler { index, reader, .. } = self;
+        let mut holding = index
+            .containers
+            .iter()
+            .filter(|(_, container)| cgroup_files::holds(reader, &container.directories, pid))
+            .map(|(id, _)| id.clone());
+        holding.next()
+    }
+
+    fn indexed_group(&self, id: &Arc<str>) -> GroupSample {
+        let known = self.index.containers.get(id);
+        let group = Group {
+            pod: known.and_then(|c| c.pod.clone()),
+            container: Some(id.clone()),
+            runtime: known.and_then(|c| c.runtime),
+        };
+        GroupSample {
+            group: Arc::new(group),
+            cgroup: CgroupSample::default(),
+        }
+    }
+
+    /// Fills in the pods that a path did not tell: by the place of the container's cgroup, or by
+    /// what Kubernetes says.
+    fn name_pods(&self, wanted: &Wanted<'_>, groups: &mut [GroupSample]) {
+        for sample in groups {
+            let Some(id) = &sample.group.container else {
+                continue;
+            };
+            let indexed = self.index.containers.get(id);
+            let pod = match wanted {
+                Wanted::These(pods) => pods.get(&**id).map(|&pod| Arc::from(pod)),
+                Wanted::All(_) => None,
+            };
+            let pod = pod
+                .or_else(|| sample.group.pod.clone())
+                .or_else(|| indexed.and_then(|container| container.pod.clone()));
+            if pod != sample.group.pod {
+                sample.group = Arc::new(Group {
+                    pod,
+                    container: Some(id.clone()),
+                    runtime: sample.group.runtime.or(indexed.and_then(|c| c.runtime)),
+                });
+            }
+        }
+    }
+
+    /// Reads the cgroups of the wanted containers among these.
+    fn read_groups(
+        &mut self,
+        wanted: &Wanted<'_>,
+        groups: &mut [GroupSample],
+        problems: &mut Problems,
+    ) {
+        for sample in groups {
+            if let Some(id) = sample
+                .group
+                .container
+                .as_ref()
+                .filter(|id| wanted.contains(id))
+                && let Some(cgroup) = self.read_container(id, problems)
+            {
+                sample.cgroup = cgroup;
+            }
+        }
+    }
+
+    /// Adds the wanted containers that have a cgroup but no process that can be seen.
+    fn add_unseen(
+        &mut self,
+        wanted: &Wanted<'_>,
+        groups: &mut Vec<GroupSample>,
+        problems: &mut Problems,
+    ) {
+        let seen: HashSet<&str> = groups
+            .iter()
+            .filter_map(|g| g.group.container.as_deref())
+            .collect();
+        let mut unseen: Vec<Arc<str>> = match wanted {
+            Wanted::These(pods) => {
+                let ids = pods.keys().filter(|id| !seen.contains(*id));
+                ids.filter_map(|id| Some(self.index.containers.get_key_value(*id)?.0.clone()))
+                    .collect()
+            }
+            Wanted::All(_) => {
+                let ids = self.index.containers.keys();
+                ids.filter(|id| !seen.contains(&***id)).cloned().collect()
+            }
+        };
+        // Equal trees give equal samples.
+        unseen.sort();
+        for id in unseen {
+            let mut sample = self.indexed_group(&id);
+            if let Some(cgroup) = self.read_container(&id, problems) {
+                sample.cgroup = cgroup;
+                groups.push(sample);
+            }
+        }
+    }
+
+    /// What the container's cgroup says. One that is gone is forgotten.
+    fn read_container(&mut self, id: &Arc<str>, problems: &mut Problems) -> Option<CgroupSample> {
+        let clock = || (self.clock)().monotonic;
+        let CgroupIndex {
+            hierarchies,
+            containers,
+            ..
+        } = &mut self.index;
+        let directories = &mut containers.get_mut(id)?.directories;
+        let cgroup =
+            cgroup_files::read(&mut self.reader, hierarchies, directories, &clock, problems);
+        if cgroup.is_none() {
+            containers.remove(id);
+        }
+        cgroup
+    }
+
+    /// Reads the cgroups of the pods that something runs in.
+    fn read_pods(
+        &mut self,
+        mode: Mode<'_>,
+        groups: &[GroupSample],
+        problems: &mut Problems,
+    ) -> BTreeMap<Arc<str>, PodSample> {
+        let clock = || (self.clock)().monotonic;
+        let CgroupIndex {
+            hierarchies,
+            pods: indexed,
+            ..
+        } = &mut self.index;
+        let mut pods = BTreeMap::new();
+        for id in groups.iter().filter_map(|g| g.group.pod.as_ref()) {
+            let ours = match mode {
+                Mode::Cluster(inventory) => inventory.pods.contains_key(&**id),
+                Mode::Standalone => true,
+            };
+            if !ours || pods.contains_key(id) {
+                continue;
+            }
+            let cgroup = indexed.get_mut(id).and_then(|directories| {
+                cgroup_files::read(&mut self.reader, hierarchies, directories, &clock, problems)
+            });
+            let sample = PodSample {
+                cgroup: cgroup.unwrap_or_default(),
+                network: None,
+            };
+            pods.insert(id.clone(), sample);
+        }
+        pods
+    }
+
+    /// Reads the network counters of the pods that have a network of their own, each through its
+    /// oldest process, mostly the pause container's.
+    fn read_networks(
+        &mut self,
+        mode: Mode<'_>,
+        processes: &[ProcessSample],
+        groups: &[GroupSample],
+        pods: &mut BTreeMap<Arc<str>, PodSample>,
+        problems: &mut Problems,
+    ) {
+        let mut asked = HashSet::new();
+        for process in processes {
+            let Some(pod) = process
+                .group
+                .and_then(|g| groups.get(g as usize)?.group.pod.as_ref())
+            else {
+                continue;
+            };
+            let Some(sample) = pods.get_mut(pod) else {
+                continue;
+            };
+            if !asked.insert(pod) {
+                continue;
+            }
+            let own_network = match mode {
+                Mode::Cluster(inventory) => inventory
+                    .pods
+                    .get(&**pod)
+                    .is_some_and(|pod| !pod.host_network),
+                Mode::Standalone => has_own_network(&self.roots.proc, process.pid),
+            };
+            if own_network {
+                sample.network = self.read_network(process.pid, problems);
+            }
+        }
+    }
+
+    fn read_network(&mut self, pid: u32, problems: &mut Problems) -> Option<NetworkSample> {
+        let directory = self.roots.proc.join(pid.to_string());
+        let text = self
+            .reader
+            .read_path(&path_bytes(&directory), "net/dev", End::Records);
+        let malformed = ReadError::Missing(Cause::Malformed);
+        match text.and_then(|text| net_dev::parse(text).ok_or(malformed)) {
+            Ok(bytes) => Some(NetworkSample {
+                at: (self.clock)().monotonic,
+                received: bytes.received,
+                sent: bytes.sent,
+            }),
+            Err(error) => {
+                if let ReadError::Missing(cause) = error {
+                    let path = || directory.join("net/dev").display().to_string();
+                    problems.add(Datum::PodNetwork, cause, path);
+                }
+                None
+            }
+        }
+    }
+}
+
+/// Which containers to read, besides those that processes show.
+enum Wanted<'a> {
+    /// Those of the inventory: the pod of each.
+    These(HashMap<&'a str, &'a str>),
+    /// Whatever is found; these have processes.
+    All(HashSet<Arc<str>>),
+}
+
+impl<'a> Wanted<'a> {
+    fn new(mode: Mode<'a>, groups: &[GroupSample]) -> Self {
+        match mode {
+            Mode::Cluster(inventory) => Wanted::These(
+                inventory
+                    .pods
+                    .values()
+                    .flat_map(|pod| pod.containers.keys().map(|id| (&**id, &*pod.id)))
+                    .collect(),
+            ),
+            Mode::Standalone => Wanted::All(
+                groups
+                    .iter()
+                    .filter_map(|sample| sample.group.container.clone())
+                    .collect(),
+            ),
+        }
+    }
+
+    fn ids(&self) -> impl Iterator<Item = &str> + Clone {
+        let (these, all) = match self {
+            Wanted::These(pods) => (Some(pods), None),
+            Wanted::All(ids) => (None, Some(ids)),
+        };
+        let these = these.into_iter().flat_map(|pods| pods.keys().copied());
+        these.chain(all.into_iter().flatten().map(|id| &**id))
+    }
+
+    fn contains(&self, id: &str) -> bool {
+        match self {
+            Wanted::These(pods) => pods.contains_key(id),
+            Wanted::All(_) => true,
+        }
+    }
+}
+
+/// Whether the process is in another network namespace than this agent and the machine's first
+/// process. Not where that cannot be told.
+fn has_own_network(proc: &Path, pid: u32) -> bool {
+    let namespace = |pid: &str| std::fs::read_link(proc.join(pid).join("ns/net")).ok();
+    let Some(own) = namespace(&pid.to_string()) else {
+        return false;
+    };
+    let others = [namespace("self"), namespace("1")];
+    others.iter().any(Option::is_some) && others.iter().flatten().all(|other| *other != own)
 }

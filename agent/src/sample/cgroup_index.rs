@@ -1,0 +1,199 @@
+//! Where the cgroups of pods and containers lie, whatever stands in front of them.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::CStr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{FileType, RawDir};
+
+use super::cgroup_path::Place;
+use super::hierarchy::{Hierarchies, Hierarchy};
+use super::reader::{ReadError, bytes_path, open_directory, path_bytes};
+use super::{Cause, Datum, Problems, Runtime};
+
+/// A node holds a few thousand cgroups (500 pods of two containers, two levels each, and the
+/// host's services); this many would take a tenth of a second to walk.
+const MAX_DIRECTORIES: usize = 20_000;
+
+/// Kubernetes inside of a container of another Kubernetes is ten levels deep.
+const MAX_DEPTH: usize = 16;
+
+/// An unknown container makes a walk due at once, but not more often than this.
+const BETWEEN_WALKS: Duration = Duration::from_secs(1);
+
+/// How often to walk without such a reason: finds what has no process that can be seen, looks
+/// again for what was not found, and forgets what is gone.
+const WALK_ANYWAY: Duration = Duration::from_secs(30);
+
+/// The directories of one cgroup. A hierarchy that it is not in leaves its field empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Directories {
+    pub(super) cpu: Option<Box<[u8]>>,
+    pub(super) memory: Option<Box<[u8]>>,
+    pub(super) limit: CachedLimit,
+}
+
+/// A limit hardly ever changes, so it is not read each time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct CachedLimit {
+    pub(super) value: Option<u64>,
+    pub(super) read: Option<Duration>,
+}
+
+/// A container that was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct IndexedContainer {
+    pub(super) pod: Option<Arc<str>>,
+    pub(super) runtime: Option<Runtime>,
+    pub(super) directories: Directories,
+}
+
+/// All pods and containers that were found by the last walk.
+#[derive(Debug, Default)]
+pub(super) struct CgroupIndex {
+    pub(super) hierarchies: Hierarchies,
+    pub(super) containers: HashMap<Arc<str>, IndexedContainer>,
+    pub(super) pods: HashMap<Arc<str>, Directories>,
+    /// What was asked for and not found by the last walk.
+    missing: HashSet<Box<str>>,
+    walked: Option<Duration>,
+}
+
+impl CgroupIndex {
+    /// Walks if it is due: an unknown container is wanted, or the last walk is old. Says whether
+    /// it did.
+    pub(super) fn refresh<'a>(
+        &mut self,
+        root: &Path,
+        wanted: impl Iterator<Item = &'a str> + Clone,
+        now: Duration,
+        problems: &mut Problems,
+    ) -> bool {
+        let due = match self.walked.map(|walked| now.saturating_sub(walked)) {
+            None => true,
+            Some(age) if age >= WALK_ANYWAY => true,
+            Some(age) if age >= BETWEEN_WALKS => wanted
+                .clone()
+                .any(|id| !self.containers.contains_key(id) && !self.missing.contains(id)),
+            Some(_) => false,
+        };
+        if due {
+            self.walk(root, problems);
+            self.walked = Some(now);
+            self.missing = wanted
+                .filter(|id| !self.containers.contains_key(*id))
+                .map(Box::from)
+                .collect();
+        }
+        due
+    }
+
+    fn walk(&mut self, root: &Path, problems: &mut Problems) {
+        self.hierarchies = Hierarchies::discover(root);
+        let old = std::mem::take(&mut self.containers);
+        let old_pods = std::mem::take(&mut self.pods);
+        let Hierarchies { cpu, memory } = self.hierarchies.clone();
+        if cpu == memory {
+            if let Some(both) = &cpu {
+                self.walk_hierarchy(both, problems, |directories, path| {
+                    directories.cpu = Some(path.clone());
+                    directories.memory = Some(path);
+                });
+            }
+        } else {
+            if let Some(cpu) = &cpu {
+                self.walk_hierarchy(cpu, problems, |directories, path| {
+                    directories.cpu = Some(path);
+                });
+            }
+            if let Some(memory) = &memory {
+                self.walk_hierarchy(memory, problems, |directories, path| {
+                    directories.memory = Some(path);
+                });
+            }
+        }
+        for (id, container) in &mut self.containers {
+            if let Some(old) = old.get(id) {
+                container.directories.limit = old.directories.limit;
+            }
+        }
+        for (id, pod) in &mut self.pods {
+            if let Some(old) = old_pods.get(id) {
+                pod.limit = old.limit;
+            }
+        }
+    }
+
+    fn walk_hierarchy(
+        &mut self,
+        hierarchy: &Hierarchy,
+        problems: &mut Problems,
+        set: impl Fn(&mut Directories, Box<[u8]>),
+    ) {
+        let mut listing = Listing::new();
+        let mut seen = 0;
+        let mut pending = vec![(hierarchy.root.clone(), Place::default(), 0)];
+        while let Some((directory, place, depth)) = pending.pop() {
+            let result = listing.subdirectories(&directory, |name| {
+                seen += 1;
+                let inner = place.enter(name);
+                let path = directory.join(bytes_path(name));
+                if let Some(id) = inner.container.as_ref()
+                    && inner.container != place.container
+                {
+                    let container = self.containers.entry(id.clone()).or_default();
+                    container.pod = inner.pod.clone();
+                    container.runtime = inner.runtime;
+                    set(&mut container.directories, path_bytes(&path));
+                } else if let Some(pod) = inner.pod.as_ref()
+                    && inner.pod != place.pod
+                {
+                    set(self.pods.entry(pod.clone()).or_default(), path_bytes(&path));
+                }
+                if !inner.is_final() && depth < MAX_DEPTH && seen <= MAX_DIRECTORIES {
+                    pending.push((path, inner, depth + 1));
+                }
+            });
+            if let Err(ReadError::Missing(cause)) = result {
+                problems.add(Datum::CgroupTree, cause, || directory.display().to_string());
+            }
+            if seen > MAX_DIRECTORIES {
+                let root = &hierarchy.root;
+                problems.add(Datum::CgroupTree, Cause::TooLarge, || {
+                    root.display().to_string()
+                });
+                return;
+            }
+        }
+    }
+}
+
+/// A buffer for listing directories: enough for 500 names of the usual length at a time.
+struct Listing(Vec<u8>);
+
+impl Listing {
+    fn new() -> Self {
+        Listing(Vec::with_capacity(32 << 10))
+    }
+
+    fn subdirectories(
+        &mut self,
+        directory: &Path,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), ReadError> {
+        let fd = open_directory(directory)?;
+        let mut entries = RawDir::new(fd, self.0.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name: &CStr = entry.file_name();
+            // A type that the file system does not tell shows when the directory is opened.
+            let directory = matches!(entry.file_type(), FileType::Directory | FileType::Unknown);
+            if directory && name != c"." && name != c".." {
+                each(name.to_bytes());
+            }
+        }
+        Ok(())
+    }
+}

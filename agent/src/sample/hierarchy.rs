@@ -1,0 +1,195 @@
+//! Which cgroup hierarchy counts what: all in the one tree of v2, each controller in a tree of its
+//! own in v1, or a mixture of both.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The hierarchies that CPU and memory are read from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Hierarchies {
+    pub(super) cpu: Option<Hierarchy>,
+    pub(super) memory: Option<Hierarchy>,
+}
+
+/// A mounted hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hierarchy {
+    pub(super) root: PathBuf,
+    pub(super) version: Version,
+}
+
+/// The two versions name and scale their files differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    V1,
+    V2,
+}
+
+/// More hierarchies than v1 has controllers: a limit for a root that is something else.
+const MAX_MOUNTS: usize = 64;
+
+impl Hierarchies {
+    /// Looks below the directory where the cgroup file systems are mounted. The files tell, not
+    /// the names: `cpuacct` may be mounted as itself, as `cpu,cpuacct` or under any other name.
+    pub(super) fn discover(root: &Path) -> Hierarchies {
+        if let Some(unified) = Unified::at(root) {
+            return Hierarchies {
+                cpu: Some(unified.hierarchy()),
+                memory: unified.memory(),
+            };
+        }
+        let mut mounts: Vec<PathBuf> = fs::read_dir(root)
+            .into_iter()
+            .flatten()
+            .take(MAX_MOUNTS)
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .collect();
+        mounts.sort();
+        let v1 = |file: &str| {
+            let root = mounts
+                .iter()
+                .find(|mount| mount.join(file).exists())?
+                .clone();
+            Some(Hierarchy {
+                root,
+                version: Version::V1,
+            })
+        };
+        // On a hybrid machine the v2 tree has only the controllers that v1 does not; every cgroup
+        // of v2 counts CPU time, controller or not.
+        let unified = mounts.iter().find_map(|mount| Unified::at(mount));
+        Hierarchies {
+            cpu: v1("cpuacct.usage").or_else(|| unified.as_ref().map(Unified::hierarchy)),
+            memory: v1("memory.usage_in_bytes")
+                .or_else(|| unified.as_ref().and_then(Unified::memory)),
+        }
+    }
+}
+
+/// The root of a v2 tree.
+struct Unified {
+    root: PathBuf,
+    controllers: String,
+}
+
+impl Unified {
+    fn at(root: &Path) -> Option<Unified> {
+        let controllers = fs::read_to_string(root.join("cgroup.controllers")).ok()?;
+        Some(Unified {
+            root: root.to_owned(),
+            controllers,
+        })
+    }
+
+    fn hierarchy(&self) -> Hierarchy {
+        Hierarchy {
+            root: self.root.clone(),
+            version: Version::V2,
+        }
+    }
+
+    fn memory(&self) -> Option<Hierarchy> {
+        self.controllers
+            .split_whitespace()
+            .any(|c| c == "memory")
+            .then(|| self.hierarchy())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    fn found(files: &[(&str, &str)]) -> (Option<(String, Version)>, Option<(String, Version)>) {
+        let dir = tree(files);
+        let name = |h: Hierarchy| {
+            let name = h
+                .root
+                .strip_prefix(dir.path())
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
+            (name, h.version)
+        };
+        let Hierarchies { cpu, memory } = Hierarchies::discover(dir.path());
+        (cpu.map(name), memory.map(name))
+    }
+
+    fn some(name: &str, version: Version) -> Option<(String, Version)> {
+        Some((name.to_owned(), version))
+    }
+
+    #[test]
+    fn v2() {
+        assert_eq!(
+            found(&[("cgroup.controllers", "cpuset cpu io memory pids\n")]),
+            (some("", Version::V2), some("", Version::V2))
+        );
+        assert_eq!(
+            found(&[("cgroup.controllers", "cpu pids\n")]),
+            (some("", Version::V2), None)
+        );
+    }
+
+    #[test]
+    fn v1_under_any_name() {
+        assert_eq!(
+            found(&[
+                ("cpuacct/cpuacct.usage", "1"),
+                ("memory/memory.usage_in_bytes", "1")
+            ]),
+            (some("cpuacct", Version::V1), some("memory", Version::V1))
+        );
+        assert_eq!(
+            found(&[
+                ("cpu,cpuacct/cpuacct.usage", "1"),
+                ("mem/memory.usage_in_bytes", "1")
+            ]),
+            (some("cpu,cpuacct", Version::V1), some("mem", Version::V1))
+        );
+    }
+
+    #[test]
+    fn hybrid_prefers_v1_and_takes_the_rest_from_v2() {
+        let v1 = [
+            ("cpuacct/cpuacct.usage", "1"),
+            ("memory/memory.usage_in_bytes", "1"),
+        ];
+        assert_eq!(
+            found(&[v1[0], v1[1], ("unified/cgroup.controllers", "")]),
+            (some("cpuacct", Version::V1), some("memory", Version::V1))
+        );
+        assert_eq!(
+            found(&[v1[0], ("unified/cgroup.controllers", "memory")]),
+            (some("cpuacct", Version::V1), some("unified", Version::V2))
+        );
+        assert_eq!(
+            found(&[v1[1], ("unified/cgroup.controllers", "")]),
+            (some("unified", Version::V2), some("memory", Version::V1))
+        );
+        assert_eq!(
+            found(&[v1[0], ("unified/cgroup.controllers", "")]),
+            (some("cpuacct", Version::V1), None)
+        );
+    }
+
+    #[test]
+    fn nothing() {
+        assert_eq!(found(&[]), (None, None));
+        assert_eq!(
+            Hierarchies::discover(Path::new("/nonexistent")),
+            Hierarchies::default()
+        );
+    }
+}

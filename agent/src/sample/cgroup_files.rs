@@ -25,13 +25,10 @@ pub(super) fn read(
     let mut sample = CgroupSample::default();
     let mut found = false;
     if let (Some(hierarchy), Some(path)) = (&hierarchies.cpu, &directories.cpu) {
-        let (file, parse): (_, fn(&[u8]) -> Option<u64>) = match hierarchy.version {
-            Version::V1 => ("cpuacct.usage", only),
-            Version::V2 => ("cpu.stat", |text| {
-                Some(keyed(text, b"usage_usec")?.saturating_mul(1000))
-            }),
+        let (file, value) = match hierarchy.version {
+            Version::V1 => ("cpuacct.usage", number(reader, path, "cpuacct.usage", only)),
+            Version::V2 => ("cpu.stat", number(reader, path, "cpu.stat", v2_nanoseconds)),
         };
-        let value = number(reader, path, file, parse);
         found |= value != Err(ReadError::Gone);
         let value = note(value, Datum::CgroupCpu, path, file, problems);
         sample.cpu = value.map(|value| Counter { at: clock(), value });
@@ -71,6 +68,10 @@ pub(super) fn read(
         }
     }
     found.then_some(sample)
+}
+
+fn v2_nanoseconds(cpu_stat: &[u8]) -> Option<u64> {
+    Some(keyed(cpu_stat, b"usage_usec")?.saturating_mul(1000))
 }
 
 /// Whether the process is in the cgroup in these directories itself.

@@ -176,7 +176,7 @@ impl ProcessTable {
         problems: &mut Problems,
         scan: &mut Scan,
     ) {
-        let again = (u64::from(pid) + self.turn) % LOOK_AGAIN == 0;
+        let again = (u64::from(pid) + self.turn).is_multiple_of(LOOK_AGAIN);
         if let Some(known) = before
             && known.place == KnownPlace::Kernel
             && known.inode == inode

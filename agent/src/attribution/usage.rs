@@ -1,4 +1,4 @@
-//! Who used what: rates between two samples, by process, container, pod and host.
+//! What was used in an interval, by process, container, pod and host.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use scope_protocol::Timestamp;
 
-use crate::sample::{Mode, Problems, ProcessName, Runtime, Sample};
+use crate::sample::{Problems, ProcessName, Runtime};
 
 /// What the node did in the interval that ended with the current sample.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,19 +130,4 @@ pub struct ProcessUsage {
     pub rss: u64,
     /// Number of threads.
     pub threads: u32,
-}
-
-/// What was used between two samples. Without a previous one there are no rates; a counter that
-/// stepped back is a new baseline and gives none either.
-pub fn attribute(previous: Option<&Sample>, current: &Sample, mode: Mode<'_>) -> Usage {
-    let _ = (previous, mode);
-    Usage {
-        at: current.at.wall,
-        interval: None,
-        host: HostUsage::default(),
-        pods: BTreeMap::new(),
-        containers: BTreeMap::new(),
-        processes: Vec::new(),
-        problems: current.problems.clone(),
-    }
 }

@@ -1,0 +1,383 @@
+//! Who used what: rates between two samples, by process, container, pod and host.
+//!
+//! A container's and a pod's CPU is its cgroup's, which also has what ran and ended between the
+//! samples; the sum over its processes stands in only where the cgroup cannot be read.
+
+mod rate;
+mod usage;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sample::{CgroupSample, Counter, HostSample, Mode, PodSample, ProcessSample, Sample};
+
+pub use usage::{
+    ContainerUsage, Cpu, HostUsage, Memory, Network, PodUsage, ProcessTotals, ProcessUsage, Usage,
+};
+
+/// What was used between two samples. Without a previous one there are no rates; a counter that
+/// stepped back is a new baseline and gives none either.
+pub fn attribute(previous: Option<&Sample>, current: &Sample, mode: Mode<'_>) -> Usage {
+    let interval = previous
+        .and_then(|previous| current.at.monotonic.checked_sub(previous.at.monotonic))
+        .filter(|interval| !interval.is_zero());
+    let previous = previous.filter(|_| interval.is_some());
+    let machine = Machine {
+        cpus: current.host.cpus,
+        memory: current.host.memory_total,
+    };
+
+    let homes = Homes::new(current, mode);
+    let mut sums = Sums::new(&homes);
+    let processes = processes(previous, current, interval, machine, &homes, &mut sums);
+
+    let before = previous.map(cgroups_by_container).unwrap_or_default();
+    let containers: BTreeMap<Arc<str>, ContainerUsage> = homes
+        .containers
+        .iter()
+        .zip(&sums.containers)
+        .map(|(home, sum)| {
+            let before = before.get(&*home.id).copied();
+            let usage = ContainerUsage {
+                pod: home.pod.map(|pod| homes.pods.ids[pod].clone()),
+                runtime: home.runtime,
+                cpu: machine.cpu_of(before, home.cgroup, sum, interval),
+                memory: machine.memory_of(home.cgroup),
+                processes: sum.seen(),
+            };
+            (home.id.clone(), usage)
+        })
+        .collect();
+    let memory_sums = homes.memory_by_pod();
+    let pods = homes
+        .pods
+        .ids
+        .iter()
+        .zip(sums.pods.iter().zip(memory_sums))
+        .map(|(id, (sum, memory_sum))| {
+            let now = current.pods.get(id).copied().unwrap_or_default();
+            let before = previous.and_then(|previous| previous.pods.get(id));
+            let usage = PodUsage {
+                cpu: machine.cpu_of(before.map(|pod| &pod.cgroup), &now.cgroup, sum, interval),
+                memory: machine.memory_of(&now.cgroup).or(memory_sum),
+                processes: sum.seen(),
+                network: before.and_then(|before| network(before, &now)),
+            };
+            (id.clone(), usage)
+        })
+        .collect();
+
+    Usage {
+        at: current.at.wall,
+        interval,
+        host: host(previous.map(|previous| &previous.host), current, machine),
+        pods,
+        containers,
+        processes,
+        problems: current.problems.clone(),
+    }
+}
+
+/// What shares are shares of.
+#[derive(Clone, Copy)]
+struct Machine {
+    cpus: Option<u32>,
+    memory: Option<u64>,
+}
+
+impl Machine {
+    /// CPU by the cgroup's counter; by the processes' where the cgroup has none at all. A cgroup
+    /// that is read for the first time is worth waiting one sample for.
+    fn cpu_of(
+        self,
+        before: Option<&CgroupSample>,
+        now: &CgroupSample,
+        sum: &Sum,
+        interval: Option<Duration>,
+    ) -> Option<Cpu> {
+        match now.cpu {
+            Some(now) => self.cpu(before?.cpu?, now),
+            None => Cpu::new(rate::over(sum.cpu?, interval?)?, self.cpus),
+        }
+    }
+
+    fn cpu(self, before: Counter, now: Counter) -> Option<Cpu> {
+        Cpu::new(rate::rate(before, now)?, self.cpus)
+    }
+
+    fn memory_of(self, cgroup: &CgroupSample) -> Option<Memory> {
+        let memory = cgroup.memory?;
+        // A limit above what the machine has limits nothing.
+        let limit = memory
+            .limit
+            .filter(|&limit| self.memory.is_none_or(|total| limit < total));
+        Some(Memory {
+            working_set: memory.working_set,
+            limit,
+        })
+    }
+}
+
+/// Where what was sampled belongs: the containers and pods that are reported, and for each group
+/// of the sample which of them it counts for.
+struct Homes<'a> {
+    containers: Vec<Home<'a>>,
+    pods: Pods,
+    of_group: Vec<GroupHome>,
+}
+
+/// The pods in the order in which they were met.
+#[derive(Default)]
+struct Pods {
+    ids: Vec<Arc<str>>,
+    by_id: HashMap<Arc<str>, usize>,
+}
+
+impl Pods {
+    fn index(&mut self, id: &Arc<str>) -> usize {
+        *self.by_id.entry(id.clone()).or_insert_with(|| {
+            self.ids.push(id.clone());
+            self.ids.len() - 1
+        })
+    }
+}
+
+struct Home<'a> {
+    id: Arc<str>,
+    pod: Option<usize>,
+    runtime: Option<crate::sample::Runtime>,
+    cgroup: &'a CgroupSample,
+}
+
+/// Indices into the containers and pods.
+#[derive(Clone, Copy, Default)]
+struct GroupHome {
+    container: Option<usize>,
+    pod: Option<usize>,
+}
+
+impl<'a> Homes<'a> {
+    fn new(current: &'a Sample, mode: Mode<'_>) -> Self {
+        let pod_of: HashMap<&str, &str> = match mode {
+            Mode::Cluster(inventory) => inventory
+                .pods
+                .values()
+                .flat_map(|pod| pod.containers.keys().map(|id| (&**id, &*pod.id)))
+                .collect(),
+            Mode::Standalone => HashMap::new(),
+        };
+        let standalone = matches!(mode, Mode::Standalone);
+        let mut homes = Homes {
+            containers: Vec::new(),
+            pods: Pods::default(),
+            of_group: Vec::new(),
+        };
+        let mut containers: HashMap<&str, usize> = HashMap::new();
+
+        // First the containers, since in a cluster a pod is reported with its first container.
+        for sample in &current.groups {
+            let mut home = GroupHome::default();
+            if let Some(id) = &sample.group.container {
+                let ours = pod_of.get(&**id);
+                if ours.is_some() || standalone {
+                    let pod = match ours {
+                        Some(&pod) => Some(Arc::from(pod)),
+                        None => sample.group.pod.clone(),
+                    };
+                    home.pod = pod.map(|pod| homes.pods.index(&pod));
+                    let index = *containers.entry(&**id).or_insert_with(|| {
+                        homes.containers.push(Home {
+                            id: id.clone(),
+                            pod: home.pod,
+                            runtime: sample.group.runtime,
+                            cgroup: &sample.cgroup,
+                        });
+                        homes.containers.len() - 1
+                    });
+                    home.container = Some(index);
+                }
+            }
+            homes.of_group.push(home);
+        }
+        // Then what else runs in those pods.
+        for (group, sample) in current.groups.iter().enumerate() {
+            if homes.of_group[group].pod.is_none()
+                && let Some(pod) = &sample.group.pod
+                && (standalone || homes.pods.by_id.contains_key(pod))
+            {
+                homes.of_group[group].pod = Some(homes.pods.index(pod));
+            }
+        }
+        homes
+    }
+
+    /// The sum over the containers of each pod, for those without a cgroup of their own; only
+    /// where all of the pod's containers have it.
+    fn memory_by_pod(&self) -> Vec<Option<Memory>> {
+        let mut sums = vec![None; self.pods.ids.len()];
+        let mut complete = vec![true; self.pods.ids.len()];
+        for home in &self.containers {
+            let Some(pod) = home.pod else {
+                continue;
+            };
+            match home.cgroup.memory {
+                Some(memory) => {
+                    let sum = sums[pod].get_or_insert(Memory {
+                        working_set: 0,
+                        limit: None,
+                    });
+                    sum.working_set = sum.working_set.saturating_add(memory.working_set);
+                }
+                None => complete[pod] = false,
+            }
+        }
+        sums.into_iter()
+            .zip(complete)
+            .map(|(sum, complete)| sum.filter(|_| complete))
+            .collect()
+    }
+}
+
+/// What the processes of a container or pod sum up to.
+#[derive(Clone, Copy, Default)]
+struct Sum {
+    /// Nanoseconds of CPU in the interval; `None` while no process has a rate.
+    cpu: Option<u64>,
+    totals: ProcessTotals,
+}
+
+impl Sum {
+    fn add(&mut self, process: &ProcessSample, cpu: Option<u64>) {
+        if let Some(cpu) = cpu {
+            self.cpu = Some(self.cpu.unwrap_or_default().saturating_add(cpu));
+        }
+        self.totals.count += 1;
+        self.totals.threads += u64::from(process.threads);
+        self.totals.rss = self.totals.rss.saturating_add(process.rss);
+    }
+
+    /// What runs has a process: none seen means that they cannot be seen, not that there is none.
+    fn seen(&self) -> Option<ProcessTotals> {
+        (self.totals.count > 0).then_some(self.totals)
+    }
+}
+
+struct Sums {
+    containers: Vec<Sum>,
+    pods: Vec<Sum>,
+}
+
+impl Sums {
+    fn new(homes: &Homes<'_>) -> Self {
+        Sums {
+            containers: vec![Sum::default(); homes.containers.len()],
+            pods: vec![Sum::default(); homes.pods.ids.len()],
+        }
+    }
+}
+
+/// The processes with their rates; what belongs to a container or pod is added to its sum.
+fn processes(
+    previous: Option<&Sample>,
+    current: &Sample,
+    interval: Option<Duration>,
+    machine: Machine,
+    homes: &Homes<'_>,
+    sums: &mut Sums,
+) -> Vec<ProcessUsage> {
+    let mut before = previous.map(|p| p.processes.iter().peekable());
+    // Starts ascend, so what started with or after the youngest of the last sample was not there
+    // then, and all that it used was used in the interval. What is older was merely not seen.
+    let youngest = previous.and_then(|p| p.processes.iter().map(|process| process.start).max());
+    current
+        .processes
+        .iter()
+        .map(|process| {
+            let same = before.as_mut().and_then(|before| {
+                while before.next_if(|b| b.pid < process.pid).is_some() {}
+                before.next_if(|b| b.pid == process.pid)
+            });
+            let cpu = match same.filter(|before| before.start == process.start) {
+                Some(before) => process.cpu.checked_sub(before.cpu),
+                None => youngest
+                    .filter(|&start| process.start >= start)
+                    .map(|_| process.cpu),
+            };
+            let home = process
+                .group
+                .and_then(|group| homes.of_group.get(group as usize))
+                .copied()
+                .unwrap_or_default();
+            if let Some(container) = home.container {
+                sums.containers[container].add(process, cpu);
+            }
+            if let Some(pod) = home.pod {
+                sums.pods[pod].add(process, cpu);
+            }
+            let used = cpu
+                .zip(interval)
+                .and_then(|(cpu, interval)| rate::over(cpu, interval));
+            ProcessUsage {
+                pid: process.pid,
+                name: process.name,
+                container: home
+                    .container
+                    .map(|container| homes.containers[container].id.clone()),
+                pod: home.pod.map(|pod| homes.pods.ids[pod].clone()),
+                cpu: used.and_then(|used| Cpu::new(used, machine.cpus)),
+                rss: process.rss,
+                threads: process.threads,
+            }
+        })
+        .collect()
+}
+
+fn cgroups_by_container(sample: &Sample) -> HashMap<&str, &CgroupSample> {
+    let groups = sample.groups.iter();
+    groups
+        .filter_map(|g| Some((g.group.container.as_deref()?, &g.cgroup)))
+        .collect()
+}
+
+fn network(before: &PodSample, now: &PodSample) -> Option<Network> {
+    let (before, now) = (before.network?, now.network?);
+    let per_second = |before_value, value| {
+        let before = Counter {
+            at: before.at,
+            value: before_value,
+        };
+        Some(rate::rate(before, Counter { at: now.at, value })? * 1e9)
+    };
+    Some(Network {
+        received: per_second(before.received, now.received)?,
+        sent: per_second(before.sent, now.sent)?,
+    })
+}
+
+fn host(previous: Option<&HostSample>, current: &Sample, machine: Machine) -> HostUsage {
+    let HostSample {
+        cpu,
+        cpus,
+        memory_total,
+        memory_available,
+    } = current.host;
+    HostUsage {
+        cpus,
+        memory_total,
+        memory_used: memory_total
+            .zip(memory_available)
+            .map(|(t, free)| t.saturating_sub(free)),
+        cpu: previous
+            .and_then(|p| p.cpu)
+            .zip(cpu)
+            .and_then(|(p, now)| machine.cpu(p, now)),
+        processes: u32::try_from(current.processes.len()).unwrap_or(u32::MAX),
+        threads: current
+            .processes
+            .iter()
+            .map(|process| u64::from(process.threads))
+            .sum(),
+        kernel_threads: current.kernel_threads,
+    }
+}

@@ -1,0 +1,319 @@
+//! The cgroups of a cluster: one tree per cluster, one directory in it per node, in every
+//! hierarchy that this machine has mounted.
+//!
+//! Version 1 (and hybrid) is what the tests run on. The version 2 part (one hierarchy whose
+//! controllers must be handed down step by step) was written from documents and is **untried**.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::error::{At, Error, Result};
+
+/// Dying processes leave their cgroups within milliseconds; this is for a busy machine.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Names the cgroup, relative to the hierarchy's root, below which clusters put theirs on a
+/// version 2 host: a subtree that was delegated to the caller.
+const PARENT_VARIABLE: &str = "HARNESS_CGROUP_PARENT";
+
+/// The hierarchies of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hierarchies {
+    /// Mount points of version 1 hierarchies, named ones included.
+    v1: Vec<PathBuf>,
+    /// Mount point of the version 2 hierarchy.
+    v2: Option<PathBuf>,
+}
+
+/// The cgroups of one cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct ClusterCgroups {
+    hierarchies: Hierarchies,
+    /// The tree's path below the root of each hierarchy, without a slash at its start.
+    tree: String,
+}
+
+impl Hierarchies {
+    /// The hierarchies that are mounted now.
+    pub(crate) fn of_this_machine() -> Result<Hierarchies> {
+        let path = Path::new("/proc/self/mountinfo");
+        let hierarchies = parse_mounts(&std::fs::read_to_string(path).at("read", path)?);
+        if hierarchies.v1.is_empty() && hierarchies.v2.is_none() {
+            return Err(Error::Unable(
+                "no cgroup hierarchy is mounted on this machine, and Kubernetes cannot run without"
+                    .into(),
+            ));
+        }
+        Ok(hierarchies)
+    }
+
+    /// Whether the resource controllers are in the version 2 hierarchy.
+    pub(crate) fn are_v2(&self) -> bool {
+        !self
+            .v1
+            .iter()
+            .any(|mount| mount.file_name().is_some_and(controls_memory))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        self.v1.iter().chain(&self.v2)
+    }
+}
+
+/// Mount points of version 1 are named by their controllers, as in `memory` or `cpu,cpuacct`.
+fn controls_memory(name: &std::ffi::OsStr) -> bool {
+    name.to_string_lossy()
+        .split(',')
+        .any(|controller| controller == "memory")
+}
+
+impl ClusterCgroups {
+    /// The cgroups of the cluster with this prefix. Their name says whose they are, so that
+    /// removing them by name never meets another's.
+    pub(crate) fn new(hierarchies: Hierarchies, prefix: &str) -> ClusterCgroups {
+        let parent = if hierarchies.are_v2() {
+            std::env::var(PARENT_VARIABLE).unwrap_or_default()
+        } else {
+            String::new()
+        };
+        ClusterCgroups {
+            tree: tree_name(&parent, prefix),
+            hierarchies,
+        }
+    }
+
+    /// Whether kubelet finds version 2.
+    pub(crate) fn are_v2(&self) -> bool {
+        self.hierarchies.are_v2()
+    }
+
+    /// The tree's path, without a slash at its start.
+    pub(crate) fn tree(&self) -> &str {
+        &self.tree
+    }
+
+    /// The tree in every hierarchy, whether it exists or not.
+    pub(crate) fn trees(&self) -> Vec<PathBuf> {
+        self.hierarchies
+            .all()
+            .map(|mount| mount.join(&self.tree))
+            .collect()
+    }
+
+    /// What kubelet calls the cgroup of a node.
+    pub(crate) fn of_node(&self, node: &str) -> String {
+        format!("/{}/{node}", self.tree)
+    }
+
+    /// Makes a node's cgroups anew: what a crashed node left is removed.
+    pub(crate) fn create(&self, node: &str) -> Result<()> {
+        self.remove_node(node)?;
+        // On version 1 every hierarchy must have the directory before kubelet starts.
+        for mount in &self.hierarchies.v1 {
+            let directory = mount.join(&self.tree).join(node);
+            std::fs::create_dir_all(&directory).at("create cgroup", &directory)?;
+        }
+        match &self.hierarchies.v2 {
+            Some(mount) if self.are_v2() => create_with_controllers(mount, &self.tree, node),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what a node has left.
+    pub(crate) fn remove_node(&self, node: &str) -> Result<()> {
+        self.trees()
+            .iter()
+            .try_for_each(|tree| remove_tree(&tree.join(node)))
+    }
+
+    /// Removes everything of the cluster.
+    pub(crate) fn remove(&self) -> Result<()> {
+        self.trees().iter().try_for_each(|tree| remove_tree(tree))
+    }
+}
+
+fn tree_name(parent: &str, prefix: &str) -> String {
+    let parent = parent.trim_matches('/');
+    let name = format!("throwaway-{prefix}");
+    if parent.is_empty() {
+        name
+    } else {
+        format!("{parent}/{name}")
+    }
+}
+
+/// The version 2 way (untried): each level hands its controllers to the next one.
+fn create_with_controllers(mount: &Path, tree: &str, node: &str) -> Result<()> {
+    let mut directory = mount.to_path_buf();
+    for part in tree.split('/').chain([node]) {
+        let file = directory.join("cgroup.controllers");
+        let controllers = std::fs::read_to_string(&file).at("read", &file)?;
+        let enable: Vec<String> = controllers
+            .split_ascii_whitespace()
+            .map(|name| format!("+{name}"))
+            .collect();
+        let file = directory.join("cgroup.subtree_control");
+        std::fs::write(&file, enable.join(" ")).map_err(|error| {
+            Error::Unable(format!(
+                "cannot hand cgroup controllers down in {}: {error}; name a delegated cgroup without processes of its own in {PARENT_VARIABLE}",
+                directory.display()
+            ))
+        })?;
+        directory.push(part);
+        std::fs::create_dir_all(&directory).at("create cgroup", &directory)?;
+    }
+    Ok(())
+}
+
+/// Removes a cgroup and those below it, waiting for processes that are dying.
+fn remove_tree(directory: &Path) -> Result<()> {
+    let deadline = Instant::now() + REMOVAL_LIMIT;
+    loop {
+        match try_remove_tree(directory) {
+            Ok(()) => return Ok(()),
+            Err(error)
+                if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => return Err(error).at("remove cgroup", directory),
+        }
+    }
+}
+
+fn try_remove_tree(directory: &Path) -> io::Result<()> {
+    let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if gone(&error) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        // The files of a cgroup go with it.
+        if entry.file_type()?.is_dir() {
+            try_remove_tree(&entry.path())?;
+        }
+    }
+    match std::fs::remove_dir(directory) {
+        Err(error) if !gone(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The cgroup mounts of a mountinfo file; of several at one place the last one is seen.
+fn parse_mounts(mountinfo: &str) -> Hierarchies {
+    let mut hierarchies = Hierarchies {
+        v1: Vec::new(),
+        v2: None,
+    };
+    for line in mountinfo.lines() {
+        let Some((mount, filesystem)) = line.split_once(" - ") else {
+            continue;
+        };
+        let mut fields = mount.split(' ').skip(3);
+        let (Some(root), Some(point)) = (fields.next(), fields.next()) else {
+            continue;
+        };
+        // Only whole hierarchies: a part of one that is mounted elsewhere is another's business.
+        if root != "/" {
+            continue;
+        }
+        let point = PathBuf::from(point);
+        match filesystem.split(' ').next() {
+            Some("cgroup") if !hierarchies.v1.contains(&point) => hierarchies.v1.push(point),
+            Some("cgroup2") => hierarchies.v2 = Some(point),
+            _ => {}
+        }
+    }
+    hierarchies
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    const V1: &str = "\
+24 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+35 30 0:30 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+36 30 0:31 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory
+37 30 0:32 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd
+38 30 0:33 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw
+39 30 0:31 /docker/x /elsewhere rw - cgroup cgroup rw,memory
+";
+
+    #[test]
+    fn hybrid_hierarchies() {
+        let found = parse_mounts(V1);
+        assert_eq!(found.v1.len(), 3);
+        assert_eq!(
+            found.v2.as_deref(),
+            Some(Path::new("/sys/fs/cgroup/unified"))
+        );
+        assert!(!found.are_v2());
+        let cgroups = ClusterCgroups::new(found, "t0");
+        assert_eq!(cgroups.of_node("node1"), "/throwaway-t0/node1");
+        assert_eq!(
+            cgroups.trees()[1],
+            Path::new("/sys/fs/cgroup/memory/throwaway-t0")
+        );
+        assert_eq!(
+            cgroups.trees()[3],
+            Path::new("/sys/fs/cgroup/unified/throwaway-t0")
+        );
+    }
+
+    #[test]
+    fn a_version_2_machine() {
+        let found = parse_mounts("30 25 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n");
+        assert!(found.are_v2());
+    }
+
+    #[test]
+    fn a_tree_below_a_delegated_cgroup() {
+        assert_eq!(
+            tree_name("/user.slice/x/", "t0"),
+            "user.slice/x/throwaway-t0"
+        );
+        assert_eq!(tree_name("", "t0"), "throwaway-t0");
+    }
+
+    #[test]
+    fn trees_are_made_and_removed_in_every_hierarchy() {
+        let scratch = Scratch::new();
+        let mounts = ["memory", "pids"].map(|name| scratch.path().join(name));
+        let hierarchies = Hierarchies {
+            v1: mounts.to_vec(),
+            v2: None,
+        };
+        let cgroups = ClusterCgroups {
+            hierarchies,
+            tree: "throwaway-t0".into(),
+        };
+        cgroups.create("node1").unwrap();
+        std::fs::create_dir_all(mounts[1].join("throwaway-t0/node1/kubepods/pod1")).unwrap();
+        cgroups.create("node1").unwrap();
+        assert!(mounts[1].join("throwaway-t0/node1").is_dir());
+        assert!(!mounts[1].join("throwaway-t0/node1/kubepods").exists());
+        cgroups.remove().unwrap();
+        cgroups.remove().unwrap();
+        assert!(!mounts[0].join("throwaway-t0").exists());
+    }
+
+    #[test]
+    fn version_2_controllers_are_handed_down() {
+        let scratch = Scratch::new();
+        for level in ["", "throwaway-t0"] {
+            let directory = scratch.path().join(level);
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join("cgroup.controllers"), "cpu memory\n").unwrap();
+        }
+        create_with_controllers(scratch.path(), "throwaway-t0", "node1").unwrap();
+        let written =
+            std::fs::read_to_string(scratch.path().join("throwaway-t0/cgroup.subtree_control"));
+        assert_eq!(written.unwrap(), "+cpu +memory");
+        assert!(scratch.path().join("throwaway-t0/node1").is_dir());
+    }
+}

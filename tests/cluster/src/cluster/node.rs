@@ -1,0 +1,473 @@
+//! A node: containerd, kubelet and kube-proxy in a machine with a file system of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::control_plane::write_json;
+use super::site::Site;
+use crate::command::run;
+use crate::config::{NODE_CONFIG, cni, containerd, kube_proxy, kubeconfig, kubelet};
+use crate::error::{At, Error, Result};
+use crate::layout::{private_directory, write_private};
+use crate::machine::{Bind, Component, Machine, MachineSpec, RootSpec, component_log};
+use crate::network::{ip, node_link};
+use crate::pki::{Authority, Identity, Subject};
+
+const CONTAINERD: &str = "containerd";
+const KUBELET: &str = "kubelet";
+const KUBE_PROXY: &str = "kube-proxy";
+
+/// containerd serves after 0.03 s.
+const CONTAINERD_LIMIT: Duration = Duration::from_secs(30);
+/// A node is ready 2 s after its kubelet has started.
+const READY_LIMIT: Duration = Duration::from_secs(90);
+/// An import takes 0.2 s, and longer for large images.
+const IMPORT_LIMIT: Duration = Duration::from_secs(5 * 60);
+/// A program inside a node.
+const EXEC_LIMIT: Duration = Duration::from_secs(5 * 60);
+/// kubelet and containerd end within a second.
+const STOP_GRACE: Duration = Duration::from_secs(15);
+
+/// A node of a cluster.
+pub struct Node {
+    site: Arc<Site>,
+    control_plane: i32,
+    number: usize,
+    name: String,
+    machine: Mutex<Option<Machine>>,
+}
+
+impl Node {
+    /// Writes what the node needs; nothing runs yet.
+    pub(super) fn prepare(
+        site: &Arc<Site>,
+        control_plane: i32,
+        number: usize,
+        authority: &Authority,
+        kubelet_changes: &Map<String, Value>,
+    ) -> Result<Node> {
+        let node = Node {
+            site: Arc::clone(site),
+            control_plane,
+            number,
+            name: name(number),
+            machine: Mutex::new(None),
+        };
+        private_directory(&site.machine_directory(&node.name))?;
+        let spec = node.specification();
+        if let Some(root) = &spec.root {
+            let address = site.network.node(number);
+            root.prepare(
+                &format!("127.0.0.1 localhost\n{address} {}\n", node.name),
+                // 32 hexadecimal digits, different on every node.
+                &format!("{:016x}{number:016x}", u64::from(site.network.octet)),
+            )?;
+        }
+        node.configure(authority, kubelet_changes)?;
+        write_json(
+            &site.specification(&node.name),
+            &serde_json::to_value(&spec).at("write", &node.name)?,
+        )?;
+        Ok(node)
+    }
+
+    /// A node of a cluster that another process started.
+    pub(super) fn known(site: &Arc<Site>, control_plane: i32, number: usize) -> Node {
+        let name = name(number);
+        let machine = Mutex::new(site.known_machine(&name));
+        Node {
+            site: Arc::clone(site),
+            control_plane,
+            number,
+            name,
+            machine,
+        }
+    }
+
+    /// Its name in the cluster.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its address.
+    pub fn address(&self) -> std::net::Ipv4Addr {
+        self.site.network.node(self.number)
+    }
+
+    /// Its pid 1, as this machine sees it. Another one after each start.
+    pub fn pid(&self) -> Result<i32> {
+        self.running().map(|machine| machine.init().pid)
+    }
+
+    /// The node's root directory, for processes of this machine. Absolute links below it lead out
+    /// of the node; `/var/run` is a relative one.
+    pub fn root(&self) -> Result<PathBuf> {
+        Ok(PathBuf::from(format!("/proc/{}/root", self.pid()?)))
+    }
+
+    /// The directory where plugins of Scope put their sockets, for processes of this machine.
+    /// It exists once the first plugin runs.
+    pub fn plugin_dir(&self) -> Result<PathBuf> {
+        Ok(self.root()?.join("run/scope/plugins"))
+    }
+
+    /// The directory of the node's disk on this machine. It is there while the node is down, and
+    /// shows neither `/run` nor what is mounted.
+    pub fn disk(&self) -> PathBuf {
+        self.site.machine_directory(&self.name).join("root")
+    }
+
+    /// A command that will run inside the node: its files, processes, network and host name.
+    pub fn command(&self, program: &str) -> Result<Command> {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--target={}", self.pid()?))
+            .args(["--mount", "--uts", "--ipc", "--net", "--pid", "--", program]);
+        Ok(command)
+    }
+
+    /// Runs a program inside the node and returns its standard output.
+    pub fn exec(&self, command: &[&str]) -> Result<String> {
+        let (program, arguments) = command
+            .split_first()
+            .ok_or_else(|| Error::Invalid(format!("no program to run in {}", self.name)))?;
+        run(self.command(program)?.args(arguments), EXEC_LIMIT)
+    }
+
+    /// Imports an image archive.
+    pub fn load_image(&self, archive: &Path) -> Result<()> {
+        let socket = self.containerd_socket()?;
+        let mut import = Command::new("ctr");
+        import
+            .arg("--address")
+            .arg(socket)
+            .args([
+                "--namespace",
+                "k8s.io",
+                "images",
+                "import",
+                "--no-unpack=false",
+            ])
+            .arg(archive);
+        run(&mut import, IMPORT_LIMIT).map(drop)
+    }
+
+    /// Ends everything on the node at once, as a power cut would.
+    pub fn crash(&self) -> Result<()> {
+        match self.lock().take() {
+            Some(machine) => machine.kill(),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether its pid 1 runs.
+    pub fn is_up(&self) -> bool {
+        self.lock()
+            .as_ref()
+            .is_some_and(|machine| machine.init().is_alive())
+    }
+
+    /// Starts a crashed node again, on its old disk, and waits until it is ready.
+    pub fn start(&self) -> Result<()> {
+        if self.is_up() {
+            return Err(Error::Invalid(format!("{} is up already", self.name)));
+        }
+        self.crash()?;
+        self.boot(&[])?;
+        let since = self.start_kubernetes()?;
+        self.wait_until_ready(since)
+    }
+
+    /// Stops kubelet and starts it again; pods live on. Waits until the node is ready.
+    pub fn kubelet_restart(&self) -> Result<()> {
+        self.stop_component(KUBELET)?;
+        let since = Timestamp::now();
+        self.start_component(KUBELET)?;
+        self.wait_until_ready(since)
+    }
+
+    /// Stops `containerd`, `kubelet` or `kube-proxy`.
+    pub fn stop_component(&self, component: &str) -> Result<()> {
+        self.running()?.stop_component(component, STOP_GRACE)
+    }
+
+    /// Starts `containerd`, `kubelet` or `kube-proxy`.
+    pub fn start_component(&self, component: &str) -> Result<()> {
+        self.running()?.start_component(component)
+    }
+
+    /// Cuts the node off the network; its pods still reach each other.
+    pub fn partition(&self) -> Result<()> {
+        self.set_link("down")
+    }
+
+    /// Ends a partition.
+    pub fn heal(&self) -> Result<()> {
+        self.set_link("up")
+    }
+
+    /// Asks the node's kubelet through the API server, for example for `stats/summary`.
+    pub fn kubelet_get(&self, path: &str) -> Result<String> {
+        let path = path.trim_start_matches('/');
+        self.site.ask(&[
+            "get",
+            "--raw",
+            &format!("/api/v1/nodes/{}/proxy/{path}", self.name),
+        ])
+    }
+
+    /// Starts the machine with containerd and imports images.
+    pub(super) fn boot(&self, images: &[PathBuf]) -> Result<()> {
+        self.site.cgroups.create(&self.name)?;
+        let machine = self.site.start_machine(&self.specification())?;
+        let pid = machine.init().pid;
+        *self.lock() = Some(machine);
+        ip(
+            Some(self.control_plane),
+            &self.site.network.towards_node(self.number, pid),
+        )?;
+        ip(Some(pid), &self.site.network.inside_node(self.number))?;
+        self.start_component(CONTAINERD)?;
+        let socket = self.containerd_socket()?;
+        self.site.wait_for(
+            &format!("containerd on {}", self.name),
+            CONTAINERD_LIMIT,
+            || {
+                self.running()?.check(CONTAINERD)?;
+                let reached = std::os::unix::net::UnixStream::connect(&socket);
+                Ok(reached
+                    .map(drop)
+                    .map_err(|e| format!("cannot connect to its socket: {e}")))
+            },
+        )?;
+        images
+            .iter()
+            .try_for_each(|archive| self.load_image(archive))
+    }
+
+    /// Starts what only works with an API server.
+    pub(super) fn start_kubernetes(&self) -> Result<Timestamp> {
+        let since = Timestamp::now();
+        self.start_component(KUBELET)?;
+        self.start_component(KUBE_PROXY)?;
+        Ok(since)
+    }
+
+    /// Waits until kubelet has said, at `since` or later, that the node is ready.
+    pub(super) fn wait_until_ready(&self, since: Timestamp) -> Result<()> {
+        self.site
+            .wait_for(&format!("a ready {}", self.name), READY_LIMIT, || {
+                for component in [CONTAINERD, KUBELET, KUBE_PROXY] {
+                    self.running()?.check(component)?;
+                }
+                let node = match self.site.ask(&["get", "node", &self.name, "-o", "json"]) {
+                    Ok(text) => serde_json::from_str(&text).at("understand", &self.name)?,
+                    Err(error) => return Ok(Err(error.to_string())),
+                };
+                Ok(ready_since(&node, since))
+            })
+    }
+
+    /// Lets it live on when this process ends.
+    pub(super) fn detach(&self) -> Result<()> {
+        match self.lock().as_ref() {
+            Some(machine) if machine.init().is_alive() => machine.detach(),
+            _ => Ok(()),
+        }
+    }
+
+    fn set_link(&self, state: &str) -> Result<()> {
+        ip(
+            Some(self.control_plane),
+            &format!("link set {} {state}\n", node_link(self.number)),
+        )
+    }
+
+    fn containerd_socket(&self) -> Result<PathBuf> {
+        Ok(self.root()?.join("run/containerd/containerd.sock"))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Machine>> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The machine, which must be up.
+    fn running(&self) -> Result<RunningMachine<'_>> {
+        let machine = self.lock();
+        if machine
+            .as_ref()
+            .is_some_and(|machine| machine.init().is_alive())
+        {
+            return Ok(RunningMachine(machine));
+        }
+        Err(Error::Invalid(format!(
+            "{} is down: start it first",
+            self.name
+        )))
+    }
+
+    fn specification(&self) -> MachineSpec {
+        let logs = self.site.logs();
+        let component = |name: &str, command: &[&str]| Component {
+            name: name.into(),
+            command: command.iter().map(|&word| word.to_owned()).collect(),
+            log: component_log(&logs, &self.name, name),
+        };
+        let kubelet = [
+            "/opt/kubernetes/bin/kubelet".to_owned(),
+            format!("--config={NODE_CONFIG}/kubelet.json"),
+            format!("--kubeconfig={NODE_CONFIG}/kubelet.kubeconfig"),
+            format!("--node-ip={}", self.address()),
+            "--v=2".to_owned(),
+        ];
+        let proxy = format!("--config={NODE_CONFIG}/kube-proxy.json");
+        MachineSpec {
+            name: self.name.clone(),
+            socket: self.site.socket(&self.name),
+            root: Some(RootSpec {
+                host_name: self.name.clone(),
+                directory: self.disk(),
+                binds: vec![Bind {
+                    source: self.site.tools().kube_directory().to_path_buf(),
+                    target: "opt/kubernetes/bin".into(),
+                }],
+            }),
+            components: vec![
+                component(
+                    CONTAINERD,
+                    &["containerd", "--config=/etc/containerd/config.toml"],
+                ),
+                component(KUBELET, &kubelet.each_ref().map(String::as_str)),
+                component(KUBE_PROXY, &["/opt/kubernetes/bin/kube-proxy", &proxy]),
+            ],
+        }
+    }
+
+    /// Keys and configuration, where they lie on a real node.
+    fn configure(&self, authority: &Authority, changes: &Map<String, Value>) -> Result<()> {
+        let network = self.site.network;
+        let etc = self.disk().join("etc");
+        let own = etc.join("kubernetes");
+        let user = format!("system:node:{}", self.name);
+        let node = authority.issue(
+            &self.name,
+            &Subject {
+                name: &user,
+                group: Some("system:nodes"),
+                served: &[self.name.clone(), self.address().to_string()],
+            },
+        )?;
+        let proxy = authority.issue(
+            &format!("{}-kube-proxy", self.name),
+            &Subject {
+                name: "system:kube-proxy",
+                group: None,
+                served: &[],
+            },
+        )?;
+        copy(&authority.certificate(), &own.join("ca.crt"))?;
+        let inside = Path::new(NODE_CONFIG);
+        for (issued, name, file) in [
+            (node, "node", "kubelet.kubeconfig"),
+            (proxy, "kube-proxy", "kube-proxy.kubeconfig"),
+        ] {
+            let (certificate, key) = (format!("{name}.crt"), format!("{name}.key"));
+            copy(&issued.certificate, &own.join(&certificate))?;
+            copy(&issued.key, &own.join(&key))?;
+            let identity = Identity {
+                certificate: inside.join(certificate),
+                key: inside.join(key),
+            };
+            let config = kubeconfig(network.control_plane(), &inside.join("ca.crt"), &identity);
+            write_json(&own.join(file), &config)?;
+        }
+        let cgroups = &self.site.cgroups;
+        let config = kubelet(&cgroups.of_node(&self.name), cgroups.are_v2(), changes);
+        write_json(&own.join("kubelet.json"), &config)?;
+        write_json(&own.join("kube-proxy.json"), &kube_proxy(network))?;
+        write_json(
+            &etc.join("cni/net.d/10-throwaway.conflist"),
+            &cni(network, self.number),
+        )?;
+        write_private(&etc.join("containerd/config.toml"), containerd().as_bytes())
+    }
+}
+
+/// The machine of a node, locked while it is used.
+struct RunningMachine<'a>(MutexGuard<'a, Option<Machine>>);
+
+impl std::ops::Deref for RunningMachine<'_> {
+    type Target = Machine;
+
+    fn deref(&self) -> &Machine {
+        self.0
+            .as_ref()
+            .expect("a RunningMachine is only made around a machine")
+    }
+}
+
+/// The name of node N.
+pub(super) fn name(number: usize) -> String {
+    format!("node{number}")
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    write_private(to, &std::fs::read(from).at("read", from)?)
+}
+
+/// Whether the node's condition Ready is true and was reported at `since` or later, or in words
+/// why not. After a crash the old condition stands until kubelet reports again.
+fn ready_since(node: &Value, since: Timestamp) -> std::result::Result<(), String> {
+    let condition = node["status"]["conditions"]
+        .as_array()
+        .and_then(|all| all.iter().find(|condition| condition["type"] == "Ready"))
+        .ok_or("it has no condition Ready yet")?;
+    let reported: Timestamp = condition["lastHeartbeatTime"]
+        .as_str()
+        .and_then(|time| time.parse().ok())
+        .ok_or("its condition Ready has no time")?;
+    // Conditions have whole seconds.
+    if reported.as_second() < since.as_second() {
+        return Err(format!("kubelet has reported nothing since {reported}"));
+    }
+    match condition["status"].as_str() {
+        Some("True") => Ok(()),
+        _ => Err(condition["message"]
+            .as_str()
+            .unwrap_or("it is not ready")
+            .to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn node(status: &str, time: &str) -> Value {
+        json!({"status": {"conditions": [
+            {"type": "MemoryPressure", "status": "False"},
+            {"type": "Ready", "status": status, "lastHeartbeatTime": time, "message": "because"},
+        ]}})
+    }
+
+    #[test]
+    fn a_node_is_ready_when_kubelet_said_so_after_its_start() {
+        let since: Timestamp = "2026-01-01T00:00:10.7Z".parse().unwrap();
+        assert_eq!(
+            ready_since(&node("True", "2026-01-01T00:00:10Z"), since),
+            Ok(())
+        );
+        assert!(ready_since(&node("True", "2026-01-01T00:00:09Z"), since).is_err());
+        assert_eq!(
+            ready_since(&node("False", "2026-01-01T00:00:11Z"), since),
+            Err("because".into())
+        );
+        assert!(ready_since(&json!({}), since).is_err());
+    }
+}

@@ -30,7 +30,7 @@ pub use placement::{
 };
 pub use plugin::{
     AgentSpec, Collector, Control, HostName, MendScope, NodeCounts, ScopePlugin, ScopePluginSpec,
-    ScopePluginStatus,
+    ScopePluginStatus, UnknownControl,
 };
 pub use resources::{Amounts, Resources};
 pub use rollout::{MaxUnavailable, Rollout};

@@ -1,0 +1,372 @@
+//! The command line. Every flag is also an environment variable.
+
+use std::{ffi::OsString, net::SocketAddr, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
+
+use crate::{
+    exit::{Code, Failure},
+    settings::{self, AgentImage, Process, Settings},
+};
+
+/// Rolls Scope plugins out to all nodes of a cluster and carries out what people click in Scope.
+#[derive(Debug, Parser)]
+#[command(name = "scope-operator", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run until told to stop.
+    Run(RunArgs),
+    /// Stop the operator and remove the agents from all nodes (before the chart is uninstalled).
+    Cleanup(CleanupArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The namespace in which the agents run.
+    #[arg(
+        long,
+        env = "SCOPE_OPERATOR_PLUGINS_NAMESPACE",
+        default_value = "scope-plugins"
+    )]
+    plugins_namespace: String,
+    /// The namespace in which the operator runs.
+    #[arg(long, env = "POD_NAMESPACE")]
+    namespace: String,
+    /// The name of this pod; leader election tells replicas apart by it.
+    #[arg(long, env = "POD_NAME")]
+    pod_name: String,
+    /// The image of the bundled agent.
+    #[arg(long, env = "SCOPE_OPERATOR_AGENT_IMAGE")]
+    agent_image: String,
+    /// When the nodes fetch that image.
+    #[arg(long, env = "SCOPE_OPERATOR_AGENT_IMAGE_PULL_POLICY", value_enum, default_value_t = PullPolicy::IfNotPresent)]
+    agent_image_pull_policy: PullPolicy,
+    /// Secrets in the plugins' namespace with registry credentials, separated by commas.
+    #[arg(
+        long,
+        env = "SCOPE_OPERATOR_AGENT_IMAGE_PULL_SECRETS",
+        value_delimiter = ','
+    )]
+    agent_image_pull_secrets: Vec<String>,
+    /// The directory on the nodes in which Scope's probe looks for plugins.
+    #[arg(
+        long,
+        env = "SCOPE_OPERATOR_PLUGIN_DIRECTORY",
+        default_value = "/var/run/scope/plugins"
+    )]
+    plugin_directory: String,
+    /// What people may have done by a click, separated by commas; by default nothing.
+    #[arg(long, env = "SCOPE_OPERATOR_ALLOWED_ACTIONS", value_delimiter = ',')]
+    allowed_actions: Vec<String>,
+    /// The Lease that replicas elect their leader by. It must exist.
+    #[arg(
+        long,
+        env = "SCOPE_OPERATOR_LEASE_NAME",
+        default_value = "scope-operator"
+    )]
+    lease_name: String,
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(
+        long,
+        env = "SCOPE_OPERATOR_HTTP_LISTEN",
+        default_value = "0.0.0.0:8080"
+    )]
+    http_listen: SocketAddr,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+struct CleanupArgs {
+    /// The Deployment of the operator.
+    #[arg(
+        long,
+        env = "SCOPE_OPERATOR_DEPLOYMENT",
+        default_value = "scope-operator"
+    )]
+    deployment: String,
+    /// The namespace in which the operator runs.
+    #[arg(long, env = "POD_NAMESPACE")]
+    namespace: String,
+    /// The namespace in which the agents run.
+    #[arg(
+        long,
+        env = "SCOPE_OPERATOR_PLUGINS_NAMESPACE",
+        default_value = "scope-plugins"
+    )]
+    plugins_namespace: String,
+    /// How long all of it may take, for example 120s or 5m.
+    #[arg(long, env = "SCOPE_OPERATOR_TIMEOUT", default_value = "120s", value_parser = duration)]
+    timeout: Duration,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// How the program logs.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// error, warn, info, debug, trace, or a filter by module.
+    #[arg(long, env = "SCOPE_OPERATOR_LOG_LEVEL", default_value = "info")]
+    pub(crate) log_level: String,
+    /// text for people, json for a log store.
+    #[arg(long, env = "SCOPE_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+enum PullPolicy {
+    Always,
+    IfNotPresent,
+    Never,
+}
+
+/// What to do, complete and checked.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Run until told to stop.
+    Run(Box<Process>),
+    /// Stop the operator and remove the agents.
+    Cleanup(Cleanup),
+    /// Text that was asked for, such as the help.
+    Print(String),
+}
+
+/// What the clean-up removes, and by when.
+#[derive(Clone, Debug)]
+pub(crate) struct Cleanup {
+    pub(crate) deployment: String,
+    pub(crate) namespace: String,
+    pub(crate) plugins_namespace: String,
+    pub(crate) timeout: Duration,
+}
+
+/// Reads the command line and the environment.
+pub(crate) fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<(Job, Option<LogArgs>), Failure> {
+    match Cli::try_parse_from(arguments) {
+        Ok(Cli {
+            command: Command::Run(arguments),
+        }) => run(arguments),
+        Ok(Cli {
+            command: Command::Cleanup(arguments),
+        }) => cleanup(arguments),
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            ) =>
+        {
+            Ok((Job::Print(error.to_string()), None))
+        }
+        Err(error) => Err(Failure::new(
+            Code::Usage,
+            first_paragraph(&error.to_string()),
+        )),
+    }
+}
+
+// The arguments are taken apart without `..`: a new flag does not compile until it is used.
+fn run(arguments: RunArgs) -> Result<(Job, Option<LogArgs>), Failure> {
+    let RunArgs {
+        plugins_namespace,
+        namespace,
+        pod_name,
+        agent_image,
+        agent_image_pull_policy,
+        agent_image_pull_secrets,
+        plugin_directory,
+        allowed_actions,
+        lease_name,
+        http_listen,
+        log,
+    } = arguments;
+    let process = || -> Result<Process, settings::SettingsError> {
+        let plugins_namespace = settings::namespace("--plugins-namespace", &plugins_namespace)?;
+        let own_namespace = settings::namespace("--namespace", &namespace)?;
+        settings::apart(&plugins_namespace, &own_namespace)?;
+        let pull_policy = match agent_image_pull_policy {
+            PullPolicy::Always => "Always",
+            PullPolicy::IfNotPresent => "IfNotPresent",
+            PullPolicy::Never => "Never",
+        };
+        Ok(Process {
+            settings: Settings {
+                plugins_namespace,
+                own_namespace,
+                image: AgentImage {
+                    name: settings::image(&agent_image)?,
+                    pull_policy: pull_policy.into(),
+                    pull_secrets: settings::listed(&agent_image_pull_secrets)
+                        .map(|secret| settings::name("--agent-image-pull-secrets", secret))
+                        .collect::<Result<_, _>>()?,
+                },
+                plugin_directory: settings::plugin_directory(&plugin_directory)?,
+                allowed_actions: settings::allowed_actions(&allowed_actions)?,
+            },
+            pod_name: settings::name("--pod-name", &pod_name)?,
+            lease_name: settings::name("--lease-name", &lease_name)?,
+            http_listen,
+        })
+    };
+    let process = process().map_err(|error| Failure::new(Code::Config, error))?;
+    Ok((Job::Run(Box::new(process)), Some(log)))
+}
+
+fn cleanup(arguments: CleanupArgs) -> Result<(Job, Option<LogArgs>), Failure> {
+    let CleanupArgs {
+        deployment,
+        namespace,
+        plugins_namespace,
+        timeout,
+        log,
+    } = arguments;
+    let cleanup = || -> Result<Cleanup, settings::SettingsError> {
+        let plugins_namespace = settings::namespace("--plugins-namespace", &plugins_namespace)?;
+        let namespace = settings::namespace("--namespace", &namespace)?;
+        settings::apart(&plugins_namespace, &namespace)?;
+        Ok(Cleanup {
+            deployment: settings::name("--deployment", &deployment)?,
+            namespace,
+            plugins_namespace,
+            timeout,
+        })
+    };
+    let cleanup = cleanup().map_err(|error| Failure::new(Code::Config, error))?;
+    Ok((Job::Cleanup(cleanup), Some(log)))
+}
+
+/// Whole seconds or minutes: `120s`, `5m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, seconds) = match text.strip_suffix('m') {
+        Some(number) => (number, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    match number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(seconds))
+    {
+        // A day: longer than anyone waits, short enough for every clock.
+        Some(total @ 1..=86_400) => Ok(Duration::from_secs(total)),
+        _ => Err("wanted a time such as 120s or 5m, at most a day".into()),
+    }
+}
+
+/// The part of clap's message that says what is wrong, without the usage below it.
+fn first_paragraph(message: &str) -> String {
+    let paragraph: Vec<&str> = message
+        .lines()
+        .take_while(|line| !line.trim().is_empty())
+        .collect();
+    paragraph.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &str) -> Result<Job, Failure> {
+        let words = std::iter::once("scope-operator").chain(words.split_whitespace());
+        parse(words.map(OsString::from)).map(|(job, _)| job)
+    }
+
+    const NEEDED: &str = "--namespace scope-system --pod-name p-1 --agent-image scope-agent:1";
+
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let Ok(Job::Run(process)) = parse_words(&format!("run {NEEDED}")) else {
+            panic!("should run");
+        };
+        assert_eq!(process.settings.plugins_namespace, "scope-plugins");
+        assert_eq!(process.settings.plugin_directory, "/var/run/scope/plugins");
+        assert_eq!(process.settings.image.pull_policy, "IfNotPresent");
+        assert!(process.settings.allowed_actions.is_empty());
+        assert_eq!(process.lease_name, "scope-operator");
+        assert_eq!(process.http_listen.port(), 8080);
+    }
+
+    #[test]
+    fn lists_are_separated_by_commas() {
+        let words = format!(
+            "run {NEEDED} --allowed-actions=DeletePod --agent-image-pull-secrets=a,b --agent-image-pull-policy=Never"
+        );
+        let Ok(Job::Run(process)) = parse_words(&words) else {
+            panic!("should run");
+        };
+        assert_eq!(process.settings.image.pull_secrets, ["a", "b"]);
+        assert_eq!(process.settings.image.pull_policy, "Never");
+        assert_eq!(process.settings.allowed_actions.len(), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_is_one_line_with_the_right_code() {
+        for (words, code, text) in [
+            ("", Code::Usage, ""),
+            ("run --nonsense", Code::Usage, "--nonsense"),
+            (
+                "run --namespace a --pod-name b",
+                Code::Usage,
+                "required arguments were not provided: --agent-image",
+            ),
+            (
+                &format!("run {NEEDED} --plugins-namespace scope-system"),
+                Code::Config,
+                "a namespace of their own",
+            ),
+            (
+                &format!("run {NEEDED} --allowed-actions Reboot"),
+                Code::Config,
+                "\"Reboot\" is not an action",
+            ),
+            (
+                "cleanup --namespace a --timeout never",
+                Code::Usage,
+                "such as 120s",
+            ),
+        ] {
+            let failure = parse_words(words).unwrap_err();
+            assert_eq!(failure.code(), code, "{words}: {failure}");
+            let line = failure.to_string();
+            assert!(line.contains(text), "{words}: {line}");
+            assert!(!line.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("120s"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
+        for bad in [
+            "",
+            "0s",
+            "-1s",
+            "1h",
+            "1.5s",
+            "99999999999999999999s",
+            "86401",
+        ] {
+            assert!(duration(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn help_is_not_an_error() {
+        assert!(matches!(parse_words("--help"), Ok(Job::Print(_))));
+        assert!(matches!(parse_words("run --help"), Ok(Job::Print(_))));
+    }
+}

@@ -1,0 +1,39 @@
+//! Log lines on stderr, as text or JSON.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+
+use crate::{
+    cli::{LogArgs, LogFormat},
+    exit::{Code, Failure},
+};
+
+/// Starts logging.
+pub(crate) fn start(arguments: &LogArgs) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&arguments.log_level).map_err(|error| {
+        Failure::new(
+            Code::Usage,
+            format!(
+                "--log-level {:?} is not a level or filter: {error}",
+                arguments.log_level
+            ),
+        )
+    })?;
+    let lines = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    let lines = match arguments.log_format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .try_init()
+        .map_err(|error| {
+            Failure::new(
+                Code::Software,
+                format!("logging cannot be started: {error}"),
+            )
+        })
+}

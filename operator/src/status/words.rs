@@ -1,0 +1,127 @@
+//! The sentences of the conditions: what is, and what to do about it.
+
+use scope_crds::{Control, Placement};
+
+use super::Trouble;
+use crate::{
+    desired,
+    plan::{Foreign, MAX_SOCKET_PATH, Obstacle},
+};
+
+/// The schema's bound of a condition's message.
+const MAX_MESSAGE: usize = 4096;
+
+/// The message cut to what the schema takes, at a character's border.
+pub(super) fn bounded(message: &str) -> String {
+    match message.char_indices().nth(MAX_MESSAGE) {
+        // The schema counts characters.
+        Some((end, _)) => message[..end].to_owned(),
+        None => message.to_owned(),
+    }
+}
+
+pub(super) fn trouble(trouble: &Trouble) -> (&'static str, String) {
+    match trouble {
+        Trouble::Obstacle(Obstacle::SocketPathTooLong { path }) => (
+            "SocketPathTooLong",
+            format!(
+                "The socket path {path} has {} bytes, and the kernel takes {MAX_SOCKET_PATH}. Use a shorter \
+                 name for the ScopePlugin, or a shorter plugin directory (chart value pluginDirectory)",
+                path.len()
+            ),
+        ),
+        Trouble::Obstacle(Obstacle::Foreign(foreign)) => ("ForeignObject", foreign_object(foreign)),
+        Trouble::Refused {
+            kind,
+            name,
+            message,
+        } => (
+            "Refused",
+            format!(
+                "The API server refused the {} {name}: {message}. Correct the ScopePlugin or the policy that \
+                 is named",
+                kind.as_str()
+            ),
+        ),
+        Trouble::PodsNotCreated { message } => (
+            "PodsNotCreated",
+            format!(
+                "Pods cannot be created: {message}. The plugins' namespace must allow privileged pods (label \
+                 pod-security.kubernetes.io/enforce=privileged) and have quota for one on each node"
+            ),
+        ),
+    }
+}
+
+fn foreign_object(foreign: &Foreign) -> String {
+    let Foreign {
+        kind,
+        namespace,
+        name,
+        owner,
+    } = foreign;
+    let owner = match owner {
+        Some(owner) => format!("belongs to {owner}"),
+        None => "was not made for this ScopePlugin".to_owned(),
+    };
+    let kind = kind.as_str();
+    format!(
+        "The {kind} {name} in the namespace {namespace} {owner} and is left alone. Remove it (kubectl \
+         delete {} -n {namespace} {name}), or give the ScopePlugin another name",
+        kind.to_lowercase()
+    )
+}
+
+pub(super) fn unreadable(error: &str) -> String {
+    format!(
+        "This version of the operator cannot read the object: {error}. What runs is left as it is. Correct \
+         the ScopePlugin, or install the operator that belongs to the installed CRD"
+    )
+}
+
+pub(super) fn controls_not_allowed(controls: &[Control]) -> String {
+    let names: Vec<String> = controls.iter().map(Control::to_string).collect();
+    format!(
+        "The installation does not allow {}, so every click on it is refused. Add it to the chart value \
+         actions.allowed, or remove it from spec.agent.controls",
+        names.join(", ")
+    )
+}
+
+pub(super) fn suspended() -> String {
+    "Nothing runs, as spec.suspended asks".into()
+}
+
+pub(super) fn suspending(pods: i32) -> String {
+    match pods {
+        0 => "The last pods are being removed".into(),
+        1 => "1 pod is being removed".into(),
+        pods => format!("{pods} pods are being removed"),
+    }
+}
+
+pub(super) fn applying() -> String {
+    "The DaemonSet is being brought up to date".into()
+}
+
+pub(super) fn no_matching_nodes(placement: &Placement) -> String {
+    format!(
+        "No node matches the placement ({}). Correct spec.placement, or label nodes (kubectl get nodes \
+         --show-labels)",
+        desired::selector_in_words(placement)
+    )
+}
+
+pub(super) fn progress(ready: i32, updated: i32, desired: i32) -> String {
+    let nodes = if desired == 1 { "node" } else { "nodes" };
+    if updated < desired {
+        format!("{ready} of {desired} {nodes} ready, {updated} updated")
+    } else {
+        format!("{ready} of {desired} {nodes} ready")
+    }
+}
+
+pub(super) fn available(available: i32, desired: i32) -> String {
+    let nodes = if desired == 1 { "node" } else { "nodes" };
+    format!("The plugin serves on {available} of {desired} {nodes}")
+}

@@ -110,7 +110,9 @@ mod tests {
         dir
     }
 
-    fn found(files: &[(&str, &str)]) -> (Option<(String, Version)>, Option<(String, Version)>) {
+    type Found = Option<(String, Version)>;
+
+    fn found(files: &[(&str, &str)]) -> (Found, Found) {
         let dir = tree(files);
         let name = |h: Hierarchy| {
             let name = h
@@ -126,7 +128,7 @@ mod tests {
         (cpu.map(name), memory.map(name))
     }
 
-    fn some(name: &str, version: Version) -> Option<(String, Version)> {
+    fn some(name: &str, version: Version) -> Found {
         Some((name.to_owned(), version))
     }
 

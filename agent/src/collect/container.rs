@@ -1,0 +1,277 @@
+//! Container, ContainerImage and Process nodes.
+//!
+//! On CRI runtimes Scope's probe reports containers in a state that its app takes for stopped,
+//! without host, metrics or link to their processes. These nodes are complete on their own, under
+//! the keys that Scope's Docker reporter uses, and so they mend it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use scope_protocol::report::{DataType, From};
+use scope_protocol::{MetadataTemplate, Node, NodeId, Topology};
+
+use super::composer::{Composer, Detail};
+use super::metric::{Meter, Scales};
+use crate::attribution::ContainerUsage;
+use crate::inventory::{Container, Pod};
+use crate::sample::Mode;
+
+const CONTAINER_ID: &str = "docker_container_id";
+const CONTAINER_NAME: &str = "docker_container_name";
+const CONTAINER_STATE: &str = "docker_container_state";
+const CONTAINER_STATE_HUMAN: &str = "docker_container_state_human";
+const CONTAINER_CREATED: &str = "docker_container_created";
+const CONTAINER_IPS: &str = "docker_container_ips";
+const IMAGE_ID: &str = "docker_image_id";
+const IMAGE_NAME: &str = "docker_image_name";
+const LABEL_CONTAINER_NAME: &str = "docker_label_io.kubernetes.container.name";
+const LABEL_POD_UID: &str = "docker_label_io.kubernetes.pod.uid";
+const LABEL_POD_NAME: &str = "docker_label_io.kubernetes.pod.name";
+const LABEL_POD_NAMESPACE: &str = "docker_label_io.kubernetes.pod.namespace";
+
+/// What a container is called where Kubernetes does not say: as Docker's tools shorten its ID.
+const SHORT_ID: usize = 12;
+
+/// The shortened ID of a container.
+pub(crate) fn short_id(id: &str) -> &str {
+    id.get(..SHORT_ID).unwrap_or(id)
+}
+
+/// Adds the containers that run, their images, and the links from their processes.
+pub(super) fn add(composer: &mut Composer<'_>) {
+    composer.add_metric_templates(Topology::Container, false);
+    if composer.mending {
+        composer
+            .report
+            .topology(Topology::Container)
+            .metadata_templates = container_rows();
+        composer
+            .report
+            .topology(Topology::ContainerImage)
+            .metadata_templates = image_rows();
+    }
+    let known: HashMap<&str, (&Pod, &Container)> = match composer.mode {
+        Mode::Cluster(inventory) => inventory
+            .pods
+            .values()
+            .flat_map(|pod| pod.containers.iter().map(move |(id, c)| (&**id, (pod, c))))
+            .collect(),
+        Mode::Standalone => HashMap::new(),
+    };
+    let usage = composer.usage;
+    let mut scales = Scales::new(usage.host.cpus, usage.host.memory_total);
+    usage
+        .containers
+        .values()
+        .for_each(|container| scales.include(container.processes, None));
+
+    for (id, container) in &usage.containers {
+        add_container(composer, scales, id, container, known.get(&**id).copied());
+    }
+    if composer.mending && composer.detail < Detail::NoProcesses {
+        add_processes(composer);
+    }
+}
+
+fn add_container(
+    composer: &mut Composer<'_>,
+    scales: Scales,
+    id: &str,
+    usage: &ContainerUsage,
+    known: Option<(&Pod, &Container)>,
+) {
+    let at = composer.usage.at;
+    let node_id = NodeId::container(id).to_string();
+    let mut node = Node::default();
+    let mut meter = Meter {
+        node: &mut node,
+        at,
+        scales,
+    };
+    if composer.mending {
+        meter.scopes_own(usage.cpu, usage.memory);
+    }
+    if composer.has_metrics(&node_id) {
+        meter.further(usage.cpu, usage.processes, None);
+    }
+    if composer.mending && composer.has_names(&node_id) {
+        name(composer, &mut node, id, usage, known);
+        if let Some((_, container)) = known {
+            add_image(composer, container);
+        }
+    }
+    if node != Node::default() {
+        composer
+            .report
+            .topology(Topology::Container)
+            .nodes
+            .insert(node_id, node);
+    }
+}
+
+/// What the container is and belongs to. It is running: this is only called while its cgroup or
+/// one of its processes is there, and the state's stamp runs out soon after.
+fn name(
+    composer: &Composer<'_>,
+    node: &mut Node,
+    id: &str,
+    usage: &ContainerUsage,
+    known: Option<(&Pod, &Container)>,
+) {
+    let (at, ahead) = (composer.usage.at, composer.ahead);
+    node.set(CONTAINER_ID, at, id);
+    node.set(CONTAINER_STATE, ahead, "running");
+    // Without the time that it has been up: a value that changes makes the probe send all of the
+    // node's values in each publish.
+    node.set(CONTAINER_STATE_HUMAN, ahead, "Up");
+    node.add_parent(Topology::Host, composer.host.clone());
+    if let Some(pod) = &usage.pod {
+        node.add_parent(Topology::Pod, NodeId::pod(pod).to_string());
+    }
+    let Some((pod, container)) = known else {
+        node.set(CONTAINER_NAME, at, short_id(id));
+        return;
+    };
+    node.set(CONTAINER_NAME, at, &*container.name);
+    node.set(LABEL_CONTAINER_NAME, at, &*container.name);
+    node.set(LABEL_POD_UID, at, &*pod.id);
+    node.set(LABEL_POD_NAME, at, &*pod.name);
+    node.set(LABEL_POD_NAMESPACE, at, &*pod.namespace);
+    if let Some(started) = container.started {
+        node.set(CONTAINER_CREATED, at, started.to_string());
+    }
+    if !pod.ips.is_empty() && !pod.host_network {
+        node.sets
+            .insert(CONTAINER_IPS.to_owned(), pod.ips.iter().cloned().collect());
+    }
+    // The probe's CRI reporter has the image's digest for both.
+    node.set(IMAGE_NAME, ahead, &*container.image);
+    if !container.image_id.is_empty() {
+        node.set(IMAGE_ID, ahead, &*container.image_id);
+        let image = NodeId::container_image(&container.image_id).to_string();
+        node.add_parent(Topology::ContainerImage, image);
+    }
+}
+
+fn add_image(composer: &mut Composer<'_>, container: &Container) {
+    if container.image_id.is_empty() {
+        return;
+    }
+    let (at, host) = (composer.usage.at, composer.host.clone());
+    let id = NodeId::container_image(&container.image_id).to_string();
+    let nodes = &mut composer.report.topology(Topology::ContainerImage).nodes;
+    // One image may go by several names; the first container's is as good as any.
+    nodes.entry(id).or_insert_with(|| {
+        let mut node = Node::default();
+        node.set(IMAGE_ID, at, &*container.image_id);
+        node.set(IMAGE_NAME, at, &*container.image);
+        node.add_parent(Topology::Host, host);
+        node
+    });
+}
+
+/// Scope links processes, and through them connections, to containers by this key alone. A process
+/// without it is not sent: it would stand for itself beside the probe's.
+fn add_processes(composer: &mut Composer<'_>) {
+    let (usage, host) = (composer.usage, &composer.settings.host);
+    for process in &usage.processes {
+        let Some(container) = &process.container else {
+            continue;
+        };
+        let id = NodeId::process(host, process.pid).to_string();
+        if composer.settings.share.has_metrics(&id) {
+            let mut node = Node::default();
+            node.set(CONTAINER_ID, usage.at, &**container);
+            node.add_parent(
+                Topology::Container,
+                NodeId::container(container).to_string(),
+            );
+            composer
+                .report
+                .topology(Topology::Process)
+                .nodes
+                .insert(id, node);
+        }
+    }
+}
+
+/// The rows of a container's panel, under Scope's IDs. A row with a priority of 10 or more would
+/// be hidden behind "show more".
+fn container_rows() -> BTreeMap<String, MetadataTemplate> {
+    BTreeMap::from([
+        row(
+            IMAGE_NAME,
+            "Image name",
+            DataType::Text,
+            From::Latest,
+            0,
+            2.0,
+        ),
+        row(
+            CONTAINER_STATE_HUMAN,
+            "State",
+            DataType::Text,
+            From::Latest,
+            0,
+            4.0,
+        ),
+        row(
+            CONTAINER_CREATED,
+            "Created",
+            DataType::DateTime,
+            From::Latest,
+            0,
+            5.0,
+        ),
+        row(CONTAINER_IPS, "IPs", DataType::Text, From::Sets, 0, 8.0),
+        row(
+            CONTAINER_ID,
+            "ID",
+            DataType::Text,
+            From::Latest,
+            SHORT_ID as u32,
+            9.0,
+        ),
+    ])
+}
+
+fn image_rows() -> BTreeMap<String, MetadataTemplate> {
+    BTreeMap::from([
+        row(
+            IMAGE_NAME,
+            "Image name",
+            DataType::Text,
+            From::Latest,
+            0,
+            2.0,
+        ),
+        row(
+            IMAGE_ID,
+            "ID",
+            DataType::Text,
+            From::Latest,
+            SHORT_ID as u32,
+            9.0,
+        ),
+    ])
+}
+
+fn row(
+    key: &str,
+    label: &str,
+    data_type: DataType,
+    from: From,
+    truncate: u32,
+    priority: f64,
+) -> (String, MetadataTemplate) {
+    let label = label.to_owned();
+    (
+        key.to_owned(),
+        MetadataTemplate {
+            label,
+            truncate,
+            data_type,
+            priority,
+            from,
+        },
+    )
+}

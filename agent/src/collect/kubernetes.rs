@@ -1,0 +1,169 @@
+//! Pod nodes, their controllers and their namespaces.
+
+use std::collections::BTreeMap;
+
+use scope_protocol::{Metric, Node, NodeId, Topology};
+
+use super::composer::Composer;
+use super::metric::{Meter, Scales};
+use crate::attribution::PodUsage;
+use crate::inventory::{Inventory, Owner, Pod};
+use crate::sample::Mode;
+
+const NAME: &str = "kubernetes_name";
+const ACTIVE_CONTROLS: &str = "active_controls";
+
+/// The controls of the probe's own on a pod, in its order. One string holds all of a node's
+/// controls, so whoever adds one must name these too.
+const POD_CONTROLS: [&str; 3] = [
+    "kubernetes_get_logs",
+    "kubernetes_delete_pod",
+    "kubernetes_describe",
+];
+
+/// The metric that keeps a namespace in the report. It has no template and so is not shown.
+const NAMESPACE_PODS: &str = "pods";
+
+/// The topologies to which Scope lifts the metrics of a single pod, given the templates.
+const CONTROLLERS: [Topology; 5] = [
+    Topology::Deployment,
+    Topology::DaemonSet,
+    Topology::StatefulSet,
+    Topology::CronJob,
+    Topology::Job,
+];
+
+/// Adds the pods and what they belong to.
+pub(super) fn add(composer: &mut Composer<'_>) {
+    composer.add_metric_templates(Topology::Pod, true);
+    for topology in CONTROLLERS {
+        composer.add_metric_templates(topology, true);
+    }
+    let usage = composer.usage;
+    let mut scales = Scales::new(usage.host.cpus, usage.host.memory_total);
+    usage
+        .pods
+        .values()
+        .for_each(|pod| scales.include(pod.processes, pod.network));
+
+    match composer.mode {
+        Mode::Cluster(inventory) => {
+            for pod in inventory.pods.values() {
+                let used = usage.pods.get(&*pod.id).copied().unwrap_or_default();
+                add_pod(composer, scales, &pod.id, used, Some(pod));
+                if composer.mending {
+                    add_owners(composer, &pod.owners);
+                }
+            }
+            add_namespaces(composer, inventory);
+        }
+        Mode::Standalone => {
+            for (id, used) in &usage.pods {
+                add_pod(composer, scales, id, *used, None);
+            }
+        }
+    }
+}
+
+/// The namespace is not named in a pod: a report with one that holds no such Namespace node makes
+/// the app invent a second one.
+fn add_pod(
+    composer: &mut Composer<'_>,
+    scales: Scales,
+    id: &str,
+    usage: PodUsage,
+    known: Option<&Pod>,
+) {
+    let node_id = NodeId::pod(id).to_string();
+    let mut node = Node::default();
+    let mut meter = Meter {
+        node: &mut node,
+        at: composer.usage.at,
+        scales,
+    };
+    if composer.mending {
+        meter.scopes_own(usage.cpu, usage.memory);
+    }
+    if composer.has_metrics(&node_id) {
+        let network = usage
+            .network
+            .filter(|_| known.is_none_or(|pod| !pod.host_network));
+        meter.further(usage.cpu, usage.processes, network);
+    }
+    if composer.has_names(&node_id) {
+        if composer.mending {
+            node.add_parent(Topology::Host, composer.host.clone());
+            for owner in known.into_iter().flat_map(|pod| &pod.owners) {
+                if let Some(owner_id) = owner_id(owner) {
+                    node.add_parent(owner.topology, owner_id);
+                }
+            }
+        }
+        let own = &composer.settings.controls.pod;
+        if !own.is_empty() {
+            let controls: Vec<&str> = POD_CONTROLS
+                .into_iter()
+                .chain(own.iter().map(String::as_str))
+                .collect();
+            node.set(ACTIVE_CONTROLS, composer.controls_ahead, controls.join(";"));
+        }
+    }
+    if node != Node::default() {
+        composer
+            .report
+            .topology(Topology::Pod)
+            .nodes
+            .insert(node_id, node);
+    }
+}
+
+/// Controllers carry no metrics: the pods of this node are only some of theirs, and Scope would
+/// show the sums of all nodes in turn. They carry their names, since the probe cannot list CronJobs
+/// of any current Kubernetes.
+fn add_owners(composer: &mut Composer<'_>, owners: &[Owner]) {
+    for (n, owner) in owners.iter().enumerate() {
+        let Some(id) = owner_id(owner).filter(|id| composer.has_names(id)) else {
+            continue;
+        };
+        let at = composer.usage.at;
+        let node = composer.report.topology(owner.topology).node(id);
+        node.set(NAME, at, &*owner.name);
+        // The app replaces a pod's ReplicaSet by the ReplicaSet's Deployment.
+        if let Some((above, id)) = owners
+            .get(n + 1)
+            .and_then(|o| Some((o.topology, owner_id(o)?)))
+        {
+            node.add_parent(above, id);
+        }
+    }
+}
+
+fn owner_id(owner: &Owner) -> Option<String> {
+    NodeId::object(owner.topology, &owner.uid).map(|id| id.to_string())
+}
+
+/// Each namespace of a pod here is in every report, and with a metric, so that it is in every
+/// publish of the probe too: a publish that has a pod and not its namespace makes the app invent
+/// a second namespace of that name.
+fn add_namespaces(composer: &mut Composer<'_>, inventory: &Inventory) {
+    let mut pods: BTreeMap<&str, u64> = BTreeMap::new();
+    for pod in inventory.pods.values() {
+        *pods.entry(&pod.namespace).or_default() += 1;
+    }
+    for (name, count) in pods {
+        let id = inventory.namespaces.get(name);
+        let Some(id) = id.and_then(|uid| NodeId::object(Topology::Namespace, uid)) else {
+            continue;
+        };
+        let at = composer.usage.at;
+        let mut node = Node::default();
+        node.set(NAME, at, name);
+        let metric = Metric::single(at, count as f64, count as f64);
+        node.metrics.insert(NAMESPACE_PODS.to_owned(), metric);
+        composer
+            .report
+            .topology(Topology::Namespace)
+            .nodes
+            .insert(id.to_string(), node);
+    }
+}

@@ -4,6 +4,7 @@
 //! Nothing here does I/O, reads a clock or knows Kubernetes. References such as `report.go` are to
 //! files of `github.com/weaveworks/scope` at 1.13.2.
 
+pub mod conformance;
 pub mod control;
 pub mod encode;
 pub mod node_id;

@@ -8,6 +8,8 @@ const USAGE: &str = "\
 usage: throwaway-cluster [--prefix P] COMMAND
   up [NODES]            start a cluster that stays up (2 nodes)
   down                  take it down
+  with PROGRAM ARGS…    start a cluster, run a program with the environment of its clients, take
+                        the cluster down and end as the program did
   env                   print the environment of its clients, for `eval`
   kubectl|helm ARGS…    run kubectl or helm on it
   node crash|start|kubelet-restart|partition|heal N
@@ -50,6 +52,13 @@ fn run(prefix: &str, words: &[&str]) -> Result<ExitCode> {
             println!(
                 "cluster `{prefix}` is up: eval \"$(throwaway-cluster --prefix {prefix} env)\""
             );
+        }
+        ["with", program, arguments @ ..] => {
+            let cluster = Cluster::up(Options::new(prefix))?;
+            let mut command = std::process::Command::new(program);
+            let code = pass_on(command.args(arguments).envs(cluster.client_env()))?;
+            cluster.down()?;
+            return Ok(code);
         }
         ["down"] => Cluster::attach(prefix)?.down()?,
         ["env"] => {

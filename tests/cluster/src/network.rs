@@ -98,9 +98,10 @@ impl Network {
     pub(crate) fn inside_control_plane(self) -> String {
         format!(
             "link set lo up\n\
-             link add br0 type bridge\n\
+             link add br0 address {} type bridge\n\
              address add {}/24 dev br0\n\
              link set br0 up\n",
+            hardware_address(self.control_plane()),
             self.control_plane()
         )
     }
@@ -133,10 +134,11 @@ impl Network {
     pub(crate) fn towards_node(self, number: usize, pid: i32) -> String {
         let link = node_link(number);
         format!(
-            "link add {link} type veth peer name eth0 netns {pid}\n\
+            "link add {link} type veth peer name eth0 address {} netns {pid}\n\
              link set {link} master br0\n\
              link set {link} up\n\
              route replace {} via {}\n",
+            hardware_address(self.node(number)),
             self.pods(number),
             self.node(number)
         )
@@ -163,6 +165,15 @@ pub(crate) fn host_link(prefix: &str) -> String {
 /// The link to node N in the control plane's namespace.
 pub(crate) fn node_link(number: usize) -> String {
     format!("v{number}")
+}
+
+/// The hardware address of the interface that has an address. Fixed, because the others remember
+/// it for half a minute: a node that was started again must not get a new one, and a bridge takes
+/// that of one of its ports unless it has its own.
+fn hardware_address(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    // 02: locally administered.
+    format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
 /// Runs `ip -batch` in the network namespace of a process, or in this one.
@@ -246,6 +257,7 @@ mod tests {
         assert_eq!(network.node(2).to_string(), "10.77.0.102");
         assert_eq!(network.pods(2), "10.77.2.0/24");
         assert_eq!(network.all(), "10.77.0.0/16");
+        assert_eq!(hardware_address(network.node(2)), "02:00:0a:4d:00:66");
     }
 
     #[test]

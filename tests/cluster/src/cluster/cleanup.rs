@@ -100,35 +100,21 @@ pub fn leftovers(prefix: &str) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// The processes whose command line, root, working directory or cgroup is a cluster's.
+/// The processes whose command line, cgroup or mounts have something of a cluster in them.
 fn processes_of(directory: &str, cgroup: &str) -> Result<Vec<String>> {
     let proc = Path::new("/proc");
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(proc)
-        .at("read directory", proc)?
-        .flatten()
-    {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
-            continue;
-        };
+    for entry in std::fs::read_dir(proc).at("read directory", proc)?.flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
         // A process that ends while it is looked at is none that was left.
-        let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
-        let command = read("cmdline");
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        let leads_in = |name: &str| {
-            std::fs::read_link(entry.path().join(name))
-                .is_ok_and(|target| target.starts_with(directory))
+        let read = |name: &str| {
+            let content = std::fs::read(entry.path().join(name)).unwrap_or_default();
+            String::from_utf8_lossy(&content).replace('\0', " ")
         };
-        let cgroups = read("cgroup");
-        let in_cgroup = String::from_utf8_lossy(&cgroups).lines().any(|line| {
-            line.splitn(3, ':')
-                .nth(2)
-                .is_some_and(|path| mentions_directory(path, cgroup))
-        });
+        let command = read("cmdline");
         if mentions_directory(&command, directory)
-            || leads_in("root")
-            || leads_in("cwd")
-            || in_cgroup
+            || read("cgroup").lines().any(|line| mentions_directory(line, cgroup))
+            || read("mountinfo").lines().any(|line| mentions_directory(line, directory))
         {
             found.push(format!("process {pid}: {}", command.trim()));
         }

@@ -178,6 +178,11 @@ impl Node {
             return Err(Error::Invalid(format!("{} is up already", self.name)));
         }
         self.crash()?;
+        // The kernel removes links with their namespace, but takes its time. Where this finds none
+        // it fails, and what matters fails again when the link is made.
+        let link = format!("link delete {}\n", node_link(self.number));
+        ip(Some(self.control_plane), &link).ok();
+        wait_for_next_second();
         self.boot(&[])?;
         let since = self.start_kubernetes()?;
         self.wait_until_ready(since)
@@ -186,6 +191,7 @@ impl Node {
     /// Stops kubelet and starts it again; pods live on. Waits until the node is ready.
     pub fn kubelet_restart(&self) -> Result<()> {
         self.stop_component(KUBELET)?;
+        wait_for_next_second();
         let since = Timestamp::now();
         self.start_component(KUBELET)?;
         self.wait_until_ready(since)
@@ -420,6 +426,14 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     write_private(to, &std::fs::read(from).at("read", from)?)
 }
 
+/// Waits until the clock shows another second. Conditions have whole seconds, so only after that
+/// can a new report of kubelet be told from its last one.
+fn wait_for_next_second() {
+    let now = Timestamp::now();
+    let left = 1_000_000_000 - i64::from(now.subsec_nanosecond());
+    std::thread::sleep(Duration::from_nanos(left.unsigned_abs()));
+}
+
 /// Whether the node's condition Ready is true and was reported at `since` or later, or in words
 /// why not. After a crash the old condition stands until kubelet reports again.
 fn ready_since(node: &Value, since: Timestamp) -> std::result::Result<(), String> {
@@ -431,7 +445,6 @@ fn ready_since(node: &Value, since: Timestamp) -> std::result::Result<(), String
         .as_str()
         .and_then(|time| time.parse().ok())
         .ok_or("its condition Ready has no time")?;
-    // Conditions have whole seconds.
     if reported.as_second() < since.as_second() {
         return Err(format!("kubelet has reported nothing since {reported}"));
     }

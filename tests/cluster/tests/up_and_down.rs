@@ -1,0 +1,409 @@
+//! Real clusters on this machine. They need root; without it they are skipped, and say so, unless
+//! `HARNESS_REQUIRE=nodes`.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use throwaway_cluster::{AuditEvent, Cluster, Error, Options, leftovers};
+
+const HELPER: &str = env!("CARGO_BIN_EXE_throwaway-cluster");
+
+/// Ends the test when this machine cannot have a cluster and need not.
+macro_rules! need_nodes {
+    () => {
+        if let Some(why) = throwaway_cluster::obstacle() {
+            assert!(!throwaway_cluster::nodes_required(), "HARNESS_REQUIRE=nodes, but {why}");
+            println!("SKIPPED: {why}");
+            return;
+        }
+    };
+}
+
+fn options(prefix: &str) -> Options {
+    let mut options = Options::new(prefix);
+    options.helper = Some(HELPER.into());
+    options
+}
+
+const WORKLOAD: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: web
+        image: harness.local/box:1
+        command: [httpd, -f, -p, "8080", -h, /etc]
+        readinessProbe: {httpGet: {path: /passwd, port: 8080}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080}]
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: plugin}
+spec:
+  selector: {matchLabels: {app: plugin}}
+  template:
+    metadata: {labels: {app: plugin}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      hostPID: true
+      containers:
+      - name: plugin
+        image: harness.local/box:1
+        command: [sh, -c, "hostname > /var/run/scope/plugins/name; exec sleep 100000"]
+        volumeMounts: [{name: plugins, mountPath: /var/run/scope/plugins}]
+      volumes:
+      - {name: plugins, hostPath: {path: /var/run/scope/plugins, type: DirectoryOrCreate}}
+"#;
+
+#[test]
+fn a_cluster_works_and_goes_without_a_trace() {
+    need_nodes!();
+    let tables_before = nft_tables();
+    let started = Instant::now();
+    let cluster = Cluster::up(options("tcup")).unwrap();
+    println!("up after {:?}", started.elapsed());
+
+    cluster.kubectl_with_input(&["apply", "-f", "-"], WORKLOAD).unwrap();
+    for workload in ["deployment/web", "daemonset/plugin"] {
+        cluster.kubectl(&["rollout", "status", workload, "--timeout=60s"]).unwrap();
+    }
+    println!("workload after {:?}", started.elapsed());
+
+    pods_and_services_are_reached(&cluster);
+    files_of_nodes_are_seen_from_outside(&cluster);
+    nodes_are_told_apart(&cluster);
+    clients_work(&cluster);
+    requests_are_counted(&cluster);
+    an_image_from_a_dockerfile_runs(&cluster);
+    kubelet_is_restarted(&cluster);
+    a_node_crashes_and_comes_back(&cluster);
+    a_node_is_cut_off(&cluster);
+    the_api_server_is_stopped(&cluster);
+
+    println!("checked after {:?}", started.elapsed());
+    let logs = cluster.logs();
+    let going = Instant::now();
+    cluster.down().unwrap();
+    println!("down in {:?}", going.elapsed());
+    assert_eq!(leftovers("tcup").unwrap(), Vec::<String>::new());
+    assert_eq!(nft_tables(), tables_before);
+    assert!(logs.join("node1-kubelet.log").exists(), "logs are kept");
+    assert!(matches!(Cluster::attach("tcup"), Err(Error::NotUp { .. })));
+}
+
+fn pods_and_services_are_reached(cluster: &Cluster) {
+    let get = |what| json(cluster, &["get", what, "-o", "json"]);
+    let address = get("service/web")["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    for node in cluster.nodes() {
+        let page = node.exec(&["busybox", "wget", "-qO-", &format!("http://{address}/passwd")]);
+        assert!(page.unwrap().starts_with("root:x:0:0"));
+    }
+    let pods = get("pods");
+    let pod = &pods["items"].as_array().unwrap()[0];
+    let address = pod["status"]["podIP"].as_str().unwrap();
+    std::net::TcpStream::connect_timeout(
+        &format!("{address}:{}", if pod["metadata"]["labels"]["app"] == "web" { 8080 } else { 10250 })
+            .parse()
+            .unwrap(),
+        Duration::from_secs(5),
+    )
+    .map(drop)
+    .or_else(|error| match error.kind() {
+        // Refused by the pod: reached.
+        std::io::ErrorKind::ConnectionRefused => Ok(()),
+        _ => Err(error),
+    })
+    .unwrap();
+    let exec = ["exec", "deployment/web", "--", "cat", "/etc/group"];
+    assert!(cluster.kubectl(&exec).unwrap().contains("nonroot"));
+}
+
+fn files_of_nodes_are_seen_from_outside(cluster: &Cluster) {
+    for node in cluster.nodes() {
+        let plugins = node.plugin_dir().unwrap();
+        std::fs::read_to_string(plugins.join("name")).unwrap();
+        let socket = plugins.join("test.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        UnixStream::connect(&socket).unwrap().write_all(b"hello").unwrap();
+        let mut text = String::new();
+        listener.accept().unwrap().0.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello");
+        // The same directory from inside, and through the link that /var/run is.
+        let inside = node.exec(&["stat", "-c", "%F", "/var/run/scope/plugins/test.sock"]);
+        assert_eq!(inside.unwrap().trim(), "socket");
+        assert!(node.root().unwrap().join("var/run/scope/plugins/test.sock").exists());
+        std::fs::remove_file(socket).unwrap();
+    }
+    // Nothing of that on the machine itself.
+    assert!(!Path::new("/run/scope/plugins").exists());
+    assert!(!Path::new("/var/lib/kubelet").exists());
+}
+
+fn nodes_are_told_apart(cluster: &Cluster) {
+    let names: Vec<String> =
+        cluster.nodes().iter().map(|node| node.exec(&["hostname"]).unwrap()).collect();
+    assert_eq!(names, ["node1\n", "node2\n"]);
+    let processes = cluster.node(1).exec(&["ps", "-e", "-o", "comm="]).unwrap();
+    assert!(processes.contains("kubelet") && !processes.contains("etcd"), "{processes}");
+    let nodes = json(cluster, &["get", "nodes", "-o", "json"]);
+    let identity =
+        |index: usize| nodes["items"][index]["status"]["nodeInfo"]["machineID"].as_str().unwrap().to_owned();
+    assert_ne!(identity(0), identity(1));
+}
+
+fn clients_work(cluster: &Cluster) {
+    let version = cluster.helm(&["version", "--short"]).unwrap();
+    assert!(version.starts_with("v4."), "{version}");
+    let answer = cluster.kubectl(&["version", "-o", "json"]).unwrap();
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["serverVersion"]["gitVersion"], answer["clientVersion"]["gitVersion"]);
+    let summary = cluster.node(2).kubelet_get("stats/summary").unwrap();
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!(summary["node"]["nodeName"], "node2");
+    // A second handle, as another process has it.
+    assert_eq!(Cluster::attach("tcup").unwrap().nodes().len(), 2);
+    assert!(matches!(Cluster::up(options("tcup")), Err(Error::Busy { .. })));
+    assert!(matches!(Cluster::attach("tcup").unwrap().down(), Err(Error::Busy { .. })));
+    let error = cluster.kubectl(&["get", "pod", "none"]).unwrap_err().to_string();
+    assert!(error.contains("pods \"none\" not found"), "{error}");
+}
+
+fn requests_are_counted(cluster: &Cluster) {
+    let before = cluster.audit_mark().unwrap();
+    cluster.kubectl(&["get", "configmap", "kube-root-ca.crt", "--as=system:serviceaccount:a:b"]).unwrap_err();
+    cluster.kubectl(&["get", "configmap", "kube-root-ca.crt"]).unwrap();
+    let events = cluster.audit_since(before).unwrap();
+    let gets: Vec<&AuditEvent> =
+        events.iter().filter(|event| event.counts() && event.name == "kube-root-ca.crt").collect();
+    assert_eq!(gets.len(), 2, "{gets:?}");
+    assert_eq!((gets[0].verb.as_str(), gets[0].resource.as_str()), ("get", "configmaps"));
+    assert_eq!((gets[0].code, gets[0].decision.as_str()), (Some(403), "forbid"));
+    assert_eq!((gets[1].code, gets[1].user.as_str()), (Some(200), "admin"));
+    assert!(gets[1].user_agent.starts_with("kubectl/v1."), "{}", gets[1].user_agent);
+    assert!(gets[0].reached <= gets[1].reached);
+    let all = cluster.audit().unwrap();
+    assert!(all.len() > events.len());
+    assert!(all.iter().any(|event| event.user == "system:node:node2" && event.verb == "watch" && event.counts()));
+}
+
+fn an_image_from_a_dockerfile_runs(cluster: &Cluster) {
+    let context = Scratch::new("image");
+    std::fs::copy("/bin/busybox", context.0.join("busybox")).unwrap();
+    let dockerfile = context.0.join("Dockerfile");
+    std::fs::write(
+        &dockerfile,
+        "FROM scratch AS one\nCOPY busybox /one\nUSER 65532\nENTRYPOINT [\"/one\", \"echo\", \"first\"]\n\
+         FROM scratch AS two\nCOPY busybox /two\nENTRYPOINT [\"/two\"]\n",
+    )
+    .unwrap();
+    let output = context.0.join("archives");
+    let archive = throwaway_cluster::images::build(
+        &dockerfile,
+        Some("one"),
+        &context.0,
+        "harness.local/one:0.1.0",
+        &output,
+    )
+    .unwrap();
+    assert_eq!(std::fs::read_dir(&output).unwrap().count(), 1, "buildah's storage is removed");
+    cluster.load_image(&archive).unwrap();
+    cluster.kubectl(&[
+        "run", "one", "--image=harness.local/one:0.1.0", "--restart=Never",
+        "--image-pull-policy=Never",
+    ]).unwrap();
+    cluster
+        .kubectl(&["wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/one", "--timeout=30s"])
+        .unwrap();
+    assert_eq!(cluster.kubectl(&["logs", "one"]).unwrap(), "first\n");
+}
+
+fn kubelet_is_restarted(cluster: &Cluster) {
+    let pods = || running_containers(cluster, "node1");
+    let before = pods();
+    assert!(!before.is_empty());
+    cluster.node(1).kubelet_restart().unwrap();
+    assert_eq!(pods(), before, "pods live on");
+}
+
+fn a_node_crashes_and_comes_back(cluster: &Cluster) {
+    let node = cluster.node(2);
+    let old = node.pid().unwrap();
+    node.crash().unwrap();
+    assert!(!node.is_up() && !Path::new(&format!("/proc/{old}")).exists());
+    let error = node.exec(&["true"]).unwrap_err().to_string();
+    assert_eq!(error, "node2 is down: start it first");
+    node.start().unwrap();
+    assert_ne!(node.pid().unwrap(), old);
+    cluster.kubectl(&["rollout", "status", "daemonset/plugin", "--timeout=60s"]).unwrap();
+    wait_for("the plugin's file on the new /run", || {
+        node.plugin_dir().unwrap().join("name").exists()
+    });
+    // The others find it under its old address.
+    cluster.node(1).exec(&["ping", "-c", "1", "-W", "5", &node.address().to_string()]).or_else(
+        |_| {
+            let url = format!("{}:10250", node.address());
+            cluster.node(1).exec(&["busybox", "nc", "-w", "5", "-z", &node.address().to_string(), "10250"])
+                .map_err(|error| format!("{url}: {error}"))
+        },
+    ).unwrap();
+}
+
+fn a_node_is_cut_off(cluster: &Cluster) {
+    let node = cluster.node(1);
+    let reach = || {
+        let address = std::net::SocketAddr::from((node.address(), 10250));
+        std::net::TcpStream::connect_timeout(&address, Duration::from_millis(500)).is_ok()
+    };
+    assert!(reach());
+    node.partition().unwrap();
+    assert!(!reach());
+    assert!(node.exec(&["true"]).is_ok(), "it runs on");
+    node.heal().unwrap();
+    wait_for("a healed network", reach);
+}
+
+fn the_api_server_is_stopped(cluster: &Cluster) {
+    cluster.apiserver_stop().unwrap();
+    assert!(cluster.kubectl(&["get", "nodes", "--request-timeout=2s"]).is_err());
+    cluster.apiserver_start().unwrap();
+    assert_eq!(
+        json(cluster, &["get", "nodes", "-o", "json"])["items"].as_array().unwrap().len(),
+        2
+    );
+}
+
+#[test]
+fn a_killed_run_is_cleaned_up_at_the_next_start() {
+    need_nodes!();
+    // The program reads from the pipe, so that it ends with this test whatever happens.
+    let mut run = Command::new(HELPER)
+        .args(["--prefix", "tckill", "with", "sh", "-c", "echo up; exec cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(run.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "up");
+    let processes = |found: &[String]| found.iter().any(|line| line.starts_with("process"));
+    assert!(processes(&leftovers("tckill").unwrap()));
+    // A sweep leaves it alone while its run lives.
+    throwaway_cluster::sweep().unwrap();
+    let cluster = Cluster::attach("tckill").unwrap();
+    cluster.kubectl(&["get", "nodes"]).unwrap();
+    drop(cluster);
+
+    run.kill().unwrap();
+    run.wait().unwrap();
+    drop(run.stdin.take());
+    wait_for("processes that end with their run", || !processes(&leftovers("tckill").unwrap()));
+    assert!(!leftovers("tckill").unwrap().is_empty(), "directories and cgroups cannot end");
+    throwaway_cluster::sweep().unwrap();
+    assert_eq!(leftovers("tckill").unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_detached_cluster_stays_until_it_is_taken_down() {
+    need_nodes!();
+    let run = |arguments: &[&str]| {
+        let output =
+            Command::new(HELPER).args(["--prefix", "tcstay"]).args(arguments).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(&["up", "1"]);
+    throwaway_cluster::sweep().unwrap();
+    run(&["node", "crash", "1"]);
+    run(&["node", "start", "1"]);
+    assert!(run(&["kubectl", "get", "nodes", "--no-headers"]).starts_with("node1"));
+    assert!(run(&["env"]).contains("export KUBECONFIG='"));
+    assert!(matches!(Cluster::up(options("tcstay")), Err(Error::Busy { .. })));
+    run(&["down"]);
+    assert_eq!(leftovers("tcstay").unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_start_that_fails_says_why_and_leaves_nothing() {
+    need_nodes!();
+    let mut wrong = options("tcfail");
+    wrong.nodes = 1;
+    wrong.api_server_flags = vec!["--no-such-flag".into()];
+    let error = Cluster::up(wrong).unwrap_err().to_string();
+    assert!(error.starts_with("kube-apiserver on control-plane ended with status 1"), "{error}");
+    assert!(error.contains("unknown flag: --no-such-flag"), "{error}");
+    assert_eq!(leftovers("tcfail").unwrap(), Vec::<String>::new());
+
+    let mut wrong = options("tcfail");
+    wrong.nodes = 1;
+    wrong.helper = Some("/bin/true".into());
+    let error = Cluster::up(wrong).unwrap_err().to_string();
+    assert!(error.contains("does /bin/true call run_internal_command_if_asked first?"), "{error}");
+    assert_eq!(leftovers("tcfail").unwrap(), Vec::<String>::new());
+}
+
+fn json(cluster: &Cluster, arguments: &[&str]) -> Value {
+    serde_json::from_str(&cluster.kubectl(arguments).unwrap()).unwrap()
+}
+
+fn running_containers(cluster: &Cluster, node: &str) -> Vec<String> {
+    let selector = format!("spec.nodeName={node},status.phase=Running");
+    let pods = json(cluster, &["get", "pods", "--field-selector", &selector, "-o", "json"]);
+    let mut all: Vec<String> = pods["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|pod| pod["status"]["containerStatuses"][0]["containerID"].to_string())
+        .collect();
+    all.sort();
+    all
+}
+
+fn nft_tables() -> String {
+    let output = Command::new("nft").args(["list", "tables"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !there() {
+        assert!(Instant::now() < deadline, "waited 30 s for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path =
+            std::env::temp_dir().join(format!("throwaway-cluster-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}

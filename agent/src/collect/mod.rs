@@ -66,22 +66,26 @@ pub fn report(usage: &Usage, mode: Mode<'_>, settings: &Settings) -> Report {
     compose(usage, mode, settings, Detail::Full)
 }
 
-/// The report as the body of an answer. Where it would be larger than [`MAX_BODY`], the least
-/// important parts are left out and the description says so.
-pub fn body(usage: &Usage, mode: Mode<'_>, settings: &Settings) -> Vec<u8> {
-    body_within(usage, mode, settings, MAX_BODY)
+/// Puts the report as the body of an answer in the place of what is in `body`. Where it would be
+/// larger than [`MAX_BODY`], the least important parts are left out and the description says so.
+pub fn render(usage: &Usage, mode: Mode<'_>, settings: &Settings, body: &mut Vec<u8>) {
+    render_within(usage, mode, settings, body, MAX_BODY);
 }
 
-fn body_within(usage: &Usage, mode: Mode<'_>, settings: &Settings, limit: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
+fn render_within(
+    usage: &Usage,
+    mode: Mode<'_>,
+    settings: &Settings,
+    body: &mut Vec<u8>,
+    limit: usize,
+) {
     for detail in Detail::ALL {
-        bytes.clear();
-        encode(&compose(usage, mode, settings, detail), &mut bytes);
-        if bytes.len() <= limit {
-            break;
+        body.clear();
+        encode(&compose(usage, mode, settings, detail), body);
+        if body.len() <= limit {
+            return;
         }
     }
-    bytes
 }
 
 fn compose(usage: &Usage, mode: Mode<'_>, settings: &Settings, detail: Detail) -> Report {

@@ -72,6 +72,9 @@ impl Sampler {
             at.monotonic,
             &mut problems,
         );
+        if wanted.ids().next().is_some() {
+            self.note_missing_hierarchies(&mut problems);
+        }
         if !own.is_empty() {
             self.place_own(&own, walked, &mut processes, &mut groups);
         }
@@ -147,6 +150,16 @@ impl Sampler {
             Err(error) => missing(Datum::HostMemory, error, "meminfo"),
         }
         sample
+    }
+
+    fn note_missing_hierarchies(&self, problems: &mut Problems) {
+        let root = || self.roots.cgroup.display().to_string();
+        if self.index.hierarchies.cpu.is_none() {
+            problems.add(Datum::CgroupCpu, Cause::Absent, root);
+        }
+        if self.index.hierarchies.memory.is_none() {
+            problems.add(Datum::CgroupMemory, Cause::Absent, root);
+        }
     }
 
     /// Puts the processes of this agent's own container where they belong: in their own cgroup

@@ -146,8 +146,15 @@ mod tests {
             assert_eq!(seconds(&lease), wanted, "{what}");
         }
         assert_eq!(deadline(None, "me", wall(), now), None, "deleted");
-        assert_eq!(deadline(Some(&LeaseSpec::default()), "me", wall(), now), None, "empty");
-        let no_time = LeaseSpec { renew_time: None, ..lease(Some("me"), 0, 15) };
+        assert_eq!(
+            deadline(Some(&LeaseSpec::default()), "me", wall(), now),
+            None,
+            "empty"
+        );
+        let no_time = LeaseSpec {
+            renew_time: None,
+            ..lease(Some("me"), 0, 15)
+        };
         assert_eq!(deadline(Some(&no_time), "me", wall(), now), None);
     }
 
@@ -160,11 +167,20 @@ mod tests {
         assert!(!claim.is_held());
         assert!(writer.set(Some(now + 5 * second), now));
         assert!(claim.is_held());
-        assert!(!writer.set(Some(now + 10 * second), now + second), "renewed in time");
-        assert!(writer.set(Some(now + 30 * second), now + 20 * second), "renewed too late");
+        assert!(
+            !writer.set(Some(now + 10 * second), now + second),
+            "renewed in time"
+        );
+        assert!(
+            writer.set(Some(now + 30 * second), now + 20 * second),
+            "renewed too late"
+        );
         assert!(!writer.set(None, now + 21 * second), "lost");
         assert_eq!(claim.left(), Err(NotLeading));
-        assert!(writer.set(Some(now + 40 * second), now + 22 * second), "won again");
+        assert!(
+            writer.set(Some(now + 40 * second), now + 22 * second),
+            "won again"
+        );
         assert_eq!(*terms.borrow(), 3);
     }
 

@@ -3,5 +3,5 @@
 mod claim;
 mod elect;
 
-pub(crate) use claim::{Claim, NotLeading};
-pub(crate) use elect::{Elector, identity};
+pub(crate) use claim::{Claim, NotLeading, claim};
+pub(crate) use elect::{Elector, identity, jitter};

@@ -84,7 +84,12 @@ pub(crate) fn assess(facts: &Facts<'_>, now: Timestamp) -> ScopePluginStatus {
     let refused = not_allowed(facts);
     if !refused.is_empty() {
         let message = words::controls_not_allowed(&refused);
-        conditions.put(CONTROLS_NOT_ALLOWED, true, "NotAllowedByInstallation", &message);
+        conditions.put(
+            CONTROLS_NOT_ALLOWED,
+            true,
+            "NotAllowedByInstallation",
+            &message,
+        );
     }
     ScopePluginStatus {
         observed_generation: generation,
@@ -100,7 +105,11 @@ pub(crate) fn assess(facts: &Facts<'_>, now: Timestamp) -> ScopePluginStatus {
 }
 
 /// The status of an object that this operator cannot read. Nothing of its children is touched.
-pub(crate) fn unreadable(generation: Option<i64>, error: &str, now: Timestamp) -> ScopePluginStatus {
+pub(crate) fn unreadable(
+    generation: Option<i64>,
+    error: &str,
+    now: Timestamp,
+) -> ScopePluginStatus {
     let message = words::unreadable(error);
     let mut conditions = Conditions {
         list: Vec::new(),
@@ -123,6 +132,46 @@ pub(crate) fn condition<'a>(conditions: &'a [Condition], type_: &str) -> Option<
     conditions.iter().find(|condition| condition.type_ == type_)
 }
 
+/// A change that a person would want to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transition<'a> {
+    pub(crate) warning: bool,
+    pub(crate) reason: &'a str,
+    pub(crate) message: &'a str,
+}
+
+/// What changed from one status to the next: another reason to be ready or not, and controls that
+/// are not allowed. Progress within a rollout is none.
+pub(crate) fn transitions<'a>(
+    before: Option<&ScopePluginStatus>,
+    after: &'a ScopePluginStatus,
+) -> Vec<Transition<'a>> {
+    let stalled = condition(&after.conditions, STALLED).is_some();
+    [READY, CONTROLS_NOT_ALLOWED]
+        .into_iter()
+        .filter_map(|type_| {
+            let now = condition(&after.conditions, type_)?;
+            let then = before.and_then(|before| condition(&before.conditions, type_));
+            // Each apply passes through this; what it comes to is told.
+            if then.is_some_and(|then| then.reason == now.reason) || now.reason == "Applying" {
+                return None;
+            }
+            let quiet = ["AllNodesReady", "Suspended", "Suspending", "RollingOut"];
+            Some(Transition {
+                warning: type_ == CONTROLS_NOT_ALLOWED
+                    || stalled
+                    || !quiet.contains(&now.reason.as_str()),
+                reason: if type_ == READY {
+                    &now.reason
+                } else {
+                    CONTROLS_NOT_ALLOWED
+                },
+                message: &now.message,
+            })
+        })
+        .collect()
+}
+
 /// How many nodes of the DaemonSet have no pod, not even one that starts.
 pub(crate) fn missing_pods(daemon_set: &DaemonSet) -> i32 {
     let counts = Counts::of(daemon_set);
@@ -142,21 +191,27 @@ struct Counts {
 
 impl Counts {
     fn of(daemon_set: &DaemonSet) -> Self {
-        daemon_set.status.as_ref().map_or_else(Self::default, |status| Self {
-            desired: status.desired_number_scheduled,
-            current: status.current_number_scheduled,
-            updated: status.updated_number_scheduled.unwrap_or_default(),
-            ready: status.number_ready,
-            available: status.number_available.unwrap_or_default(),
-            unavailable: status.number_unavailable.unwrap_or_default(),
-        })
+        daemon_set
+            .status
+            .as_ref()
+            .map_or_else(Self::default, |status| Self {
+                desired: status.desired_number_scheduled,
+                current: status.current_number_scheduled,
+                updated: status.updated_number_scheduled.unwrap_or_default(),
+                ready: status.number_ready,
+                available: status.number_available.unwrap_or_default(),
+                unavailable: status.number_unavailable.unwrap_or_default(),
+            })
     }
 }
 
 /// Whether the DaemonSet asks for what is wanted now and its controller has taken notice.
 fn is_current(facts: &Facts<'_>) -> bool {
     facts.daemon_set.is_some_and(|daemon_set| {
-        let observed = daemon_set.status.as_ref().and_then(|status| status.observed_generation);
+        let observed = daemon_set
+            .status
+            .as_ref()
+            .and_then(|status| status.observed_generation);
         desired::intent(&daemon_set.metadata) == facts.wanted_intent
             && observed.is_some()
             && observed >= daemon_set.metadata.generation
@@ -207,7 +262,11 @@ fn judge(facts: &Facts<'_>, counts: &Counts, current: bool) -> Verdict {
 
 /// Whether this generation was on all nodes before: then an unready node is no rollout.
 fn was_complete(facts: &Facts<'_>) -> bool {
-    let conditions = facts.plugin.status.as_ref().map(|status| status.conditions.as_slice());
+    let conditions = facts
+        .plugin
+        .status
+        .as_ref()
+        .map(|status| status.conditions.as_slice());
     conditions
         .and_then(|conditions| condition(conditions, READY))
         .is_some_and(|ready| {
@@ -234,7 +293,11 @@ fn availability(facts: &Facts<'_>, counts: &Counts) -> (bool, &'static str, Stri
 /// The controls that the plugin asks for and the installation does not allow.
 fn not_allowed(facts: &Facts<'_>) -> Vec<Control> {
     let controls = &facts.plugin.spec.agent.controls;
-    controls.iter().copied().filter(|control| !facts.allowed.contains(control)).collect()
+    controls
+        .iter()
+        .copied()
+        .filter(|control| !facts.allowed.contains(control))
+        .collect()
 }
 
 /// Conditions under construction.
@@ -249,7 +312,10 @@ impl<'a> Conditions<'a> {
     fn new(plugin: &'a ScopePlugin, now: Timestamp) -> Self {
         Self {
             list: Vec::new(),
-            previous: plugin.status.as_ref().map_or(&[], |status| &status.conditions),
+            previous: plugin
+                .status
+                .as_ref()
+                .map_or(&[], |status| &status.conditions),
             generation: plugin.metadata.generation,
             now: Time(now),
         }
@@ -259,7 +325,10 @@ impl<'a> Conditions<'a> {
         let status = if status { "True" } else { "False" };
         let since = condition(self.previous, type_)
             .filter(|previous| previous.status == status)
-            .map_or_else(|| self.now.clone(), |previous| previous.last_transition_time.clone());
+            .map_or_else(
+                || self.now.clone(),
+                |previous| previous.last_transition_time.clone(),
+            );
         self.list.push(Condition {
             type_: type_.into(),
             status: status.into(),

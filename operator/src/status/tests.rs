@@ -66,31 +66,59 @@ impl Case {
         self.assess_at(now())
             .conditions
             .iter()
-            .map(|condition| format!("{}={} {}", condition.type_, condition.status, condition.reason))
+            .map(|condition| {
+                format!(
+                    "{}={} {}",
+                    condition.type_, condition.status, condition.reason
+                )
+            })
             .collect()
     }
 
     fn message(&self) -> String {
         let status = self.assess_at(now());
-        condition(&status.conditions, READY).unwrap().message.clone()
+        condition(&status.conditions, READY)
+            .unwrap()
+            .message
+            .clone()
     }
 }
 
 #[test]
 fn the_course_of_a_rollout() {
     let plain = || json!({"agent": {}});
-    let rolling = ["Ready=False RollingOut", "Available=False TooFewNodes", "Reconciling=True RollingOut"];
+    let rolling = [
+        "Ready=False RollingOut",
+        "Available=False TooFewNodes",
+        "Reconciling=True RollingOut",
+    ];
     for (daemon_set_there, said, message) in [
         (
             None,
-            vec!["Ready=False Applying", "Available=False TooFewNodes", "Reconciling=True Applying"],
+            vec![
+                "Ready=False Applying",
+                "Available=False TooFewNodes",
+                "Reconciling=True Applying",
+            ],
             "being brought up to date",
         ),
-        (Some(daemon_set(20, 0, 0, 0)), rolling.to_vec(), "0 of 20 nodes ready, 0 updated"),
-        (Some(daemon_set(20, 20, 20, 1)), rolling.to_vec(), "1 of 20 nodes ready"),
+        (
+            Some(daemon_set(20, 0, 0, 0)),
+            rolling.to_vec(),
+            "0 of 20 nodes ready, 0 updated",
+        ),
+        (
+            Some(daemon_set(20, 20, 20, 1)),
+            rolling.to_vec(),
+            "1 of 20 nodes ready",
+        ),
         (
             Some(daemon_set(20, 20, 20, 18)),
-            vec!["Ready=False RollingOut", "Available=True EnoughNodes", "Reconciling=True RollingOut"],
+            vec![
+                "Ready=False RollingOut",
+                "Available=True EnoughNodes",
+                "Reconciling=True RollingOut",
+            ],
             "18 of 20 nodes ready",
         ),
         (
@@ -121,14 +149,26 @@ fn an_update_counts_only_what_its_controller_has_seen() {
     let mut old_intent = daemon_set(2, 2, 2, 2);
     old_intent.metadata.annotations = None;
     let case = Case::new(json!({"agent": {}}), Some(old_intent));
-    assert_eq!(case.said(), ["Ready=False Applying", "Available=True EnoughNodes", "Reconciling=True Applying"]);
+    assert_eq!(
+        case.said(),
+        [
+            "Ready=False Applying",
+            "Available=True EnoughNodes",
+            "Reconciling=True Applying"
+        ]
+    );
 
     let half = Case::new(json!({"agent": {}}), Some(daemon_set(2, 2, 1, 2)));
     assert_eq!(half.said()[0], "Ready=False RollingOut");
     assert_eq!(half.message(), "2 of 2 nodes ready, 1 updated");
     assert_eq!(
         half.assess_at(now()).nodes,
-        Some(NodeCounts { desired: 2, updated: 1, ready: 2, unavailable: 0 })
+        Some(NodeCounts {
+            desired: 2,
+            updated: 1,
+            ready: 2,
+            unavailable: 0
+        })
     );
 }
 
@@ -137,20 +177,37 @@ fn a_node_that_goes_down_later_is_no_rollout() {
     let mut case = Case::new(json!({"agent": {}}), Some(daemon_set(2, 2, 2, 2)));
     case.plugin.status = Some(case.assess_at(now()));
     case.daemon_set = Some(daemon_set(2, 2, 2, 1));
-    assert_eq!(case.said(), ["Ready=False NodesNotReady", "Available=True EnoughNodes"]);
+    assert_eq!(
+        case.said(),
+        ["Ready=False NodesNotReady", "Available=True EnoughNodes"]
+    );
     case.plugin.status = Some(case.assess_at(now()));
-    assert_eq!(case.said(), ["Ready=False NodesNotReady", "Available=True EnoughNodes"]);
+    assert_eq!(
+        case.said(),
+        ["Ready=False NodesNotReady", "Available=True EnoughNodes"]
+    );
 
     case.plugin.metadata.generation = Some(4);
-    assert_eq!(case.said()[0], "Ready=False RollingOut", "a new generation is one");
+    assert_eq!(
+        case.said()[0],
+        "Ready=False RollingOut",
+        "a new generation is one"
+    );
 }
 
 #[test]
 fn no_node_names_the_selector() {
     let spec = json!({"agent": {}, "placement": {"nodeSelector": {"pool": "none"}}});
     let case = Case::new(spec, Some(daemon_set(0, 0, 0, 0)));
-    assert_eq!(case.said(), ["Ready=False NoMatchingNodes", "Available=False TooFewNodes"]);
-    assert!(case.message().contains("kubernetes.io/os=linux,pool=none"), "{}", case.message());
+    assert_eq!(
+        case.said(),
+        ["Ready=False NoMatchingNodes", "Available=False TooFewNodes"]
+    );
+    assert!(
+        case.message().contains("kubernetes.io/os=linux,pool=none"),
+        "{}",
+        case.message()
+    );
 }
 
 #[test]
@@ -159,10 +216,17 @@ fn suspended_is_ready_once_nothing_runs() {
     let going = Case::new(spec.clone(), Some(daemon_set(2, 2, 2, 2)));
     assert_eq!(
         going.said(),
-        ["Ready=False Suspending", "Available=False Suspended", "Reconciling=True Suspending"]
+        [
+            "Ready=False Suspending",
+            "Available=False Suspended",
+            "Reconciling=True Suspending"
+        ]
     );
     let gone = Case::new(spec, None);
-    assert_eq!(gone.said(), ["Ready=True Suspended", "Available=False Suspended"]);
+    assert_eq!(
+        gone.said(),
+        ["Ready=True Suspended", "Available=False Suspended"]
+    );
     assert_eq!(gone.assess_at(now()).nodes, Some(NodeCounts::default()));
 }
 
@@ -176,7 +240,9 @@ fn trouble_stalls_and_says_what_to_do() {
     };
     for (trouble, reason, words) in [
         (
-            Trouble::Obstacle(Obstacle::SocketPathTooLong { path: "/x".repeat(60) }),
+            Trouble::Obstacle(Obstacle::SocketPathTooLong {
+                path: "/x".repeat(60),
+            }),
             "SocketPathTooLong",
             "has 120 bytes, and the kernel takes 107",
         ),
@@ -195,7 +261,9 @@ fn trouble_stalls_and_says_what_to_do() {
             "refused the DaemonSet scope-plugin-a: spec.template is bad",
         ),
         (
-            Trouble::PodsNotCreated { message: "violates PodSecurity".into() },
+            Trouble::PodsNotCreated {
+                message: "violates PodSecurity".into(),
+            },
             "PodsNotCreated",
             "violates PodSecurity",
         ),
@@ -226,11 +294,16 @@ fn controls_that_are_not_allowed_are_said_beside_ready() {
         ]
     );
     let status = case.assess_at(now());
-    let message = &condition(&status.conditions, CONTROLS_NOT_ALLOWED).unwrap().message;
+    let message = &condition(&status.conditions, CONTROLS_NOT_ALLOWED)
+        .unwrap()
+        .message;
     assert!(message.contains("does not allow DeletePod") && message.contains("actions.allowed"));
 
     case.allowed.insert(Control::DeletePod);
-    assert_eq!(case.said(), ["Ready=True AllNodesReady", "Available=True EnoughNodes"]);
+    assert_eq!(
+        case.said(),
+        ["Ready=True AllNodesReady", "Available=True EnoughNodes"]
+    );
 }
 
 #[test]
@@ -242,10 +315,25 @@ fn an_unchanged_status_is_equal_and_a_transition_moves_the_time() {
 
     case.daemon_set = Some(daemon_set(2, 2, 2, 2));
     let second = case.assess_at(later());
-    assert_eq!(condition(&second.conditions, READY).unwrap().last_transition_time.0, later());
+    assert_eq!(
+        condition(&second.conditions, READY)
+            .unwrap()
+            .last_transition_time
+            .0,
+        later()
+    );
     let available = condition(&second.conditions, AVAILABLE).unwrap();
-    assert_eq!(available.last_transition_time.0, now(), "it was available before");
-    assert!(second.conditions.iter().all(|condition| condition.observed_generation == Some(3)));
+    assert_eq!(
+        available.last_transition_time.0,
+        now(),
+        "it was available before"
+    );
+    assert!(
+        second
+            .conditions
+            .iter()
+            .all(|condition| condition.observed_generation == Some(3))
+    );
 }
 
 #[test]
@@ -253,14 +341,19 @@ fn what_cannot_be_read_is_said_with_the_decoders_words() {
     let status = unreadable(Some(7), "missing field `agent`", now());
     assert_eq!(status.observed_generation, Some(7));
     let ready = condition(&status.conditions, READY).unwrap();
-    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "UnreadableSpec"));
+    assert_eq!(
+        (ready.status.as_str(), ready.reason.as_str()),
+        ("False", "UnreadableSpec")
+    );
     assert!(ready.message.contains("missing field `agent`"));
     assert!(condition(&status.conditions, STALLED).is_some());
 }
 
 #[test]
 fn messages_fit_the_schema_at_a_characters_border() {
-    let case = Case::with(Trouble::PodsNotCreated { message: "ü".repeat(5000) });
+    let case = Case::with(Trouble::PodsNotCreated {
+        message: "ü".repeat(5000),
+    });
     assert_eq!(case.message().chars().count(), 4096);
 }
 
@@ -269,4 +362,42 @@ fn missing_pods_are_nodes_without_any() {
     assert_eq!(missing_pods(&daemon_set(3, 1, 1, 0)), 2);
     assert_eq!(missing_pods(&daemon_set(3, 3, 1, 0)), 0);
     assert_eq!(missing_pods(&DaemonSet::default()), 0);
+}
+
+#[test]
+fn transitions_are_told_once_and_progress_is_not() {
+    let told = |before: &Case, after: &Case| {
+        let before = before.assess_at(now());
+        let after = after.assess_at(now());
+        transitions(Some(&before), &after)
+            .iter()
+            .map(|transition| (transition.reason.to_owned(), transition.warning))
+            .collect::<Vec<_>>()
+    };
+    let at = |ready| Case::new(json!({"agent": {}}), Some(daemon_set(2, 2, 2, ready)));
+    assert_eq!(told(&at(0), &at(1)), []);
+    assert_eq!(told(&at(1), &at(2)), [("AllNodesReady".to_owned(), false)]);
+    assert_eq!(told(&at(2), &at(2)), []);
+    let forbidden = Case::with(Trouble::PodsNotCreated {
+        message: "no".into(),
+    });
+    assert_eq!(
+        told(&at(2), &forbidden),
+        [("PodsNotCreated".to_owned(), true)]
+    );
+    let nowhere = Case::new(json!({"agent": {}}), Some(daemon_set(0, 0, 0, 0)));
+    assert_eq!(
+        told(&at(2), &nowhere),
+        [("NoMatchingNodes".to_owned(), true)]
+    );
+    assert_eq!(told(&at(2), &Case::new(json!({"agent": {}}), None)), []);
+    let clicks = Case::new(
+        json!({"agent": {"controls": ["DeletePod"]}}),
+        Some(daemon_set(2, 2, 2, 2)),
+    );
+    assert_eq!(
+        told(&at(2), &clicks),
+        [("ControlsNotAllowed".to_owned(), true)]
+    );
+    assert_eq!(transitions(None, &at(2).assess_at(now())).len(), 1);
 }

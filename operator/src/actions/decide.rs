@@ -1,0 +1,235 @@
+//! Whether an action is carried out: pure rules with words for the person who clicked.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use scope_crds::{ActionPhase, AgentSpec, ScopeAction, ScopeActionSpec, ScopePlugin, TargetName};
+
+use crate::settings::Settings;
+
+/// On a mirror pod: the hash of the file that the kubelet made it from.
+const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
+/// On every pod from a file: the same hash, which Scope takes for the pod's id.
+const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+
+/// How an action ended, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) phase: ActionPhase,
+    pub(crate) message: String,
+}
+
+impl Outcome {
+    pub(super) fn succeeded(message: impl Into<String>) -> Self {
+        Self::new(ActionPhase::Succeeded, message)
+    }
+
+    pub(super) fn refused(message: impl Into<String>) -> Self {
+        Self::new(ActionPhase::Refused, message)
+    }
+
+    pub(super) fn failed(message: impl Into<String>) -> Self {
+        Self::new(ActionPhase::Failed, message)
+    }
+
+    pub(super) fn expired(spec: &ScopeActionSpec) -> Self {
+        Self::new(
+            ActionPhase::Expired,
+            format!(
+                "Nothing was done, since it was to be done by {}. Click again",
+                spec.not_after.0
+            ),
+        )
+    }
+
+    fn new(phase: ActionPhase, message: impl Into<String>) -> Self {
+        Self {
+            phase,
+            message: message.into(),
+        }
+    }
+}
+
+/// The plugin that an action belongs to, as far as it is known.
+pub(super) enum Plugin<'a> {
+    /// There is none of that name.
+    Missing,
+    /// This version cannot read it.
+    Unreadable,
+    Known(&'a ScopePlugin),
+}
+
+/// What can be said before anything is looked up in the cluster.
+pub(super) fn admit<'a>(
+    action: &ScopeAction,
+    plugin: &Plugin<'a>,
+    settings: &Settings,
+    now: Timestamp,
+) -> Result<&'a AgentSpec, Outcome> {
+    let spec = &action.spec;
+    // Marked by a replica that did not come to write the outcome. Whether it acted is not known,
+    // so it is not done again.
+    if let Some(target) = begun(action) {
+        return Err(Outcome::failed(format!(
+            "The operator was replaced while it carried this out. See whether pod {}/{} is still there",
+            target.namespace, target.name
+        )));
+    }
+    if left(spec, now).is_none() {
+        return Err(Outcome::expired(spec));
+    }
+    let plugin = match plugin {
+        Plugin::Missing => {
+            return Err(Outcome::refused(format!(
+                "There is no ScopePlugin {}",
+                spec.plugin
+            )));
+        }
+        Plugin::Unreadable => {
+            return Err(Outcome::refused(format!(
+                "The operator cannot read the ScopePlugin {}, see its conditions",
+                spec.plugin
+            )));
+        }
+        Plugin::Known(plugin) => plugin,
+    };
+    if plugin.spec.suspended || plugin.metadata.deletion_timestamp.is_some() {
+        return Err(Outcome::refused(format!(
+            "The ScopePlugin {} is suspended or being deleted",
+            spec.plugin
+        )));
+    }
+    let agent = &plugin.spec.agent;
+    if !agent.controls.contains(&spec.control) {
+        return Err(Outcome::refused(format!(
+            "The ScopePlugin {} does not offer {} (spec.agent.controls)",
+            spec.plugin, spec.control
+        )));
+    }
+    if !settings.allowed_actions.contains(&spec.control) {
+        return Err(Outcome::refused(format!(
+            "This installation does not allow {} (chart value actions.allowed)",
+            spec.control
+        )));
+    }
+    Ok(agent)
+}
+
+/// How long the action may still be carried out; nothing when it is too late.
+pub(super) fn left(spec: &ScopeActionSpec, now: Timestamp) -> Option<Duration> {
+    Duration::try_from(spec.not_after.0.duration_since(now))
+        .ok()
+        .filter(|left| !left.is_zero())
+}
+
+/// The target of an action that somebody began to carry out.
+pub(super) fn begun(action: &ScopeAction) -> Option<&TargetName> {
+    let status = action.status.as_ref()?;
+    if status.phase.is_some() {
+        return None;
+    }
+    status.target.as_ref()
+}
+
+/// Whether an action waits for its outcome.
+pub(super) fn is_pending(action: &ScopeAction) -> bool {
+    action
+        .status
+        .as_ref()
+        .is_none_or(|status| status.phase.is_none())
+}
+
+/// Whether this is the pod that Scope knows by `uid`.
+pub(super) fn is_target(pod: &ObjectMeta, uid: &str) -> bool {
+    let annotation = |key| {
+        pod.annotations
+            .as_ref()
+            .and_then(|annotations| annotations.get(key))
+            .map(String::as_str)
+    };
+    pod.uid.as_deref() == Some(uid)
+        || annotation(CONFIG_MIRROR) == Some(uid)
+        || annotation(CONFIG_HASH) == Some(uid)
+}
+
+/// What the decision and the delete need to know of a pod, all from one read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct PodFacts {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) uid: String,
+    pub(super) resource_version: Option<String>,
+    pub(super) node: Option<String>,
+    mirror: bool,
+    going: bool,
+}
+
+impl PodFacts {
+    pub(super) fn of(pod: &Pod) -> Self {
+        let metadata = &pod.metadata;
+        Self {
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+            uid: metadata.uid.clone().unwrap_or_default(),
+            resource_version: metadata.resource_version.clone(),
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            mirror: metadata
+                .annotations
+                .as_ref()
+                .is_some_and(|annotations| annotations.contains_key(CONFIG_MIRROR)),
+            going: metadata.deletion_timestamp.is_some(),
+        }
+    }
+
+    pub(super) fn target(&self) -> TargetName {
+        TargetName {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            node: self.node.clone(),
+        }
+    }
+
+    pub(super) fn is_going(&self) -> bool {
+        self.going
+    }
+}
+
+/// Whether this pod may be deleted for a plugin with these settings.
+pub(super) fn judge(pod: &PodFacts, agent: &AgentSpec, settings: &Settings) -> Result<(), Outcome> {
+    let PodFacts {
+        namespace, name, ..
+    } = pod;
+    let own = [&settings.plugins_namespace, &settings.own_namespace].contains(&namespace);
+    if own {
+        return Err(Outcome::refused(format!(
+            "Pod {namespace}/{name} is not deleted: the namespace {namespace} belongs to the Scope plugins \
+             themselves"
+        )));
+    }
+    if agent.protected_namespaces.contains(namespace) {
+        return Err(Outcome::refused(format!(
+            "Pod {namespace}/{name} is not deleted: the namespace {namespace} is protected \
+             (spec.agent.protectedNamespaces)"
+        )));
+    }
+    if pod.mirror {
+        return Err(Outcome::refused(format!(
+            "Pod {namespace}/{name} is not deleted: it is a static pod, which its node starts from a file{}. \
+             Deleting its image in the API would not touch it",
+            pod.node
+                .as_ref()
+                .map(|node| format!(" ({node})"))
+                .unwrap_or_default()
+        )));
+    }
+    if pod.going {
+        return Err(Outcome::succeeded(format!(
+            "Pod {namespace}/{name} was being deleted already"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,342 @@
+//! Carrying out a plan: server-side apply, one field manager per kind of write, and deletes under a
+//! UID. Each write asks the claim first.
+
+use std::{fmt::Debug, sync::Arc};
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{apps::v1::DaemonSet, core::v1::ServiceAccount},
+};
+use kube::{
+    Api, Client, Resource,
+    api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
+};
+use scope_crds::ScopePluginStatus;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+
+use crate::{
+    drift::{self, Drift},
+    guarded::{self, BUDGET, RequestError},
+    leader::Claim,
+    metrics::Metrics,
+    names::{self, manager},
+    plan::{Doomed, Kind, Plan, Step, Why},
+    status::Trouble,
+    watches::Guarded,
+};
+
+/// Writes to the cluster.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    pub(crate) client: Client,
+    pub(crate) claim: Claim,
+    pub(crate) namespace: String,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// What came of a plan.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// The DaemonSet as the API server returned it, if it was written.
+    pub(crate) daemon_set: Option<DaemonSet>,
+    /// The API server refused a child.
+    pub(crate) trouble: Option<Trouble>,
+    /// Who had changed the DaemonSet, if that was taken back.
+    pub(crate) repaired: Option<Vec<String>>,
+}
+
+impl Writer {
+    /// Takes the steps of `plan` in order; the first failure ends it, and the next look at the
+    /// plugin starts from what is there then.
+    pub(crate) async fn carry_out(
+        &self,
+        plan: Plan,
+        live: Option<&DaemonSet>,
+    ) -> Result<Outcome, RequestError> {
+        let mut outcome = Outcome::default();
+        let account = self
+            .take(
+                Kind::ServiceAccount,
+                manager::SERVICE_ACCOUNT,
+                plan.service_account,
+            )
+            .await;
+        if let Some(trouble) = refusal(account)?.1 {
+            outcome.trouble = Some(trouble);
+            return Ok(outcome);
+        }
+        if let Step::Update {
+            why: Why::Drift(drift),
+            ..
+        } = &plan.daemon_set
+        {
+            outcome.repaired = Some(match drift {
+                Drift::Added(managers) => managers.clone(),
+                _ => Vec::new(),
+            });
+            if let (Drift::Added(_), Some(live)) = (drift, live) {
+                self.take_over(live).await?;
+            }
+            self.metrics.drift_repaired();
+        }
+        let daemon_set = self
+            .take(Kind::DaemonSet, manager::DAEMON_SET, plan.daemon_set)
+            .await;
+        (outcome.daemon_set, outcome.trouble) = refusal(daemon_set)?;
+        for doomed in &plan.delete {
+            self.delete(doomed).await?;
+        }
+        Ok(outcome)
+    }
+
+    async fn take<K>(
+        &self,
+        kind: Kind,
+        manager: &str,
+        step: Step<K>,
+    ) -> Result<Option<K>, (Kind, String, RequestError)>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        let (mut object, uid, force) = match step {
+            Step::Keep | Step::Wait => return Ok(None),
+            // Not forced: whoever made one of this name in this moment keeps their fields, and
+            // this request conflicts with them.
+            Step::Create(object) => (object, None, false),
+            Step::Update { object, uid, .. } => (object, Some(uid), true),
+        };
+        // The object that was judged, or none: an apply to another UID fails.
+        object.meta_mut().uid = uid;
+        let name = object.meta().name.clone().unwrap_or_default();
+        let api: Api<K> = Api::namespaced(self.client.clone(), &self.namespace);
+        let params = PatchParams {
+            force,
+            field_manager: Some(manager.to_owned()),
+            ..PatchParams::default()
+        };
+        let answer = guarded::write(
+            &self.claim,
+            || format!("applying the {} {name}", kind.as_str()),
+            BUDGET,
+            api.patch(&name, &params, &Patch::Apply(&*object)),
+        )
+        .await;
+        self.count(kind.as_str(), &answer);
+        if answer.is_ok() {
+            tracing::info!(kind = kind.as_str(), name, "applied");
+        }
+        answer.map(Some).map_err(|error| (kind, name, error))
+    }
+
+    /// Makes foreign fields of the DaemonSet ours, so that the apply that follows removes them.
+    async fn take_over(&self, live: &DaemonSet) -> Result<(), RequestError> {
+        let api: Api<DaemonSet> = Api::namespaced(self.client.clone(), &self.namespace);
+        let name = live.metadata.name.clone().unwrap_or_default();
+        let params = PatchParams {
+            field_manager: Some(manager::DAEMON_SET.to_owned()),
+            ..PatchParams::default()
+        };
+        let answer = guarded::write(
+            &self.claim,
+            || format!("taking over the fields of the DaemonSet {name}"),
+            BUDGET,
+            api.patch_metadata(&name, &params, &Patch::Merge(drift::take_over(live))),
+        )
+        .await;
+        self.count("ManagedFields", &answer);
+        answer.map(|_| ())
+    }
+
+    async fn delete(&self, doomed: &Doomed) -> Result<(), RequestError> {
+        let Doomed { kind, name, uid } = doomed;
+        // Foreground: the DaemonSet is gone when its pods are, so that "suspended" is said when it
+        // is true.
+        let params = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Foreground),
+            preconditions: Some(Preconditions {
+                uid: Some(uid.clone()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let what = || format!("deleting the {} {name}", kind.as_str());
+        let answer = match kind {
+            Kind::DaemonSet => {
+                let api: Api<DaemonSet> = Api::namespaced(self.client.clone(), &self.namespace);
+                let request = api.delete(name, &params);
+                guarded::write(&self.claim, what, BUDGET, request)
+                    .await
+                    .map(|_| ())
+            }
+            Kind::ServiceAccount => {
+                let api: Api<ServiceAccount> =
+                    Api::namespaced(self.client.clone(), &self.namespace);
+                let request = api.delete(name, &params);
+                guarded::write(&self.claim, what, BUDGET, request)
+                    .await
+                    .map(|_| ())
+            }
+        };
+        match answer {
+            // Gone already, or another one of that name by now.
+            Err(error)
+                if error
+                    .status()
+                    .is_some_and(|status| status.is_not_found() || status.is_conflict()) =>
+            {
+                Ok(())
+            }
+            answer => {
+                self.count(kind.as_str(), &answer);
+                if answer.is_ok() {
+                    tracing::info!(kind = kind.as_str(), name, "deleted");
+                }
+                answer
+            }
+        }
+    }
+
+    /// Makes the DaemonSet controller look at the DaemonSet at once. After pods could not be created
+    /// it waits up to a quarter of an hour before it tries again, however soon the reason is gone.
+    pub(crate) async fn wake(&self, live: &DaemonSet) -> Result<(), RequestError> {
+        let api: Api<DaemonSet> = Api::namespaced(self.client.clone(), &self.namespace);
+        let name = live.metadata.name.clone().unwrap_or_default();
+        let body = json!({
+            "apiVersion": "apps/v1", "kind": "DaemonSet",
+            "metadata": {
+                "name": name, "uid": live.metadata.uid,
+                "annotations": {names::RETRIED_AT: Timestamp::now().to_string()},
+            },
+        });
+        let params = PatchParams::apply(manager::RETRY).force();
+        let answer = guarded::write(
+            &self.claim,
+            || format!("annotating the DaemonSet {name}"),
+            BUDGET,
+            api.patch_metadata(&name, &params, &Patch::Apply(body)),
+        )
+        .await;
+        self.count("Retry", &answer);
+        answer.map(|_| ())
+    }
+
+    /// Writes the status of the plugin of this name, all of it.
+    pub(crate) async fn status(
+        &self,
+        plugin: &str,
+        status: &ScopePluginStatus,
+    ) -> Result<(), RequestError> {
+        use scope_crds::ScopePlugin;
+        // The answer is decoded with a guard: a status can be written to an object that this
+        // version cannot read.
+        let api: Api<Guarded<ScopePlugin>> = Api::all(self.client.clone());
+        let body = json!({
+            "apiVersion": ScopePlugin::api_version(&()),
+            "kind": ScopePlugin::kind(&()),
+            "metadata": {"name": plugin},
+            "status": status,
+        });
+        let params = PatchParams::apply(manager::STATUS).force();
+        let answer = guarded::write(
+            &self.claim,
+            || format!("writing the status of the ScopePlugin {plugin}"),
+            BUDGET,
+            api.patch_status(plugin, &params, &Patch::Apply(body)),
+        )
+        .await;
+        self.count("ScopePluginStatus", &answer);
+        match answer {
+            // Deleted in the meantime.
+            Err(error) if error.status().is_some_and(|status| status.is_not_found()) => Ok(()),
+            answer => answer.map(|_| ()),
+        }
+    }
+
+    fn count<T>(&self, object: &'static str, answer: &Result<T, RequestError>) {
+        let outcome = match answer {
+            Ok(_) => "done",
+            Err(error) => error.category(),
+        };
+        self.metrics.wrote(object, outcome);
+    }
+}
+
+/// Tells the API server's refusals, which are the plugin's trouble, from failures, which are ours.
+fn refusal<K>(
+    answer: Result<Option<K>, (Kind, String, RequestError)>,
+) -> Result<(Option<K>, Option<Trouble>), RequestError> {
+    match answer {
+        Ok(object) => Ok((object, None)),
+        Err((kind, name, error)) => match error.status() {
+            Some(status) if is_refusal(status) => {
+                let message = status.message.clone();
+                Ok((
+                    None,
+                    Some(Trouble::Refused {
+                        kind,
+                        name,
+                        message,
+                    }),
+                ))
+            }
+            _ => Err(error),
+        },
+    }
+}
+
+fn is_refusal(status: &kube::core::Status) -> bool {
+    status.is_invalid() || status.is_forbidden() || status.is_not_found() || status.code == 400
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(code: u16, reason: &str) -> Result<Option<()>, (Kind, String, RequestError)> {
+        let status = kube::core::Status {
+            code,
+            reason: reason.into(),
+            message: "the words".into(),
+            ..Default::default()
+        };
+        let error = RequestError::Api {
+            what: "applying".into(),
+            source: kube::Error::Api(Box::new(status)),
+        };
+        Err((Kind::DaemonSet, "scope-plugin-a".into(), error))
+    }
+
+    #[test]
+    fn refusals_are_the_plugins_trouble_and_the_rest_is_tried_again() {
+        for (code, reason) in [
+            (422, "Invalid"),
+            (403, "Forbidden"),
+            (400, "BadRequest"),
+            (404, "NotFound"),
+        ] {
+            let (_, trouble) = refusal(answer(code, reason)).unwrap();
+            assert_eq!(
+                trouble,
+                Some(Trouble::Refused {
+                    kind: Kind::DaemonSet,
+                    name: "scope-plugin-a".into(),
+                    message: "the words".into(),
+                })
+            );
+        }
+        for (code, reason) in [
+            (409, "Conflict"),
+            (500, "InternalError"),
+            (429, "TooManyRequests"),
+        ] {
+            assert!(refusal(answer(code, reason)).is_err(), "{code}");
+        }
+        assert_eq!(refusal(Ok(Some(1))).unwrap(), (Some(1), None));
+    }
+}

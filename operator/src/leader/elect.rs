@@ -1,0 +1,204 @@
+//! Competing for the Lease, and watching who has it.
+//!
+//! `kube-lease-manager` acquires, renews and releases. What it believes is a hint only: the right to
+//! write is the [`Claim`](super::Claim), which follows the Lease as it is observed. Whenever the two
+//! disagree the manager is thrown away and a new one starts from what the cluster says.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::{BuildHasher, Hasher},
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::{Api, Client};
+use kube_lease_manager::{LeaseCreateMode, LeaseManager, LeaseManagerBuilder, LeaseParams};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::claim::{self, ClaimWriter};
+use crate::{metrics::Metrics, readiness::Readiness, watches};
+
+/// How long a Lease lasts. The claim ends 2 s before.
+const DURATION_SECONDS: u64 = 15;
+/// Renewed this long before its end: every 5 s, with 10 s left for retries.
+const GRACE_SECONDS: u64 = 10;
+/// Giving the Lease up at the end may take this long; after that it runs out by itself.
+const RELEASE: Duration = Duration::from_secs(4);
+/// Failures in a row after which the manager is made anew.
+const MAX_FAILURES: u32 = 3;
+
+/// The name under which this process holds the Lease: its pod and something that a restart of the
+/// same pod does not repeat.
+pub(crate) fn identity(pod: &str) -> String {
+    format!("{pod}_{:08x}", random() as u32)
+}
+
+/// A number that other processes do not have. (The standard library seeds its maps from the system.)
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// Up to `limit`, different in every process.
+pub(crate) fn jitter(limit: Duration) -> Duration {
+    limit.mul_f64((random() % 1000) as f64 / 1000.0)
+}
+
+/// Competes for one Lease.
+pub(crate) struct Elector {
+    pub(crate) namespace: String,
+    pub(crate) lease_name: String,
+    pub(crate) identity: String,
+    pub(crate) watch: Client,
+    pub(crate) lease: Client,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) readiness: Arc<Readiness>,
+}
+
+impl Elector {
+    /// Runs until `stop`, then gives the Lease up. Whoever writes must have stopped before.
+    pub(crate) async fn run(self, claim: ClaimWriter, stop: CancellationToken) {
+        let again = Notify::new();
+        tokio::select! {
+            () = self.observe(&claim, &again) => {}
+            () = self.compete(&again, &stop) => {}
+        }
+        claim.set(None, Instant::now());
+    }
+
+    /// Follows the Lease and writes the claim. Ends only if the watch does.
+    async fn observe(&self, claim: &ClaimWriter, again: &Notify) {
+        let leases: Api<Lease> = Api::namespaced(self.watch.clone(), &self.namespace);
+        let mut leases = pin!(watches::one(
+            leases,
+            &self.lease_name,
+            "Lease",
+            Arc::clone(&self.metrics)
+        ));
+        let mut before: Option<String> = None;
+        while let Some(lease) = leases.next().await {
+            self.readiness.lease_seen();
+            let spec: Option<LeaseSpec> = lease.and_then(|lease| lease.spec);
+            let (wall, now) = (Timestamp::now(), Instant::now());
+            let deadline = claim::deadline(spec.as_ref(), &self.identity, wall, now);
+            if claim.set(deadline, now) {
+                self.metrics.term_began();
+                tracing::info!(identity = self.identity, "this replica leads");
+            }
+            let holder = spec
+                .and_then(|spec| spec.holder_identity)
+                .filter(|name| !name.is_empty());
+            if holder != before {
+                tracing::info!(
+                    holder = holder.as_deref().unwrap_or("nobody"),
+                    "the lease changed hands"
+                );
+                // Given up: the manager would sleep until the end that it saw before. Lost: it
+                // would renew what is not ours any more.
+                if holder.is_none() || before.as_deref() == Some(&*self.identity) {
+                    again.notify_one();
+                }
+                before = holder;
+            }
+        }
+    }
+
+    /// Runs one manager after the other.
+    async fn compete(&self, again: &Notify, stop: &CancellationToken) {
+        loop {
+            let manager = tokio::select! {
+                () = stop.cancelled() => return,
+                manager = self.manager() => Arc::new(manager),
+            };
+            tokio::select! {
+                () = stop.cancelled() => return self.release(manager).await,
+                () = again.notified() => {}
+                () = drive(&manager) => {}
+            }
+            // So that several standbys do not all reach for a free Lease in the same moment.
+            tokio::time::sleep(jitter(Duration::from_millis(300))).await;
+        }
+    }
+
+    /// A new manager; tried until the Lease can be read.
+    async fn manager(&self) -> LeaseManager {
+        let mut told = false;
+        loop {
+            let params = LeaseParams::new(&self.identity, DURATION_SECONDS, GRACE_SECONDS);
+            let built = LeaseManagerBuilder::new(self.lease.clone(), &self.lease_name)
+                .with_namespace(&self.namespace)
+                .with_parameters(params)
+                .with_create_mode(LeaseCreateMode::UseExistent)
+                .build()
+                .await;
+            match built {
+                Ok(manager) => return manager,
+                Err(error) if told => tracing::debug!(%error, "the lease cannot be read"),
+                Err(error) => {
+                    tracing::warn!(
+                        %error,
+                        "the lease {} in the namespace {} cannot be read; the chart ships it",
+                        self.lease_name,
+                        self.namespace
+                    );
+                    told = true;
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(1) + jitter(Duration::from_secs(1))).await;
+        }
+    }
+
+    /// Gives the Lease up, so that another replica need not wait for its end.
+    async fn release(&self, manager: Arc<LeaseManager>) {
+        // In a task of its own: a release that panics is one that did not happen.
+        let release = tokio::spawn(async move { manager.release().await });
+        match tokio::time::timeout(RELEASE, release).await {
+            Ok(Ok(Ok(()))) => tracing::info!("the lease is given up"),
+            Ok(Ok(Err(error))) => tracing::warn!(%error, "the lease was not given up and runs out"),
+            Ok(Err(error)) => tracing::warn!(%error, "the lease was not given up and runs out"),
+            Err(_) => tracing::warn!("the lease was not given up in time and runs out"),
+        }
+    }
+}
+
+/// Lets the manager acquire and renew. Returns when it should be replaced.
+async fn drive(manager: &LeaseManager) {
+    let mut failures = 0;
+    while failures < MAX_FAILURES {
+        match manager.changed().await {
+            Ok(_) => failures = 0,
+            Err(error) => {
+                failures += 1;
+                tracing::debug!(%error, failures, "the lease could not be read or renewed");
+                tokio::time::sleep(Duration::from_millis(500) + jitter(Duration::from_millis(500)))
+                    .await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_processes_of_one_pod_are_told_apart() {
+        let (one, two) = (
+            identity("scope-operator-abc"),
+            identity("scope-operator-abc"),
+        );
+        assert!(one.starts_with("scope-operator-abc_"));
+        assert_ne!(one, two);
+    }
+
+    #[test]
+    fn jitter_stays_in_its_limit() {
+        for _ in 0..100 {
+            assert!(jitter(Duration::from_millis(10)) < Duration::from_millis(10));
+        }
+    }
+}

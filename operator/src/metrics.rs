@@ -1,0 +1,266 @@
+//! What the operator counts. Objects' names are never labels, so the number of series is fixed.
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicI64, AtomicU64},
+    },
+    time::{Duration, Instant},
+};
+
+use prometheus_client::{
+    encoding::text,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+type One = [(&'static str, &'static str); 1];
+type Two = [(&'static str, &'static str); 2];
+type Float = Gauge<f64, AtomicU64>;
+
+/// All metrics of the process.
+pub(crate) struct Metrics {
+    registry: Registry,
+    is_leader: Gauge<i64, AtomicI64>,
+    claim_seconds: Float,
+    terms: Counter,
+    watch_events: Family<One, Counter>,
+    watch_errors: Family<One, Counter>,
+    event_age: Family<One, Float>,
+    undecodable: Family<One, Counter>,
+    reconciles: Family<One, Counter>,
+    writes: Family<Two, Counter>,
+    drift: Counter,
+    actions: Family<Two, Counter>,
+    action_seconds: Histogram,
+    actions_deferred: Counter,
+    events_lost: Counter,
+    http_refused: Counter,
+    newest: Mutex<Vec<(&'static str, Instant)>>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("scope_operator");
+        let is_leader = Gauge::default();
+        let claim_seconds = Float::default();
+        let terms = Counter::default();
+        let watch_events = Family::default();
+        let watch_errors = Family::default();
+        let event_age = Family::default();
+        let undecodable = Family::default();
+        let reconciles = Family::default();
+        let writes = Family::default();
+        let drift = Counter::default();
+        let actions = Family::default();
+        // 5 ms to 5 s: a click should be done before the agent's 400 ms are over.
+        let action_seconds = Histogram::new(exponential_buckets(0.005, 2.0, 11));
+        let actions_deferred = Counter::default();
+        let events_lost = Counter::default();
+        let http_refused = Counter::default();
+        registry.register(
+            "is_leader",
+            "1 while this replica may write",
+            is_leader.clone(),
+        );
+        registry.register_with_unit(
+            "claim_left",
+            "How long this replica may still write unless it renews its Lease",
+            Unit::Seconds,
+            claim_seconds.clone(),
+        );
+        registry.register(
+            "terms",
+            "Times that this replica began to lead",
+            terms.clone(),
+        );
+        registry.register(
+            "watch_events",
+            "Events received, by kind",
+            watch_events.clone(),
+        );
+        registry.register(
+            "watch_errors",
+            "Failed lists and watches, by kind",
+            watch_errors.clone(),
+        );
+        registry.register_with_unit(
+            "newest_event_age",
+            "Age of the newest event, by kind; quiet kinds grow old",
+            Unit::Seconds,
+            event_age.clone(),
+        );
+        registry.register(
+            "undecodable_objects",
+            "Objects received that this version cannot read, by kind",
+            undecodable.clone(),
+        );
+        registry.register(
+            "reconciles",
+            "Looks at ScopePlugins, by outcome",
+            reconciles.clone(),
+        );
+        registry.register("writes", "Writes by object and outcome", writes.clone());
+        registry.register(
+            "drift_repaired",
+            "Changes by others that were taken back",
+            drift.clone(),
+        );
+        registry.register(
+            "actions",
+            "Finished actions by control and outcome",
+            actions.clone(),
+        );
+        registry.register_with_unit(
+            "action_duration",
+            "Time from an action's arrival here to its outcome",
+            Unit::Seconds,
+            action_seconds.clone(),
+        );
+        registry.register(
+            "actions_deferred",
+            "Actions that had to wait since too many were under way",
+            actions_deferred.clone(),
+        );
+        registry.register(
+            "events_lost",
+            "Events that could not be published",
+            events_lost.clone(),
+        );
+        registry.register(
+            "http_connections_refused",
+            "HTTP connections closed since too many were open",
+            http_refused.clone(),
+        );
+        Self {
+            registry,
+            is_leader,
+            claim_seconds,
+            terms,
+            watch_events,
+            watch_errors,
+            event_age,
+            undecodable,
+            reconciles,
+            writes,
+            drift,
+            actions,
+            action_seconds,
+            actions_deferred,
+            events_lost,
+            http_refused,
+            newest: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn term_began(&self) {
+        self.terms.inc();
+    }
+
+    pub(crate) fn watch_event(&self, kind: &'static str) {
+        self.watch_events.get_or_create(&[("kind", kind)]).inc();
+        let mut newest = self
+            .newest
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let now = Instant::now();
+        match newest.iter_mut().find(|(name, _)| *name == kind) {
+            Some((_, time)) => *time = now,
+            None => newest.push((kind, now)),
+        }
+    }
+
+    pub(crate) fn watch_error(&self, kind: &'static str) {
+        self.watch_errors.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    pub(crate) fn undecodable(&self, kind: &'static str) {
+        self.undecodable.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    pub(crate) fn reconciled(&self, outcome: &'static str) {
+        self.reconciles.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    pub(crate) fn wrote(&self, object: &'static str, outcome: &'static str) {
+        self.writes
+            .get_or_create(&[("object", object), ("outcome", outcome)])
+            .inc();
+    }
+
+    pub(crate) fn drift_repaired(&self) {
+        self.drift.inc();
+    }
+
+    pub(crate) fn action(&self, control: &'static str, phase: &'static str, took: Duration) {
+        self.actions
+            .get_or_create(&[("control", control), ("phase", phase)])
+            .inc();
+        self.action_seconds.observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn action_deferred(&self) {
+        self.actions_deferred.inc();
+    }
+
+    pub(crate) fn event_lost(&self) {
+        self.events_lost.inc();
+    }
+
+    pub(crate) fn http_refused(&self) {
+        self.http_refused.inc();
+    }
+
+    /// All metrics as OpenMetrics text; `claim_left` is what the claim says now.
+    pub(crate) fn text(&self, claim_left: Option<Duration>) -> String {
+        self.is_leader.set(i64::from(claim_left.is_some()));
+        self.claim_seconds
+            .set(claim_left.unwrap_or_default().as_secs_f64());
+        {
+            let newest = self
+                .newest
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            for (kind, time) in newest.iter() {
+                let age = time.elapsed().as_secs_f64();
+                self.event_age.get_or_create(&[("kind", *kind)]).set(age);
+            }
+        }
+        let mut text = String::new();
+        // Writing to a String fails only if an encoder does, and none of ours can.
+        if text::encode(&mut text, &self.registry).is_err() {
+            text.clear();
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_is_open_metrics() {
+        let metrics = Metrics::new();
+        metrics.watch_event("ScopePlugin");
+        metrics.wrote("DaemonSet", "done");
+        metrics.action("DeletePod", "Succeeded", Duration::from_millis(30));
+        let text = metrics.text(Some(Duration::from_secs(7)));
+        for line in [
+            "scope_operator_is_leader 1",
+            "scope_operator_claim_left_seconds 7.0",
+            "scope_operator_watch_events_total{kind=\"ScopePlugin\"} 1",
+            "scope_operator_writes_total{object=\"DaemonSet\",outcome=\"done\"} 1",
+            "scope_operator_actions_total{control=\"DeletePod\",phase=\"Succeeded\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+        assert!(metrics.text(None).contains("scope_operator_is_leader 0"));
+    }
+}

@@ -1,0 +1,99 @@
+//! Whether this replica is fit to serve: its caches are filled, and it hears from the API server.
+//! Leading has nothing to do with it; otherwise a rolling update of the operator would never end.
+
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+/// A Lease that nobody renewed for so long (it is renewed every 5 s) means that this replica hears
+/// nothing, or that no replica leads. Either way its caches cannot be trusted.
+const DEAF_AFTER: Duration = Duration::from_secs(60);
+
+/// What has been seen so far.
+#[derive(Debug)]
+pub(crate) struct Readiness {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    waiting_for: Vec<&'static str>,
+    lease_seen: Option<Instant>,
+}
+
+impl Readiness {
+    /// Not ready until each of `kinds` is [filled](Self::filled) and the Lease was seen.
+    pub(crate) fn new(kinds: &[&'static str]) -> Self {
+        Self {
+            state: Mutex::new(State {
+                waiting_for: kinds.to_vec(),
+                lease_seen: None,
+            }),
+        }
+    }
+
+    /// The cache of this kind holds everything there was at the start.
+    pub(crate) fn filled(&self, kind: &'static str) {
+        self.state().waiting_for.retain(|waiting| *waiting != kind);
+    }
+
+    /// The Lease was received.
+    pub(crate) fn lease_seen(&self) {
+        self.state().lease_seen = Some(Instant::now());
+    }
+
+    /// Nothing if this replica is ready, else what it waits for.
+    pub(crate) fn missing(&self, now: Instant) -> Option<String> {
+        let state = self.state();
+        if !state.waiting_for.is_empty() {
+            return Some(format!(
+                "the first list of {} is not there yet",
+                state.waiting_for.join(", ")
+            ));
+        }
+        match state.lease_seen {
+            None => Some("the lease was not seen yet".into()),
+            Some(seen) if now.saturating_duration_since(seen) > DEAF_AFTER => Some(format!(
+                "the lease was not seen to be renewed for {} s",
+                now.saturating_duration_since(seen).as_secs()
+            )),
+            Some(_) => None,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_when_all_is_filled_and_the_lease_lives() {
+        let readiness = Readiness::new(&["ScopePlugin", "DaemonSet"]);
+        let now = Instant::now();
+        assert!(
+            readiness
+                .missing(now)
+                .unwrap()
+                .contains("ScopePlugin, DaemonSet")
+        );
+        readiness.filled("ScopePlugin");
+        readiness.filled("DaemonSet");
+        assert_eq!(
+            readiness.missing(now).unwrap(),
+            "the lease was not seen yet"
+        );
+        readiness.lease_seen();
+        assert_eq!(readiness.missing(Instant::now()), None);
+        let later = Instant::now() + DEAF_AFTER + Duration::from_secs(1);
+        assert!(readiness.missing(later).unwrap().contains("renewed"));
+        readiness.lease_seen();
+        assert_eq!(readiness.missing(Instant::now()), None);
+    }
+}

@@ -2,10 +2,18 @@
 //! to Weave Scope.
 //!
 //! Data flows one way: [`sample`] (with [`inventory`]) → [`attribution`] → [`collect`] → bytes →
-//! sockets.
+//! sockets ([`serve`]). A click flows the other way: socket → [`control`] → `ScopeAction`.
 
 pub mod attribution;
+pub mod check;
+pub mod cli;
 pub mod collect;
+pub mod control;
+pub mod exit;
 pub mod inventory;
+pub mod kubernetes;
+pub mod print;
 pub mod report_table;
 pub mod sample;
+pub mod serve;
+pub mod served_table;

@@ -1,5 +1,14 @@
-//! What Kubernetes says runs on this node.
+//! What Kubernetes says runs on this node: a watch of its pods, and their owners.
+//!
+//! It is read by the sampler's thread through an atomic pointer and goes its own way: while the API
+//! server is away, the last inventory stays.
 
 mod model;
+mod node_pod;
+mod owners;
+mod pods;
+mod watch;
 
 pub use model::{Container, Inventory, Owner, Pod};
+
+pub use watch::{InventoryWatch, WatchSettings, WatchState, watch};

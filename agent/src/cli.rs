@@ -1,0 +1,514 @@
+//! The command line: flags and environment variables, complete and checked before anything is
+//! opened. A mistake is one line.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use scope_crds::{Control, MAX_PLUGIN_ID};
+
+use crate::collect::Mend;
+use crate::control::CONTROLS_SUFFIX;
+use crate::exit::{self, Failure};
+use crate::sample::Roots;
+use crate::serve::{Cluster, Config};
+
+/// Where Scope's probe looks for plugins.
+const PLUGIN_DIR: &str = "/var/run/scope/plugins";
+/// Where health and metrics are served in a cluster.
+const HTTP_LISTEN: &str = "0.0.0.0:7390";
+
+/// The node agent of the Scope plugins: tells Weave Scope which containers, pods and processes run
+/// on this node and what they use, and passes clicks on.
+#[derive(Debug, Parser)]
+#[command(
+    name = "scope-agent",
+    version,
+    after_help = "Every flag of `serve` can be set by an environment variable SCOPE_AGENT_<FLAG>, \
+                  but --node-name by NODE_NAME and --namespace by POD_NAMESPACE.\n\n\
+                  Try it: `scope-agent report --standalone` prints what this machine runs, with \
+                  neither Scope nor Kubernetes.\n\n\
+                  Exit codes are those of sysexits.h: 64 wrong flag, 69 something does not answer, \
+                  73 a socket cannot be made, 75 try again later, 78 the configuration cannot work."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How to log.
+    #[command(flatten)]
+    pub logging: Logging,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve reports to Scope's probe until told to end
+    ///
+    /// Makes the directory <plugin-dir>/<plugin-id>/ and in it the socket <plugin-id>.sock, which
+    /// Scope's probe asks every second. With controls, a second socket <plugin-id>-controls.sock
+    /// takes clicks. Both are removed at the end, whatever ends the agent; what a killed agent
+    /// leaves behind is recognised and replaced.
+    Serve(Box<ServeArgs>),
+    /// Ask a plugin as Scope's probe does, and say what Scope will not like about its answer
+    ///
+    /// Works on any plugin's socket. Exits with 0 when nothing is wrong and with 1 when something
+    /// is.
+    Check(CheckArgs),
+    /// Print one report: what runs on this node and what it uses
+    ///
+    /// Asks the agent that serves on this node, or, with --standalone, looks at the machine itself
+    /// for a second; that needs neither Kubernetes nor Scope nor root. What may not be read is left
+    /// out, and the report says so.
+    Report(ReportArgs),
+}
+
+/// How to log.
+#[derive(Debug, Args)]
+pub struct Logging {
+    /// Form of the log lines on standard error
+    #[arg(
+        long,
+        global = true,
+        env = "SCOPE_AGENT_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_env_values = true
+    )]
+    pub log_format: LogFormat,
+    /// What to log: error, warn, info, debug, trace, also by module: info,scope_agent=debug
+    /// [default: info for serve, warn otherwise]
+    #[arg(
+        long,
+        global = true,
+        env = "SCOPE_AGENT_LOG_LEVEL",
+        value_name = "LEVEL",
+        hide_env_values = true
+    )]
+    pub log_level: Option<String>,
+}
+
+/// Form of the log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Flags of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// ID of the plugin in Scope: lower-case letters, digits, single inner dashes
+    #[arg(long, env = "SCOPE_AGENT_PLUGIN_ID", value_name = "ID", value_parser = plugin_id)]
+    pub plugin_id: String,
+    /// Name of the plugin in Scope's list [default: the ID]
+    #[arg(long, env = "SCOPE_AGENT_LABEL", value_name = "TEXT",
+          value_parser = NonEmptyStringValueParser::new())]
+    pub label: Option<String>,
+    /// Its tooltip there [default: version, node, and the kinds of node that carry data]
+    #[arg(long, env = "SCOPE_AGENT_DESCRIPTION", value_name = "TEXT",
+          value_parser = NonEmptyStringValueParser::new())]
+    pub description: Option<String>,
+    /// What to collect; this version knows Resources
+    #[arg(long, env = "SCOPE_AGENT_COLLECTORS", value_name = "NAME[,NAME]",
+          default_value = "Resources", value_parser = collectors)]
+    pub collectors: Collectors,
+    /// Buttons to offer in Scope, such as DeletePod; needs Kubernetes [default: none]
+    #[arg(long, env = "SCOPE_AGENT_CONTROLS", value_name = "NAME[,NAME]", default_value = "",
+          hide_default_value = true, value_parser = controls)]
+    pub controls: Controls,
+    /// How often to look at the node while Scope asks, 1s to 60s
+    #[arg(long, env = "SCOPE_AGENT_SAMPLE_INTERVAL", value_name = "TIME", default_value = "1s",
+          value_parser = sample_interval)]
+    pub sample_interval: Duration,
+    /// Whether to supply what Scope's probe cannot read without Docker
+    #[arg(long, env = "SCOPE_AGENT_MEND_SCOPE", value_name = "WHEN", default_value = "Auto",
+          value_parser = mend)]
+    pub mend_scope: Mend,
+    /// What Scope's probe calls this host: its Kubernetes name or the kernel's
+    /// [default: NodeName; Kernel with --standalone and no node name]
+    #[arg(long, env = "SCOPE_AGENT_HOST_NAME", value_name = "NodeName|Kernel",
+          value_parser = host_name)]
+    pub host_name: Option<HostName>,
+    /// Name of this node in Kubernetes
+    #[arg(long, env = "NODE_NAME", value_name = "NAME", value_parser = node_name)]
+    pub node_name: Option<String>,
+    /// Namespace of this agent, in which clicks become ScopeActions
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME", value_parser = node_name)]
+    pub namespace: Option<String>,
+    /// Wait a random part of this time before the first list of pods; for large clusters in which
+    /// many agents start at once
+    #[arg(long, env = "SCOPE_AGENT_START_JITTER", value_name = "TIME", default_value = "0s",
+          value_parser = duration)]
+    pub start_jitter: Duration,
+    /// Where health and metrics are served, or "off"
+    /// [default: 0.0.0.0:7390; off with --standalone]
+    #[arg(long, env = "SCOPE_AGENT_HTTP_LISTEN", value_name = "ADDRESS", value_parser = http_listen)]
+    pub http_listen: Option<HttpListen>,
+    /// Run without Kubernetes: containers by their cgroups, processes and the host
+    #[arg(long, env = "SCOPE_AGENT_STANDALONE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub standalone: bool,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// Where things are on this machine.
+#[derive(Debug, Args)]
+pub struct Places {
+    /// Directory that Scope's probe searches for plugins
+    #[arg(long, env = "SCOPE_AGENT_PLUGIN_DIR", value_name = "DIR", default_value = PLUGIN_DIR)]
+    pub plugin_dir: PathBuf,
+    /// Process file system of the host
+    #[arg(
+        long,
+        env = "SCOPE_AGENT_PROC_ROOT",
+        value_name = "DIR",
+        default_value = "/proc"
+    )]
+    pub proc_root: PathBuf,
+    /// Cgroup file systems of the host
+    #[arg(
+        long,
+        env = "SCOPE_AGENT_CGROUP_ROOT",
+        value_name = "DIR",
+        default_value = "/sys/fs/cgroup"
+    )]
+    pub cgroup_root: PathBuf,
+}
+
+/// Flags of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// A plugin's socket, such as /var/run/scope/plugins/node-metrics/node-metrics.sock
+    pub socket: PathBuf,
+}
+
+/// Flags of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Look at the machine itself instead of asking an agent
+    #[arg(long, conflicts_with_all = ["socket", "plugin_id"])]
+    pub standalone: bool,
+    /// Form of the report
+    #[arg(short, long, value_name = "FORM", default_value = "table")]
+    pub output: Output,
+    /// The agent's reporter socket [default: the only agent's in the plugin directory]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// The agent by its plugin's ID
+    #[arg(long, value_name = "ID", conflicts_with = "socket", value_parser = plugin_id)]
+    pub plugin_id: Option<String>,
+    /// Where things are.
+    #[command(flatten)]
+    pub places: Places,
+}
+
+/// Form of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// As Scope gets it.
+    Json,
+}
+
+/// Which of its names a host goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostName {
+    /// The node's in Kubernetes.
+    NodeName,
+    /// The kernel's.
+    Kernel,
+}
+
+/// Where health and metrics are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpListen {
+    /// Nowhere.
+    Off,
+    /// There.
+    At(SocketAddr),
+}
+
+/// Names of collectors, all known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Collectors;
+
+/// Controls to offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Controls(pub BTreeSet<Control>);
+
+impl ServeArgs {
+    /// The configuration, if it can work.
+    pub fn config(self, kernel_name: &str) -> Result<Config, Failure> {
+        let config_error = |said: &str| Err(Failure::new(exit::CONFIG, said));
+        let Collectors = self.collectors;
+        let Controls(controls) = self.controls;
+        if !self.standalone && self.node_name.is_none() {
+            return config_error(
+                "the name of this node is not known: set NODE_NAME (in a pod, from the field \
+                 spec.nodeName) or --node-name, or use --standalone to run without Kubernetes",
+            );
+        }
+        if self.standalone && !controls.is_empty() {
+            return config_error(
+                "--controls needs Kubernetes, which carries the clicks out: leave out --controls \
+                 or --standalone",
+            );
+        }
+        if !controls.is_empty() && self.namespace.is_none() {
+            return config_error(
+                "--controls needs the namespace of this agent: set POD_NAMESPACE (in a pod, from \
+                 the field metadata.namespace) or --namespace",
+            );
+        }
+        let host = match (self.host_name, &self.node_name) {
+            (Some(HostName::NodeName) | None, Some(node)) => node.clone(),
+            (Some(HostName::NodeName), None) => {
+                return config_error("--host-name=NodeName needs --node-name");
+            }
+            (Some(HostName::Kernel) | None, _) => kernel_name.to_owned(),
+        };
+        let http_listen = match self.http_listen {
+            Some(HttpListen::Off) => None,
+            Some(HttpListen::At(address)) => Some(address),
+            None if self.standalone => None,
+            None => HTTP_LISTEN.parse().ok(),
+        };
+        let cluster = (!self.standalone).then(|| Cluster {
+            node: self.node_name.unwrap_or_default(),
+            namespace: self.namespace,
+            controls,
+            start_jitter: self.start_jitter,
+        });
+        let roots = self.places.roots()?;
+        let config = Config {
+            label: self.label.unwrap_or_else(|| self.plugin_id.clone()),
+            plugin_id: self.plugin_id,
+            description: self.description,
+            sample_interval: self.sample_interval,
+            mend: self.mend_scope,
+            host,
+            roots,
+            plugin_dir: self.places.plugin_dir,
+            http_listen,
+            cluster,
+        };
+        let too_long = |e: crate::serve::SocketError| Failure::new(e.exit_code(), e.to_string());
+        config.reporter_socket().map_err(too_long)?;
+        config.controls_socket().map_err(too_long)?;
+        Ok(config)
+    }
+}
+
+impl Places {
+    /// The kernel's files, where they exist.
+    pub fn roots(&self) -> Result<Roots, Failure> {
+        for (flag, root) in [
+            ("--proc-root", &self.proc_root),
+            ("--cgroup-root", &self.cgroup_root),
+        ] {
+            if !root.is_dir() {
+                return Err(Failure::new(
+                    exit::CONFIG,
+                    format!(
+                        "{} ({flag}) is not a directory that can be read",
+                        root.display()
+                    ),
+                ));
+            }
+        }
+        Ok(Roots {
+            proc: self.proc_root.clone(),
+            cgroup: self.cgroup_root.clone(),
+        })
+    }
+}
+
+/// What the arguments ask for.
+#[derive(Debug)]
+pub enum Parsed {
+    /// Something to do.
+    Run(Box<Cli>),
+    /// Help or version, to be printed.
+    Print(String),
+}
+
+/// Reads arguments and environment.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure> {
+    let mut command = Cli::command();
+    let parsed = command
+        .try_get_matches_from_mut(args)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    match parsed {
+        Ok(cli) => Ok(Parsed::Run(Box::new(cli))),
+        Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            Ok(Parsed::Print(e.render().ansi().to_string()))
+        }
+        Err(e) if e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Err(Failure::new(
+                exit::USAGE,
+                "nothing to do: say serve, check or report, or --help",
+            ))
+        }
+        Err(e) => Err(Failure::new(exit::USAGE, one_line(&e))),
+    }
+}
+
+/// clap's message without its suggestions, as one line, with the environment variable named where
+/// that is where a wrong value came from.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let message = text.split("\n\n").next().unwrap_or_default();
+    let mut line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    if let Some(rest) = line.strip_prefix("error: ") {
+        line = rest.to_owned();
+    }
+    if let Some(variable) = blamed_variable(error) {
+        line.push_str(&format!(" (from the environment variable {variable})"));
+    }
+    line
+}
+
+/// The environment variable that a wrong value came from, if it did: the flag is not among the
+/// arguments and the variable is set.
+fn blamed_variable(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(blamed)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let flag = blamed.split([' ', '=']).next()?;
+    if std::env::args().any(|arg| arg.split('=').next() == Some(flag)) {
+        return None;
+    }
+    let cli = Cli::command();
+    let arguments = cli
+        .get_subcommands()
+        .flat_map(|c| c.get_arguments())
+        .chain(cli.get_arguments());
+    let mut named = arguments.filter(|arg| {
+        arg.get_long()
+            .is_some_and(|long| flag.strip_prefix("--") == Some(long))
+    });
+    let variable = named.find_map(|arg| arg.get_env())?;
+    std::env::var_os(variable).map(|_| variable.to_string_lossy().into_owned())
+}
+
+fn plugin_id(text: &str) -> Result<String, String> {
+    let fits = (1..=MAX_PLUGIN_ID).contains(&text.len())
+        && !text.ends_with(CONTROLS_SUFFIX)
+        && text.split('-').all(|part| {
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        });
+    if fits {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "a plugin ID has lower-case letters, digits and single inner dashes, at most \
+         {MAX_PLUGIN_ID} characters, and does not end in {CONTROLS_SUFFIX}"
+    ))
+}
+
+fn names(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+}
+
+fn collectors(text: &str) -> Result<Collectors, String> {
+    const KNOWN: &str = "Resources";
+    if let Some(unknown) = names(text).find(|name| *name != KNOWN) {
+        return Err(format!(
+            "{unknown:?} is not a collector; the known ones are: {KNOWN}"
+        ));
+    }
+    match names(text).next() {
+        Some(_) => Ok(Collectors),
+        None => Err(format!(
+            "at least one collector is needed; the known ones are: {KNOWN}"
+        )),
+    }
+}
+
+fn controls(text: &str) -> Result<Controls, String> {
+    let controls: Result<_, _> = names(text).map(str::parse).collect();
+    controls
+        .map(Controls)
+        .map_err(|e: scope_crds::UnknownControl| e.to_string())
+}
+
+fn mend(text: &str) -> Result<Mend, String> {
+    match text {
+        "Auto" => Ok(Mend::Auto),
+        "Always" => Ok(Mend::Always),
+        "Never" => Ok(Mend::Never),
+        _ => Err("it is one of Auto, Always, Never".into()),
+    }
+}
+
+fn host_name(text: &str) -> Result<HostName, String> {
+    match text {
+        "NodeName" => Ok(HostName::NodeName),
+        "Kernel" => Ok(HostName::Kernel),
+        _ => Err("it is one of NodeName, Kernel".into()),
+    }
+}
+
+/// A name as Kubernetes gives it to nodes and namespaces; others would change the meaning of a
+/// field selector.
+fn node_name(text: &str) -> Result<String, String> {
+    let fits = (1..=253).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
+    if fits {
+        return Ok(text.to_owned());
+    }
+    Err("a name in Kubernetes has 1 to 253 lower-case letters, digits, dashes and dots".into())
+}
+
+fn http_listen(text: &str) -> Result<HttpListen, String> {
+    if text == "off" {
+        return Ok(HttpListen::Off);
+    }
+    let address = text.parse().map_err(|_| {
+        "it is \"off\" or an IP address and a port, such as 0.0.0.0:7390".to_owned()
+    })?;
+    Ok(HttpListen::At(address))
+}
+
+fn sample_interval(text: &str) -> Result<Duration, String> {
+    let range = Duration::from_secs(1)..=Duration::from_secs(60);
+    duration(text).and_then(|time| match range.contains(&time) {
+        true => Ok(time),
+        false => Err("it is from 1s to 60s".into()),
+    })
+}
+
+/// A whole number and a unit: `500ms`, `1s`, `2m`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let millis = match unit {
+        "ms" => Some(1),
+        "s" => Some(1000),
+        "m" => Some(60_000),
+        _ => None,
+    };
+    let number: Option<u64> = number.parse().ok();
+    number
+        .zip(millis)
+        .and_then(|(number, millis)| number.checked_mul(millis))
+        .map(Duration::from_millis)
+        .ok_or_else(|| "a time is a whole number and a unit: ms, s or m, such as 1s".to_owned())
+}

@@ -1,0 +1,211 @@
+//! What the person who clicked is told.
+
+use scope_crds::{ActionPhase, Control};
+use scope_protocol::{ControlResponse, Report, Timestamp};
+use serde_json::json;
+
+use super::action::{ACT_WITHIN, Outcome};
+use super::click::Click;
+use super::offer::topology_of;
+
+/// The answer to a click.
+///
+/// Of an answer, Scope shows only `error` to a person; everything else is for programs. So
+/// whatever a person has to know is an `error`, and that includes *pending*: the click has had no
+/// effect yet and perhaps never will have, and with an answer without `error` nothing at all would
+/// happen on the screen, so that the person would click again. The sentence begins with the word
+/// "pending" and says under which name the outcome will be found, and until when there may be one.
+/// `value` says the same for programs, in every case.
+///
+/// After a success the panel is closed (`removedNode`), and the shortcut report shows the pod as
+/// terminating at once, instead of up to 4 s later with the probe's next report. Its controls
+/// replace the registered ones, so it is the controls socket's own report with that one node.
+pub fn answer(
+    click: &Click,
+    outcome: &Outcome,
+    namespace: &str,
+    controls_report: &Report,
+    now: Timestamp,
+) -> ControlResponse {
+    match outcome {
+        Outcome::Done {
+            action,
+            phase: ActionPhase::Succeeded,
+            message,
+            target,
+        } => {
+            let mut report = controls_report.clone();
+            match click.control {
+                Control::DeletePod => report
+                    .topology(topology_of(click.control))
+                    .node(click.node.as_str())
+                    .set("kubernetes_state", now, "Terminating"),
+            }
+            ControlResponse {
+                error: None,
+                value: Some(json!({
+                    "action": action,
+                    "phase": "Succeeded",
+                    "message": message,
+                    "target": target,
+                })),
+                removed_node: Some(click.node.clone()),
+                shortcut_report: Some(report),
+            }
+        }
+        Outcome::Done {
+            action,
+            phase,
+            message,
+            target,
+        } => ControlResponse {
+            error: Some(match message.trim().trim_end_matches('.') {
+                "" => format!("{phase} (ScopeAction {action} in namespace {namespace})"),
+                said => format!("{said} (ScopeAction {action} in namespace {namespace})"),
+            }),
+            value: Some(json!({
+                "action": action,
+                "phase": phase,
+                "message": message,
+                "target": target,
+            })),
+            ..ControlResponse::default()
+        },
+        Outcome::Pending { action, not_after } => {
+            let said = format!(
+                "pending: the operator has not answered yet. See ScopeAction {action} in \
+                 namespace {namespace}; it expires at {not_after}, after which nothing is done"
+            );
+            ControlResponse {
+                error: Some(said.clone()),
+                value: Some(json!({
+                    "action": action,
+                    "phase": "Pending",
+                    "message": said,
+                    "notAfter": not_after,
+                })),
+                ..ControlResponse::default()
+            }
+        }
+        Outcome::Unknown { not_after } => ControlResponse::error(format!(
+            "unknown: the API server did not answer in time, so that this click may or may not \
+             have become a ScopeAction in namespace {namespace}. If it has, it expires at \
+             {not_after}, after which nothing is done"
+        )),
+        Outcome::Denied(why) => ControlResponse::error(format!(
+            "nothing was done: the API server refused the ScopeAction: {why}"
+        )),
+        Outcome::Unavailable(why) => ControlResponse::error(format!(
+            "nothing was done: the API server cannot be reached ({why}). Try again in {} s",
+            ACT_WITHIN.as_secs()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use scope_protocol::NodeId;
+
+    use super::*;
+    use crate::control::controls_report;
+
+    fn tell(outcome: &Outcome) -> ControlResponse {
+        let click = Click {
+            control: Control::DeletePod,
+            node: NodeId::pod("abc"),
+            uid: "abc".into(),
+            probe_id: String::new(),
+            app_id: String::new(),
+        };
+        let report = controls_report("p", "P", &BTreeSet::from([Control::DeletePod]));
+        answer(
+            &click,
+            outcome,
+            "scope-plugins",
+            &report,
+            Timestamp::from_unix_micros(0),
+        )
+    }
+
+    fn done(phase: ActionPhase, message: &str) -> Outcome {
+        Outcome::Done {
+            action: "p-x1".into(),
+            phase,
+            message: message.into(),
+            target: None,
+        }
+    }
+
+    #[test]
+    fn success_closes_the_panel_and_keeps_all_controls() {
+        let told = tell(&done(
+            ActionPhase::Succeeded,
+            "pod ns/web-1 is being deleted",
+        ));
+        assert_eq!(told.error, None);
+        assert_eq!(told.removed_node, Some(NodeId::pod("abc")));
+        let report = told.shortcut_report.expect("a shortcut");
+        assert_eq!(report.plugin.id, "p-controls");
+        let pods = &report.topologies[&scope_protocol::Topology::Pod];
+        assert!(pods.controls.contains_key("deletePod"));
+        assert_eq!(
+            pods.nodes["abc;<pod>"].latest["kubernetes_state"].value,
+            "Terminating"
+        );
+    }
+
+    #[test]
+    fn everything_else_is_an_error_in_words() {
+        for (outcome, words) in [
+            (
+                done(ActionPhase::Refused, "namespace kube-system is protected."),
+                "namespace kube-system is protected (ScopeAction p-x1 in namespace scope-plugins)",
+            ),
+            (
+                done(ActionPhase::Failed, ""),
+                "Failed (ScopeAction p-x1 in namespace scope-plugins)",
+            ),
+            (
+                Outcome::Pending {
+                    action: "p-x1".into(),
+                    not_after: "01:02:03 UTC".into(),
+                },
+                "See ScopeAction p-x1 in namespace scope-plugins; it expires at 01:02:03 UTC",
+            ),
+            (
+                Outcome::Unknown {
+                    not_after: "01:02:03 UTC".into(),
+                },
+                "may or may not have become a ScopeAction",
+            ),
+            (
+                Outcome::Denied("forbidden".into()),
+                "refused the ScopeAction: forbidden",
+            ),
+            (
+                Outcome::Unavailable("refused".into()),
+                "cannot be reached (refused)",
+            ),
+        ] {
+            let told = tell(&outcome);
+            let error = told.error.expect("an error");
+            assert!(error.contains(words), "{error}");
+            assert_eq!(told.removed_node, None);
+            assert_eq!(told.shortcut_report, None);
+        }
+        let pending = Outcome::Pending {
+            action: "p-x1".into(),
+            not_after: "soon".into(),
+        };
+        let value = tell(&pending).value.expect("a value");
+        assert_eq!(value["phase"], "Pending");
+        assert_eq!(value["action"], "p-x1");
+        assert!(
+            tell(&pending)
+                .error
+                .is_some_and(|e| e.starts_with("pending: "))
+        );
+    }
+}

@@ -1,0 +1,207 @@
+//! A click, checked: a control that is offered, on a node of the kind that it is for.
+
+use std::collections::BTreeSet;
+
+use scope_crds::Control;
+use scope_protocol::{ControlRequest, NodeId, Topology};
+
+use super::offer::{control_id, parse_control, topology_of};
+use crate::serve::is_probe_id;
+
+/// Text of others that goes into our answers and logs is cut to this many characters.
+const SHOWN: usize = 80;
+
+/// A click that makes sense so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Click {
+    /// What was asked for.
+    pub control: Control,
+    /// On which node.
+    pub node: NodeId,
+    /// The UID of the object that the node stands for.
+    pub uid: String,
+    /// The probe that passed the click on; empty when it did not say.
+    pub probe_id: String,
+    /// The app in which it was clicked; empty when it did not say.
+    pub app_id: String,
+}
+
+/// Why a click makes no sense, for the person who clicked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// No such control here.
+    #[error("there is no control {control:?} here; the controls of this plugin are: {offered}")]
+    UnknownControl {
+        /// What was asked for.
+        control: String,
+        /// What is offered.
+        offered: String,
+    },
+    /// The node is of another kind, or of none.
+    #[error("{node:?} is not a node that {control} works on; it works on nodes of kind {wanted}")]
+    WrongNode {
+        /// The node's ID.
+        node: String,
+        /// The control.
+        control: &'static str,
+        /// The kind that it is for.
+        wanted: Topology,
+    },
+    /// The node's ID names no object.
+    #[error(
+        "{node:?} names no object of Kubernetes: a UID has 1 to 64 characters of 0-9, a-f and dash"
+    )]
+    NoUid {
+        /// The node's ID.
+        node: String,
+    },
+}
+
+impl Click {
+    /// Reads a request that arrived from the probe with this ID.
+    pub fn read(
+        request: &ControlRequest,
+        probe_id: &str,
+        offered: &BTreeSet<Control>,
+    ) -> Result<Self, Rejection> {
+        let control = parse_control(&request.control)
+            .filter(|control| offered.contains(control))
+            .ok_or_else(|| Rejection::UnknownControl {
+                control: shown(&request.control),
+                offered: offered
+                    .iter()
+                    .map(|c| control_id(*c))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            })?;
+        let wanted = topology_of(control);
+        let node =
+            NodeId::parse_in(wanted, &request.node_id).map_err(|_| Rejection::WrongNode {
+                node: shown(&request.node_id),
+                control: control_id(control),
+                wanted,
+            })?;
+        let uid = node.name().to_owned();
+        if !(1..=64).contains(&uid.len())
+            || !uid
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'))
+        {
+            return Err(Rejection::NoUid {
+                node: shown(&request.node_id),
+            });
+        }
+        Ok(Click {
+            control,
+            node,
+            uid,
+            probe_id: if is_probe_id(probe_id) {
+                probe_id.to_owned()
+            } else {
+                String::new()
+            },
+            app_id: app_id(&request.app_id),
+        })
+    }
+}
+
+/// The app's ID as far as it can be one: it goes into an object and into log lines.
+fn app_id(id: &str) -> String {
+    let fits = id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if fits { id.to_owned() } else { String::new() }
+}
+
+fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().take(SHOWN).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn request(control: &str, node: &str) -> ControlRequest {
+        ControlRequest {
+            app_id: "40a7031ee6466403".into(),
+            node_id: node.into(),
+            control: control.into(),
+            control_args: BTreeMap::new(),
+        }
+    }
+
+    fn read(control: &str, node: &str) -> Result<Click, String> {
+        Click::read(
+            &request(control, node),
+            "5bdcc0beddf3c14",
+            &BTreeSet::from([Control::DeletePod]),
+        )
+        .map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_click_on_a_pod() {
+        let click = read("deletePod", "5aeb7ae0-1d5a-4f0e;<pod>").expect("a click");
+        assert_eq!(click.uid, "5aeb7ae0-1d5a-4f0e");
+        assert_eq!(click.node.as_str(), "5aeb7ae0-1d5a-4f0e;<pod>");
+        assert_eq!(click.probe_id, "5bdcc0beddf3c14");
+        assert_eq!(click.app_id, "40a7031ee6466403");
+    }
+
+    #[test]
+    fn rejections_say_what_is_wrong() {
+        for (control, node, words) in [
+            (
+                "evict",
+                "a;<pod>",
+                "there is no control \"evict\" here; the controls of this plugin are: deletePod",
+            ),
+            ("DeletePod", "a;<pod>", "there is no control \"DeletePod\""),
+            (
+                "node-metrics-controls~deletePod",
+                "a;<pod>",
+                "there is no control",
+            ),
+            (
+                "deletePod",
+                "a;<container>",
+                "is not a node that deletePod works on; it works on nodes of kind Pod",
+            ),
+            (
+                "deletePod",
+                "host;42",
+                "is not a node that deletePod works on",
+            ),
+            ("deletePod", "a", "is not a node"),
+            ("deletePod", "A;<pod>", "names no object of Kubernetes"),
+            ("deletePod", "../a;<pod>", "names no object of Kubernetes"),
+        ] {
+            let said = read(control, node).expect_err("rejected");
+            assert!(said.contains(words), "{control} {node}: {said}");
+        }
+        let long = format!("{};<pod>", "a".repeat(65));
+        let said = read("deletePod", &long).expect_err("rejected");
+        assert!(said.contains("names no object"), "{said}");
+        let huge = "é".repeat(10_000);
+        assert!(read(&huge, "a;<pod>").expect_err("rejected").len() < 400);
+    }
+
+    #[test]
+    fn a_control_that_is_not_enabled_is_unknown() {
+        let rejection = Click::read(&request("deletePod", "a;<pod>"), "1", &BTreeSet::new());
+        assert!(matches!(rejection, Err(Rejection::UnknownControl { .. })));
+    }
+
+    #[test]
+    fn ids_of_other_shapes_are_dropped() {
+        let mut request = request("deletePod", "a;<pod>");
+        request.app_id = "x\ny".into();
+        let click = Click::read(&request, "not hex", &BTreeSet::from([Control::DeletePod]))
+            .expect("a click");
+        assert_eq!((click.probe_id.as_str(), click.app_id.as_str()), ("", ""));
+    }
+}

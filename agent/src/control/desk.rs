@@ -1,0 +1,203 @@
+//! Where clicks are taken: in time, not too many at once, and the same one not twice.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use scope_crds::Control;
+use scope_protocol::{ControlRequest, ControlResponse, NodeId, Report};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use super::action::{Actions, Outcome};
+use super::answer::answer;
+use super::click::Click;
+use super::offer::control_id;
+
+/// For the API server and the operator together. The probe gives up after 500 ms, dial included.
+const WAIT: Duration = Duration::from_millis(400);
+/// The same click within this time is the first one again: a double click, or a person who saw
+/// nothing happen.
+const SAME_CLICK: Duration = Duration::from_secs(5);
+/// Clicks under way at once. Each is two requests to the API server; people are slower than this.
+const AT_ONCE: usize = 8;
+/// Clicks remembered for [`SAME_CLICK`]; more than [`AT_ONCE`] can become in that time if each
+/// takes as long as it may.
+const REMEMBERED: usize = 128;
+
+/// Clicks by outcome, for metrics.
+pub type Counts = BTreeMap<&'static str, u64>;
+
+/// Takes clicks.
+pub struct Desk {
+    actions: Actions,
+    offered: BTreeSet<Control>,
+    report: Report,
+    permits: Arc<Semaphore>,
+    recent: Mutex<VecDeque<Recent>>,
+    counts: Mutex<Counts>,
+}
+
+struct Recent {
+    control: Control,
+    node: NodeId,
+    at: Instant,
+    outcome: watch::Receiver<Option<Outcome>>,
+}
+
+impl Desk {
+    /// A desk for these controls. `report` is the controls socket's.
+    pub fn new(actions: Actions, offered: BTreeSet<Control>, report: Report) -> Self {
+        Desk {
+            actions,
+            offered,
+            report,
+            permits: Arc::new(Semaphore::new(AT_ONCE)),
+            recent: Mutex::new(VecDeque::new()),
+            counts: Mutex::new(Counts::new()),
+        }
+    }
+
+    /// Clicks so far, by outcome.
+    pub fn counts(&self) -> Counts {
+        self.counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Answers a click. Takes [`WAIT`] at the longest.
+    pub async fn take(&self, request: &ControlRequest, probe_id: &str) -> ControlResponse {
+        let began = Instant::now();
+        let click = match Click::read(request, probe_id, &self.offered) {
+            Ok(click) => click,
+            Err(rejection) => {
+                tracing::warn!(control = ?request.control, node = ?request.node_id, %rejection, "click rejected");
+                self.count("rejected");
+                return ControlResponse::error(rejection.to_string());
+            }
+        };
+        let deadline = began + WAIT;
+        let (outcome, again) = match self.earlier(&click) {
+            Some(first) => (self.outcome_of_first(first, deadline).await, true),
+            None => match self.begin(&click, deadline) {
+                Some(first) => (wait(first, deadline).await, false),
+                None => {
+                    self.count("overloaded");
+                    return ControlResponse::error(format!(
+                        "nothing was done: {AT_ONCE} clicks are being carried out already. Try \
+                         again in a second"
+                    ));
+                }
+            },
+        };
+        if !outcome.may_exist() {
+            self.forget(&click);
+        }
+        self.count(if again { "repeated" } else { outcome.as_str() });
+        let (action, said) = match &outcome {
+            Outcome::Done {
+                action, message, ..
+            } => (action.as_str(), message.as_str()),
+            Outcome::Pending { action, .. } => (action.as_str(), ""),
+            Outcome::Unknown { .. } => ("", ""),
+            Outcome::Denied(why) | Outcome::Unavailable(why) => ("", why.as_str()),
+        };
+        tracing::info!(
+            control = control_id(click.control),
+            node = click.node.as_str(),
+            app = click.app_id,
+            probe = click.probe_id,
+            action,
+            outcome = outcome.as_str(),
+            repeated = again,
+            said,
+            ms = began.elapsed().as_millis() as u64,
+            "click"
+        );
+        answer(
+            &click,
+            &outcome,
+            self.actions.namespace(),
+            &self.report,
+            SystemTime::now().into(),
+        )
+    }
+
+    fn recent(&self) -> std::sync::MutexGuard<'_, VecDeque<Recent>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same click a moment ago.
+    fn earlier(&self, click: &Click) -> Option<watch::Receiver<Option<Outcome>>> {
+        let mut recent = self.recent();
+        recent.retain(|r| r.at.elapsed() < SAME_CLICK);
+        recent
+            .iter()
+            .find(|r| r.control == click.control && r.node == click.node)
+            .map(|r| r.outcome.clone())
+    }
+
+    fn forget(&self, click: &Click) {
+        self.recent()
+            .retain(|r| r.control != click.control || r.node != click.node);
+    }
+
+    /// Submits the click in a task of its own, so that it is carried to its end even when the probe
+    /// hangs up. `None` when too many are under way.
+    fn begin(&self, click: &Click, deadline: Instant) -> Option<watch::Receiver<Option<Outcome>>> {
+        let permit = self.permits.clone().try_acquire_owned().ok()?;
+        let (told, outcome) = watch::channel(None);
+        let actions = self.actions.clone();
+        let task = click.clone();
+        tokio::spawn(async move {
+            let outcome = actions.submit(&task, deadline).await;
+            let _ = told.send(Some(outcome));
+            drop(permit);
+        });
+        let mut recent = self.recent();
+        if recent.len() == REMEMBERED {
+            recent.pop_front();
+        }
+        recent.push_back(Recent {
+            control: click.control,
+            node: click.node.clone(),
+            at: Instant::now(),
+            outcome: outcome.clone(),
+        });
+        Some(outcome)
+    }
+
+    /// The outcome of an earlier click; of one that was pending, its outcome by now.
+    async fn outcome_of_first(
+        &self,
+        first: watch::Receiver<Option<Outcome>>,
+        deadline: Instant,
+    ) -> Outcome {
+        match wait(first, deadline).await {
+            Outcome::Pending { action, not_after } => {
+                self.actions.look_again(&action, &not_after, deadline).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn count(&self, outcome: &'static str) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(outcome).or_default() += 1;
+    }
+}
+
+/// Waits for the task that submits the click. It keeps its own deadline; the margin is for a task
+/// that was not run in time.
+async fn wait(mut outcome: watch::Receiver<Option<Outcome>>, deadline: Instant) -> Outcome {
+    const MARGIN: Duration = Duration::from_millis(30);
+    let told = tokio::time::timeout_at(deadline + MARGIN, outcome.wait_for(Option::is_some)).await;
+    let told = told
+        .ok()
+        .and_then(Result::ok)
+        .and_then(|outcome| outcome.clone());
+    told.unwrap_or_else(|| Outcome::Unknown {
+        not_after: "ten seconds after the click".into(),
+    })
+}

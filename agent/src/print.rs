@@ -1,0 +1,212 @@
+//! The commands that print: `check` and `report`.
+
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::attribution::attribute;
+use crate::check::{self, AskError};
+use crate::cli::{Output, ReportArgs};
+use crate::collect::{ControlNames, Mend, Settings, Share, render};
+use crate::control::CONTROLS_SUFFIX;
+use crate::exit::{self, Failure};
+use crate::report_table::{self, TableOptions};
+use crate::sample::{Mode, Sampler, system_clock};
+use crate::serve::socket_path;
+use crate::served_table;
+
+/// Between the two samples of a report without an agent.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The ID under which commands ask. It is no probe's: the agent takes whoever has none for somebody
+/// who wants the whole report once, not a fifth of it in turn.
+const NO_PROBE: &str = "";
+/// The ID under which `check` asks: of the form of a probe's, since a plugin may insist on it.
+const CHECKER: &str = "5c09ec4ec4";
+/// An agent that sampled slowly makes a whole report within its interval of a minute at most; one
+/// that is asked every second does within a second or two.
+const NEW_REPORT: Duration = Duration::from_secs(3);
+
+/// `check`: prints what Scope will not like about a plugin's answer.
+pub async fn check(socket: &Path) -> Result<ExitCode, Failure> {
+    let answer = check::ask(socket, CHECKER).await.map_err(asking)?;
+    let verdict = check::judge(socket, &answer);
+    let mut text = format!(
+        "{}: {} bytes in {} ms",
+        socket.display(),
+        answer.body_length(),
+        answer.elapsed.as_millis()
+    );
+    if let Some(status) = verdict.status() {
+        text.push_str(&format!(", which Scope lists as {status:?}"));
+    }
+    text.push('\n');
+    text.push_str(verdict.to_string().trim_end());
+    text.push('\n');
+    to_stdout(text.as_bytes())?;
+    Ok(if verdict.conformant() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// `report`: prints one report.
+pub async fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
+    let text = match args.standalone {
+        true => look_around(args).await?,
+        false => ask_agent(args).await?,
+    };
+    to_stdout(&text)
+}
+
+/// Looks at the machine without an agent: two samples, since rates are differences.
+async fn look_around(args: &ReportArgs) -> Result<Vec<u8>, Failure> {
+    let mode = Mode::Standalone;
+    let mut sampler = Sampler::new(args.places.roots()?, system_clock());
+    let first = sampler.take(mode);
+    tokio::time::sleep(INTERVAL).await;
+    let second = sampler.take(mode);
+    let usage = attribute(Some(&first), &second, mode);
+    let host = kernel_name();
+    Ok(match args.output {
+        Output::Table => {
+            let options = TableOptions {
+                host,
+                processes: TableOptions::PROCESSES,
+            };
+            report_table::render(&usage, mode, &options).into_bytes()
+        }
+        Output::Json => {
+            let plugin_id = args
+                .plugin_id
+                .clone()
+                .unwrap_or_else(|| "standalone".into());
+            let settings = Settings {
+                label: plugin_id.clone(),
+                plugin_id,
+                description: None,
+                host,
+                mend: Mend::Auto,
+                cadence: INTERVAL,
+                controls: ControlNames::default(),
+                share: Share::Whole,
+            };
+            let mut body = Vec::new();
+            render(&usage, mode, &settings, &mut body);
+            body.push(b'\n');
+            body
+        }
+    })
+}
+
+/// Asks a serving agent. Its present report may be a part, or old: asking makes it take a whole one.
+async fn ask_agent(args: &ReportArgs) -> Result<Vec<u8>, Failure> {
+    let socket = match &args.socket {
+        Some(socket) => socket.clone(),
+        None => find_agent(&args.places.plugin_dir, args.plugin_id.as_deref())?,
+    };
+    let first = fetch(&socket).await?;
+    let deadline = tokio::time::Instant::now() + NEW_REPORT;
+    let mut report = first.clone();
+    while report == first && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        report = fetch(&socket).await?;
+    }
+    Ok(match args.output {
+        Output::Json => report.iter().copied().chain(*b"\n").collect(),
+        Output::Table => served_table::render(&report)
+            .map_err(|e| {
+                Failure::new(
+                    exit::UNAVAILABLE,
+                    format!("{} gave no report that can be read: {e}", socket.display()),
+                )
+            })?
+            .into_bytes(),
+    })
+}
+
+async fn fetch(socket: &Path) -> Result<Bytes, Failure> {
+    let answer = check::ask(socket, NO_PROBE).await.map_err(asking)?;
+    let failed = |said: &str| {
+        Failure::new(
+            exit::UNAVAILABLE,
+            format!("{} gave no report: {said}", socket.display()),
+        )
+    };
+    match answer.reply {
+        Err(why) => Err(failed(&why)),
+        Ok(reply) if !reply.status.is_success() => {
+            Err(failed(&format!("it answered with {}", reply.status)))
+        }
+        Ok(reply) if !reply.whole => Err(failed("it stopped in the middle")),
+        Ok(reply) => Ok(reply.body),
+    }
+}
+
+/// The socket of the agent with this plugin ID, or of the only one that there is.
+fn find_agent(plugin_dir: &Path, plugin_id: Option<&str>) -> Result<PathBuf, Failure> {
+    if let Some(id) = plugin_id {
+        return socket_path(plugin_dir, id, id)
+            .map_err(|e| Failure::new(e.exit_code(), e.to_string()));
+    }
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(plugin_dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name();
+        let Some(id) = name.to_str().filter(|id| !id.ends_with(CONTROLS_SUFFIX)) else {
+            continue;
+        };
+        // An agent's directory has the agent's lock beside the socket; other plugins' have not.
+        if entry.path().join(format!("{id}.lock")).exists() {
+            found.push(id.to_owned());
+        }
+    }
+    match found.as_slice() {
+        [id] => find_agent(plugin_dir, Some(id)),
+        [] => Err(Failure::new(
+            exit::NO_INPUT,
+            format!(
+                "no agent serves below {}: start one, name its --socket, or use --standalone",
+                plugin_dir.display()
+            ),
+        )),
+        several => Err(Failure::new(
+            exit::USAGE,
+            format!(
+                "several agents serve here; choose one by --plugin-id: {}",
+                several.join(", ")
+            ),
+        )),
+    }
+}
+
+/// The name by which the kernel knows this host.
+pub fn kernel_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn asking(error: AskError) -> Failure {
+    Failure::new(error.exit_code(), error.to_string())
+}
+
+/// Prints. A reader that has seen enough is no failure.
+pub fn to_stdout(bytes: &[u8]) -> Result<ExitCode, Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(e) => Err(Failure::new(
+            exit::IO,
+            format!("cannot write to standard output: {e}"),
+        )),
+    }
+}

@@ -1,0 +1,236 @@
+//! Health and metrics over HTTP, for the kubelet and for monitoring.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::metrics::{Exposition, Kind, OPEN_METRICS, SocketMetrics};
+use super::publication::{ASKED_LATELY, Demand, Publication};
+use super::readiness::Readiness;
+use super::sampler::{SamplerState, TICK_BOUNDS};
+use crate::control::Desk;
+use crate::inventory::InventoryWatch;
+
+/// A tick may be late by this much, besides three cadences, before the sampler counts as stuck:
+/// enough for a machine that is out of memory for a moment.
+const TICK_SLACK: Duration = Duration::from_secs(10);
+
+/// Everything that is told about the agent.
+#[derive(Clone)]
+pub struct Health {
+    /// The sampler.
+    pub sampler: Arc<ArcSwap<SamplerState>>,
+    /// The report.
+    pub publication: Arc<Publication>,
+    /// Who asks for it.
+    pub demand: Arc<Demand>,
+    /// The last check of the sockets.
+    pub readiness: Arc<ArcSwap<Readiness>>,
+    /// All listeners.
+    pub listeners: Vec<Arc<SocketMetrics>>,
+    /// The inventory, in a cluster.
+    pub inventory: Option<InventoryWatch>,
+    /// Where clicks are taken, with controls.
+    pub desk: Option<Arc<Desk>>,
+    /// The plugin's ID.
+    pub plugin_id: Arc<str>,
+}
+
+/// The routes.
+pub fn health(health: Health) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(Arc::new(health))
+}
+
+/// Alive: the sampler ticks. The API server being away does not count, a restart does not help.
+async fn healthz(State(health): State<Arc<Health>>) -> Response {
+    let state = health.sampler.load();
+    let age = state.last.elapsed();
+    if age <= state.cadence * 3 + TICK_SLACK {
+        return "ok\n".into_response();
+    }
+    let said = format!("the node was last sampled {} s ago\n", age.as_secs());
+    (StatusCode::SERVICE_UNAVAILABLE, said).into_response()
+}
+
+/// Ready: Scope can read every socket.
+async fn readyz(State(health): State<Arc<Health>>) -> Response {
+    match health.readiness.load().problem() {
+        None => "ok\n".into_response(),
+        Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")).into_response(),
+    }
+}
+
+async fn metrics(State(health): State<Arc<Health>>) -> Response {
+    ([(CONTENT_TYPE, OPEN_METRICS)], health.expose()).into_response()
+}
+
+impl Health {
+    /// The page of metrics.
+    pub fn expose(&self) -> String {
+        let mut page = Exposition::default();
+        page.family("scope_agent_build", Kind::Info, "The agent.");
+        page.sample(
+            &[
+                ("version", env!("CARGO_PKG_VERSION")),
+                ("plugin", &self.plugin_id),
+            ],
+            1,
+        );
+        self.expose_sampler(&mut page);
+        self.expose_demand(&mut page);
+        let listeners: Vec<&SocketMetrics> = self.listeners.iter().map(AsRef::as_ref).collect();
+        SocketMetrics::expose(&listeners, &mut page);
+        let readiness = self.readiness.load();
+        page.family(
+            "scope_agent_ready",
+            Kind::Gauge,
+            "1 when Scope can read every socket.",
+        );
+        page.sample(&[], u8::from(readiness.problem().is_none()));
+        page.family(
+            "scope_agent_check_failures",
+            Kind::Counter,
+            "Failed checks of own sockets.",
+        );
+        page.sample(&[], readiness.failures);
+        if let Some(inventory) = &self.inventory {
+            expose_inventory(inventory, &mut page);
+        }
+        if let Some(desk) = &self.desk {
+            page.family("scope_agent_clicks", Kind::Counter, "Clicks, by outcome.");
+            for (outcome, n) in desk.counts() {
+                page.sample(&[("outcome", outcome)], n);
+            }
+        }
+        expose_process(&mut page);
+        page.finish()
+    }
+
+    fn expose_sampler(&self, page: &mut Exposition) {
+        let state = self.sampler.load();
+        page.family(
+            "scope_agent_tick_seconds",
+            Kind::Histogram,
+            "Time to sample and render.",
+        );
+        page.histogram(&TICK_BOUNDS, &state.times, state.busy.as_secs_f64());
+        page.family(
+            "scope_agent_ticks_skipped",
+            Kind::Counter,
+            "Ticks left out since an earlier one took too long.",
+        );
+        page.sample(&[], state.skipped);
+        page.family(
+            "scope_agent_tick_age_seconds",
+            Kind::Gauge,
+            "Since the last tick.",
+        );
+        page.sample(&[], state.last.elapsed().as_secs_f64());
+        page.family(
+            "scope_agent_cadence_seconds",
+            Kind::Gauge,
+            "Present time between ticks.",
+        );
+        page.sample(&[], state.cadence.as_secs_f64());
+        page.family(
+            "scope_agent_problems",
+            Kind::Counter,
+            "Data that could not be read and are missing from reports.",
+        );
+        for (datum, cause, problem) in state.problems.iter() {
+            page.sample(
+                &[("datum", datum.as_str()), ("cause", cause.as_str())],
+                problem.count,
+            );
+        }
+        let report = self.publication.get();
+        page.family(
+            "scope_agent_report_bytes",
+            Kind::Gauge,
+            "Size of the present report.",
+        );
+        page.sample(&[], report.body.len());
+    }
+
+    fn expose_demand(&self, page: &mut Exposition) {
+        page.family(
+            "scope_agent_probes",
+            Kind::Gauge,
+            "Scope probes that asked within the last 10 s.",
+        );
+        page.sample(&[], self.demand.probes_within(ASKED_LATELY).len());
+        page.family(
+            "scope_agent_asked_age_seconds",
+            Kind::Gauge,
+            "Since somebody asked for a report, or the start.",
+        );
+        page.sample(&[], self.demand.idle_for().as_secs_f64());
+    }
+}
+
+fn expose_inventory(inventory: &InventoryWatch, page: &mut Exposition) {
+    let state = inventory.state.load();
+    page.family(
+        "scope_agent_inventory_pods",
+        Kind::Gauge,
+        "Pods known to run on this node.",
+    );
+    page.sample(&[], state.pods);
+    page.family(
+        "scope_agent_inventory_age_seconds",
+        Kind::Gauge,
+        "Since the API server last told anything; absent before it did.",
+    );
+    if let Some(age) = inventory.contact.age() {
+        page.sample(&[], age.as_secs_f64());
+    }
+    page.family(
+        "scope_agent_inventory_failures",
+        Kind::Counter,
+        "Failures of the pod watch.",
+    );
+    for (operation, n) in &state.failures {
+        page.sample(&[("operation", operation)], n);
+    }
+    page.family(
+        "scope_agent_inventory_lookups",
+        Kind::Counter,
+        "Lookups of owners and namespaces, by outcome.",
+    );
+    for (outcome, n) in &state.lookups {
+        page.sample(&[("outcome", outcome)], n);
+    }
+}
+
+/// What the process itself costs, read now and under the names that everybody uses.
+fn expose_process(page: &mut Exposition) {
+    let Ok(stat) = procfs::process::Process::myself().and_then(|me| me.stat()) else {
+        return;
+    };
+    let ticks = (stat.utime + stat.stime) as f64;
+    page.family(
+        "process_cpu_seconds",
+        Kind::Counter,
+        "CPU used by the agent.",
+    );
+    page.sample(&[], ticks / procfs::ticks_per_second() as f64);
+    page.family(
+        "process_resident_memory_bytes",
+        Kind::Gauge,
+        "Memory of the agent.",
+    );
+    page.sample(&[], stat.rss * procfs::page_size());
+    page.family("process_threads", Kind::Gauge, "Threads of the agent.");
+    page.sample(&[], stat.num_threads);
+}

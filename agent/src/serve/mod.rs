@@ -1,0 +1,391 @@
+//! A serving agent: sockets, sampler, inventory, clicks, health; started in order, ended together.
+
+mod config;
+mod connection;
+mod health;
+mod http;
+mod metrics;
+mod publication;
+mod readiness;
+mod rendering;
+mod routes;
+mod sampler;
+mod socket;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use kube::Client;
+use scope_protocol::encode;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::control::{Actions, Desk, controls_report};
+use crate::exit;
+use crate::inventory::{InventoryWatch, WatchSettings};
+use crate::kubernetes::{Access, KubernetesError};
+
+pub use config::{Cluster, Config};
+pub use connection::{Activity, Limits, Phase};
+pub use health::{Health, health};
+pub use http::{Listener, serve as serve_http};
+pub use metrics::{Ended, Exposition, Kind, Number, OPEN_METRICS, SocketMetrics};
+pub use publication::{ASKED_LATELY, Demand, Probe, Publication, Published, is_probe_id};
+pub use readiness::{Checks, Readiness, keep_checking};
+pub use rendering::{empty_report, renderer, settings};
+pub use routes::{Controls, Reporter, controls, reporter};
+pub use sampler::{Render, Rendered, SLOW_CADENCE, SamplerState, SamplerThread, TICK_BOUNDS, Tick};
+pub use socket::{PluginDirectory, SocketError, socket_path};
+
+/// How often the sockets are looked for under their names. As often as a probe does.
+const GUARD_INTERVAL: Duration = Duration::from_secs(5);
+/// An agent that nobody asks for this long says so once: most likely Scope does not see the plugin
+/// directory.
+const UNASKED: Duration = Duration::from_secs(60);
+
+/// Why a serving agent ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The sockets.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The API server's address or credentials.
+    #[error(transparent)]
+    Kubernetes(#[from] KubernetesError),
+    /// Health and metrics cannot be served.
+    #[error(
+        "cannot listen on {address} for health and metrics: {source}. Choose another --http-listen, \
+         or \"off\""
+    )]
+    HttpListen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A part of the agent cannot be started.
+    #[error("cannot start {what}: {source}")]
+    Start {
+        /// Which.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A part of the agent ended although nobody asked it to.
+    #[error("{0} ended by itself; ending, so that a restart begins anew")]
+    Ended(&'static str),
+}
+
+impl ServeError {
+    /// The exit code for it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            ServeError::Socket(e) => e.exit_code(),
+            ServeError::Kubernetes(e) => e.exit_code(),
+            ServeError::HttpListen { .. } => exit::UNAVAILABLE,
+            ServeError::Start { .. } | ServeError::Ended(_) => exit::SOFTWARE,
+        }
+    }
+}
+
+/// What a serving agent is made of besides its configuration.
+pub struct Parts {
+    /// The sampler's work.
+    pub render: Render,
+    /// The inventory that the sampler's work looks at, and the clients; `None` without Kubernetes.
+    pub kubernetes: Option<KubernetesParts>,
+}
+
+/// What is needed in a cluster.
+pub struct KubernetesParts {
+    /// For the inventory.
+    pub watch: Client,
+    /// For clicks.
+    pub click: Client,
+    /// The inventory.
+    pub inventory: InventoryWatch,
+}
+
+impl Parts {
+    /// The real parts.
+    pub async fn real(config: &Config) -> Result<Self, KubernetesError> {
+        let kubernetes = match &config.cluster {
+            None => None,
+            Some(_) => {
+                let access = Access::find().await?;
+                let inventory = InventoryWatch::default();
+                Some(KubernetesParts {
+                    watch: access.watch_client(inventory.contact.clone())?,
+                    click: access.click_client()?,
+                    inventory,
+                })
+            }
+        };
+        let inventory = kubernetes.as_ref().map(|k| k.inventory.inventory.clone());
+        Ok(Parts {
+            render: renderer(config, inventory),
+            kubernetes,
+        })
+    }
+}
+
+/// Serves until `stop`. Whatever happens, the sockets are gone when it returns.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), ServeError> {
+    let parts = Parts::real(&config).await?;
+    run_with(config, parts, stop).await
+}
+
+/// Serves with these parts until `stop`.
+pub async fn run_with(
+    config: Config,
+    parts: Parts,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    // Declared first, so that it goes last.
+    let mut directory = PluginDirectory::claim(&config.plugin_dir, &config.plugin_id)?;
+    let reporter_listener = unix(directory.bind(&config.plugin_id)?)?;
+    let controls_listener = match config.controls_name() {
+        Some(name) => Some(unix(directory.bind(&name)?)?),
+        None => None,
+    };
+    let http_listener = match config.http_listen {
+        Some(address) => Some(
+            TcpListener::bind(address)
+                .await
+                .map_err(|source| ServeError::HttpListen { address, source })?,
+        ),
+        None => None,
+    };
+
+    let publication = Arc::new(Publication::new(empty_report(&config)));
+    let demand = Arc::new(Demand::new());
+    let (sampler, sampler_ends) = SamplerThread::start(
+        parts.render,
+        config.sample_interval,
+        publication.clone(),
+        demand.clone(),
+    )
+    .map_err(|source| ServeError::Start {
+        what: "the sampler",
+        source,
+    })?;
+
+    // Everything else is a task. The first that ends by itself ends the process.
+    let ending = CancellationToken::new();
+    let mut tasks = Tasks {
+        set: JoinSet::new(),
+    };
+    let mut listeners = Vec::new();
+    let limits = Limits::default();
+    let own_probe_id: Arc<str> = own_probe_id().into();
+
+    let mut serve = |name, what, listener, router| {
+        let metrics = Arc::new(SocketMetrics::new(name));
+        listeners.push(metrics.clone());
+        tasks.spawn(
+            what,
+            http::serve(listener, router, limits, metrics, ending.clone()),
+        );
+    };
+    let reporter_routes = routes::reporter(Reporter {
+        publication: publication.clone(),
+        demand: demand.clone(),
+        own_probe_id: own_probe_id.clone(),
+    });
+    serve(
+        "reporter",
+        "the reporter socket",
+        Listener::Unix(reporter_listener),
+        reporter_routes,
+    );
+    let desk = match (&config.cluster, &parts.kubernetes, controls_listener) {
+        (Some(cluster), Some(kubernetes), Some(listener)) => {
+            let report = controls_report(&config.plugin_id, &config.label, &cluster.controls);
+            let mut body = Vec::new();
+            encode(&report, &mut body);
+            let namespace = cluster.namespace.as_deref().unwrap_or_default();
+            let actions = Actions::new(
+                kubernetes.click.clone(),
+                namespace,
+                &config.plugin_id,
+                &cluster.node,
+            );
+            let desk = Arc::new(Desk::new(actions, cluster.controls.clone(), report));
+            let routes = routes::controls(Controls {
+                report: body.into(),
+                desk: desk.clone(),
+            });
+            serve(
+                "controls",
+                "the controls socket",
+                Listener::Unix(listener),
+                routes,
+            );
+            Some(desk)
+        }
+        _ => None,
+    };
+
+    let inventory = parts.kubernetes.as_ref().map(|k| k.inventory.clone());
+    if let (Some(cluster), Some(kubernetes)) = (&config.cluster, parts.kubernetes) {
+        let settings = WatchSettings {
+            node: cluster.node.clone(),
+            start_jitter: cluster.start_jitter,
+        };
+        tasks.spawn(
+            "the watch of this node's pods",
+            crate::inventory::watch(
+                kubernetes.watch,
+                settings,
+                kubernetes.inventory,
+                ending.clone(),
+            ),
+        );
+    }
+    let readiness = Arc::new(ArcSwap::from_pointee(Readiness::unknown()));
+    let checks = Checks {
+        sockets: sockets(&config)?,
+        own_probe_id,
+        publication: publication.clone(),
+        inventory: inventory.as_ref().map(|i| i.state.clone()),
+        result: readiness.clone(),
+    };
+    tasks.spawn(
+        "the check of the sockets",
+        keep_checking(checks, ending.clone()),
+    );
+    if let Some(listener) = http_listener {
+        let metrics = Arc::new(SocketMetrics::new("http"));
+        listeners.push(metrics.clone());
+        let routes = health::health(Health {
+            sampler: sampler.watch(),
+            publication,
+            demand: demand.clone(),
+            readiness,
+            listeners,
+            inventory,
+            desk,
+            plugin_id: config.plugin_id.as_str().into(),
+        });
+        tasks.spawn(
+            "the server of health and metrics",
+            http::serve(
+                Listener::Tcp(listener),
+                routes,
+                limits,
+                metrics,
+                ending.clone(),
+            ),
+        );
+    }
+    tracing::info!(
+        plugin = config.plugin_id,
+        version = env!("CARGO_PKG_VERSION"),
+        directory = %directory.path().display(),
+        node = config.cluster.as_ref().map_or("(standalone)", |c| &c.node),
+        host = config.host,
+        interval = ?config.sample_interval,
+        controls = config.controls().len(),
+        http = ?config.http_listen,
+        "serving"
+    );
+
+    let ended = attend(&directory, &demand, &mut tasks, sampler_ends, &stop).await;
+    // Names first: no probe comes any more while the last answers leave.
+    directory.remove_sockets();
+    sampler.stop();
+    ending.cancel();
+    // Each server has its own, shorter deadline.
+    let all = async { while tasks.set.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits.drain + Duration::from_secs(1), all)
+        .await
+        .is_err()
+    {
+        tracing::warn!("not everything ended in time");
+    }
+    match &ended {
+        Ok(()) => tracing::info!("ended as asked"),
+        Err(e) => tracing::error!(error = %e, "ended"),
+    }
+    ended
+}
+
+/// Waits for the end.
+async fn attend(
+    directory: &PluginDirectory,
+    demand: &Demand,
+    tasks: &mut Tasks,
+    mut sampler_ends: oneshot::Receiver<()>,
+    stop: &CancellationToken,
+) -> Result<(), ServeError> {
+    let mut guard = tokio::time::interval(GUARD_INTERVAL);
+    let mut unasked_said = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            _ = &mut sampler_ends => return Err(ServeError::Ended("the sampler")),
+            what = tasks.first_ended() => return Err(ServeError::Ended(what)),
+            _ = guard.tick() => {
+                directory.intact()?;
+                if !unasked_said && demand.idle_for() > UNASKED {
+                    unasked_said = true;
+                    tracing::warn!(
+                        "no Scope probe asks for reports: does one run on this node, with the \
+                         plugin directory mounted since before its start?"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The background tasks, by what they do.
+struct Tasks {
+    set: JoinSet<&'static str>,
+}
+
+impl Tasks {
+    fn spawn(&mut self, what: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.set.spawn(async move {
+            task.await;
+            what
+        });
+    }
+
+    /// The task that ended although nobody asked it to.
+    async fn first_ended(&mut self) -> &'static str {
+        match self.set.join_next().await {
+            Some(Ok(what)) => what,
+            Some(Err(e)) => {
+                tracing::error!(error = %e, "a task failed");
+                "a background task"
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn unix(listener: std::os::unix::net::UnixListener) -> Result<UnixListener, ServeError> {
+    UnixListener::from_std(listener).map_err(|source| ServeError::Start {
+        what: "listening on a socket",
+        source,
+    })
+}
+
+fn sockets(config: &Config) -> Result<Vec<PathBuf>, SocketError> {
+    let mut sockets = vec![config.reporter_socket()?];
+    sockets.extend(config.controls_socket()?);
+    Ok(sockets)
+}
+
+/// What the agent calls itself when it asks its own sockets: of a probe's form, and new each time.
+fn own_probe_id() -> String {
+    use std::hash::{BuildHasher as _, RandomState};
+    format!("{:x}", RandomState::new().hash_one("scope-agent") >> 1)
+}

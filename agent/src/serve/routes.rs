@@ -1,0 +1,119 @@
+//! What the sockets answer.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, RawQuery, State};
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::{HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use scope_protocol::{ControlRequest, encode_control_response};
+
+use super::publication::{Demand, Publication};
+use crate::control::Desk;
+
+/// The probe sends about 120 bytes; arguments could make it more.
+const CONTROL_BODY_BYTES: usize = 64 * 1024;
+
+const JSON: (HeaderName, HeaderValue) =
+    (CONTENT_TYPE, HeaderValue::from_static("application/json"));
+
+/// What a request for a report needs. Nothing of it reads the node or waits for who does.
+#[derive(Clone)]
+pub struct Reporter {
+    /// The report.
+    pub publication: Arc<Publication>,
+    /// Who asks.
+    pub demand: Arc<Demand>,
+    /// The ID by which the agent's own check asks, which keeps nobody awake.
+    pub own_probe_id: Arc<str>,
+}
+
+/// The routes of the reporter socket.
+pub fn reporter(reporter: Reporter) -> Router {
+    Router::new()
+        .route("/report", get(report))
+        .with_state(reporter)
+}
+
+async fn report(State(reporter): State<Reporter>, RawQuery(query): RawQuery) -> Response {
+    let report = reporter.publication.get();
+    let probe_id = probe_id(query.as_deref());
+    if probe_id != Some(&reporter.own_probe_id) && reporter.demand.asked(probe_id, report.sequence)
+    {
+        tracing::info!(probe = probe_id, "a probe asks for reports");
+    }
+    ([JSON], report.body).into_response()
+}
+
+/// What the controls socket answers from.
+#[derive(Clone)]
+pub struct Controls {
+    /// Its report, which never changes.
+    pub report: Bytes,
+    /// Where clicks go.
+    pub desk: Arc<Desk>,
+}
+
+/// The routes of the controls socket.
+pub fn controls(controls: Controls) -> Router {
+    Router::new()
+        .route("/report", get(controls_report))
+        .route(
+            "/control",
+            post(control).layer(DefaultBodyLimit::max(CONTROL_BODY_BYTES)),
+        )
+        .with_state(controls)
+}
+
+async fn controls_report(State(controls): State<Controls>) -> Response {
+    ([JSON], controls.report).into_response()
+}
+
+async fn control(
+    State(controls): State<Controls>,
+    RawQuery(query): RawQuery,
+    body: Bytes,
+) -> Response {
+    let request = match ControlRequest::parse(&body) {
+        Ok(request) => request,
+        // No probe sends such a thing, so that there is no person to tell.
+        Err(e) => return (StatusCode::BAD_REQUEST, format!("{e}\n")).into_response(),
+    };
+    let probe_id = probe_id(query.as_deref()).unwrap_or_default();
+    let answer = controls.desk.take(&request, probe_id).await;
+    let mut body = Vec::new();
+    encode_control_response(&answer, &mut body);
+    ([JSON], body).into_response()
+}
+
+/// The value of `probe_id` in a query, as it stands: what needs escaping is no probe's ID.
+fn probe_id(query: Option<&str>) -> Option<&str> {
+    query?
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("probe_id="))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_probe_in_the_query() {
+        for (query, id) in [
+            (
+                Some("api_version=1&probe_id=5bdcc0beddf3c14"),
+                Some("5bdcc0beddf3c14"),
+            ),
+            (Some("probe_id=a&api_version=1"), Some("a")),
+            (Some("xprobe_id=a"), None),
+            (Some("probe_id="), Some("")),
+            (Some(""), None),
+            (None, None),
+        ] {
+            assert_eq!(probe_id(query), id, "{query:?}");
+        }
+    }
+}

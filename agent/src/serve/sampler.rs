@@ -1,0 +1,274 @@
+//! The thread that looks at the node: on absolute deadlines, once per interval, however many probes
+//! ask. Nothing else in the process reads the node's state for a report.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::publication::{ASKED_LATELY, Demand, Publication};
+use crate::sample::Problems;
+
+/// The cadence while nobody asks, unless the configured one is slower still. Caches stay warm, and
+/// the first request after a pause gets a report of at most this age.
+pub const SLOW_CADENCE: Duration = Duration::from_secs(15);
+
+/// One look at the node.
+#[derive(Debug, Clone, Copy)]
+pub struct Tick {
+    /// How many there were before.
+    pub number: u64,
+    /// When the next look is due, from this one.
+    pub cadence: Duration,
+    /// Whether everybody who asks asks for nearly every report, so that a part of it may go into
+    /// one report and another part into the next.
+    pub every_one_is_asked_for: bool,
+}
+
+/// What comes of a look at the node.
+#[derive(Debug, Clone, Default)]
+pub struct Rendered {
+    /// The report's body.
+    pub body: Vec<u8>,
+    /// What could not be read since the start, and is missing from reports.
+    pub problems: Problems,
+}
+
+/// Looks at the node.
+pub type Render = Box<dyn FnMut(&Tick) -> Rendered + Send>;
+
+/// Upper bounds of the tick times that are counted, in seconds.
+pub const TICK_BOUNDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
+
+/// What the sampler did so far. Replaced as a whole after each tick.
+#[derive(Debug, Clone)]
+pub struct SamplerState {
+    /// Ticks so far.
+    pub ticks: u64,
+    /// Ticks that were left out because an earlier one took too long.
+    pub skipped: u64,
+    /// Times of all ticks by [`TICK_BOUNDS`], the last without a bound.
+    pub times: [u64; TICK_BOUNDS.len() + 1],
+    /// Time spent in ticks.
+    pub busy: Duration,
+    /// When the last tick ended, or the sampler started.
+    pub last: Instant,
+    /// The present cadence.
+    pub cadence: Duration,
+    /// What could not be read so far.
+    pub problems: Arc<Problems>,
+}
+
+/// The running sampler.
+#[derive(Debug)]
+pub struct SamplerThread {
+    state: Arc<ArcSwap<SamplerState>>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl SamplerThread {
+    /// Starts the thread. The receiver gets a value, or is closed, when the thread ends.
+    pub fn start(
+        render: Render,
+        interval: Duration,
+        publication: Arc<Publication>,
+        demand: Arc<Demand>,
+    ) -> std::io::Result<(Self, oneshot::Receiver<()>)> {
+        let state = Arc::new(ArcSwap::from_pointee(SamplerState {
+            ticks: 0,
+            skipped: 0,
+            times: [0; TICK_BOUNDS.len() + 1],
+            busy: Duration::ZERO,
+            last: Instant::now(),
+            cadence: interval,
+            problems: Arc::new(Problems::default()),
+        }));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ended, ends) = oneshot::channel();
+        let worker = Worker {
+            render,
+            interval,
+            publication,
+            demand,
+            state: state.clone(),
+            stop: stop.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("sampler".into())
+            .spawn(move || {
+                worker.run();
+                // After a panic the sender is dropped instead, and the receiver sees that.
+                let _ = ended.send(());
+            })?;
+        Ok((
+            SamplerThread {
+                state,
+                stop,
+                thread,
+            },
+            ends,
+        ))
+    }
+
+    /// What it did so far.
+    pub fn state(&self) -> Arc<SamplerState> {
+        self.state.load_full()
+    }
+
+    /// A view of what it does, for metrics.
+    pub fn watch(&self) -> Arc<ArcSwap<SamplerState>> {
+        self.state.clone()
+    }
+
+    /// Asks the thread to end after the tick under way. It is not waited for: what it reads may
+    /// hang, and the process must end all the same.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.thread().unpark();
+    }
+}
+
+struct Worker {
+    render: Render,
+    interval: Duration,
+    publication: Arc<Publication>,
+    demand: Arc<Demand>,
+    state: Arc<ArcSwap<SamplerState>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        self.demand.attach_sampler();
+        // Under load the node's own work and our answers go first. Lowering needs no rights.
+        if let Err(e) = rustix::process::setpriority_process(None, 5) {
+            tracing::debug!(error = %e, "the sampler keeps its priority");
+        }
+        let slow = self.interval.max(SLOW_CADENCE);
+        let mut due = Instant::now();
+        let mut number = 0;
+        while !self.stopped() {
+            let asked = self.demand.idle_for() <= ASKED_LATELY;
+            let cadence = if asked { self.interval } else { slow };
+            let began = Instant::now();
+            let steady = asked && self.demand.is_steady();
+            self.tick(Tick {
+                number,
+                cadence,
+                every_one_is_asked_for: steady,
+            });
+            number += 1;
+            let (next, skipped) = next_deadline(due, cadence, Instant::now());
+            if skipped > 0 {
+                self.note(|state| state.skipped += skipped);
+            }
+            due = if cadence == self.interval {
+                self.sleep_until(next);
+                next
+            } else {
+                self.doze(next, began + self.interval)
+            };
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Looks at the node once and publishes what it saw.
+    fn tick(&mut self, tick: Tick) {
+        let began = Instant::now();
+        let Rendered { body, problems } = (self.render)(&tick);
+        self.publication.publish(Bytes::from(body));
+        let ended = Instant::now();
+        self.note(|state| {
+            let took = ended - began;
+            let bucket = TICK_BOUNDS.iter().position(|b| took.as_secs_f64() <= *b);
+            state.times[bucket.unwrap_or(TICK_BOUNDS.len())] += 1;
+            state.busy += took;
+            state.last = ended;
+            state.cadence = tick.cadence;
+            state.ticks += 1;
+            if *state.problems != problems {
+                state.problems = Arc::new(problems);
+            }
+        });
+    }
+
+    fn note(&self, change: impl FnOnce(&mut SamplerState)) {
+        let mut state = SamplerState::clone(&self.state.load());
+        change(&mut state);
+        self.state.store(Arc::new(state));
+    }
+
+    fn sleep_until(&self, due: Instant) {
+        while !self.stopped() {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+
+    /// Sleeps until `due`, or until a request comes, but not to less than `earliest`. When the next
+    /// tick is due.
+    fn doze(&self, due: Instant, earliest: Instant) -> Instant {
+        let mut woken = false;
+        while !self.stopped() && Instant::now() < due {
+            // In this order: see `Demand::asked`.
+            self.demand.set_slow(true);
+            woken = self.demand.idle_for() <= ASKED_LATELY;
+            if woken {
+                break;
+            }
+            std::thread::park_timeout(due.saturating_duration_since(Instant::now()));
+        }
+        self.demand.set_slow(false);
+        if !woken {
+            return due;
+        }
+        let due = earliest.max(Instant::now());
+        self.sleep_until(due);
+        due
+    }
+}
+
+/// The next point of the grid that lies ahead, and how many were missed: a late tick is left out,
+/// not caught up in a burst.
+fn next_deadline(due: Instant, cadence: Duration, now: Instant) -> (Instant, u64) {
+    let late = now.saturating_duration_since(due).as_nanos();
+    let missed = late / cadence.as_nanos().max(1);
+    let missed = u32::try_from(missed).unwrap_or(u32::MAX - 1);
+    (due + cadence * (missed + 1), u64::from(missed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_ticks_are_left_out() {
+        let due = Instant::now();
+        let s = Duration::from_secs;
+        for (late_ms, next, skipped) in [
+            (0, 1, 0),
+            (300, 1, 0),
+            (999, 1, 0),
+            (1000, 2, 1),
+            (3700, 4, 3),
+        ] {
+            let now = due + Duration::from_millis(late_ms);
+            assert_eq!(
+                next_deadline(due, s(1), now),
+                (due + s(next), skipped),
+                "{late_ms}"
+            );
+        }
+    }
+}

@@ -1,2 +1,76 @@
-//! Placeholder
-fn main() {}
+//! `cargo xtask`: everything that a person types in this repository.
+
+mod build;
+mod checks;
+mod cluster;
+mod demo;
+mod generate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Demo, tests, throw-away cluster, images and generated files of this repository.
+///
+/// What is missing is installed or built first: Debian packages, a Rust target, and Kubernetes, etcd
+/// and Helm from their Go modules (once, into ~/.cache/scope-plugins).
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// The whole job on a throw-away cluster of two nodes: install, roll out, report, click
+    Demo {
+        /// Leave the cluster up at the end and print how to use it
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Every test: format, lints, unit tests, and the product on a throw-away cluster
+    Test {
+        /// Only the end-to-end scenarios whose name contains one of these words
+        words: Vec<String>,
+    },
+    /// The throw-away cluster by itself
+    Cluster {
+        #[command(subcommand)]
+        task: cluster::Task,
+    },
+    /// Builds the two images as archives that any container tool can load
+    Image {
+        /// What stands before `/scope-operator` and `/scope-agent` in the images' names
+        #[arg(long, default_value = "harness.local")]
+        tag: String,
+        /// Where the archives go
+        #[arg(long, default_value = "target/images")]
+        to: PathBuf,
+    },
+    /// Writes what is generated from the sources: the CRDs, also into the chart
+    Generate,
+}
+
+fn main() -> ExitCode {
+    throwaway_cluster::run_internal_command_if_asked();
+    let result = match Arguments::parse().task {
+        Task::Demo { keep } => demo::run(keep),
+        Task::Test { words } => checks::run(&words),
+        Task::Cluster { task } => cluster::run(task),
+        Task::Image { tag, to } => build::images(&tag, &to).map(|images| {
+            for image in images {
+                println!("{}", image.display());
+            }
+        }),
+        Task::Generate => generate::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What the API server's audit log says of our accounts.
+
+use std::collections::BTreeMap;
+
+use anyhow::ensure;
+
+use crate::product::{PLUGINS, SYSTEM};
+
+/// A finished request, or a watch that was opened.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// `system:serviceaccount:<namespace>:<name>` for ours.
+    pub user: String,
+    /// `list`, `watch`, `get`, `patch` …
+    pub verb: String,
+    /// Resource with its subresource, such as `scopeplugins/status`.
+    pub resource: String,
+    /// Namespace of the object; empty for all.
+    pub namespace: String,
+    /// Object name; empty where none.
+    pub name: String,
+    /// Path and query.
+    pub uri: String,
+    /// HTTP status.
+    pub code: u16,
+}
+
+/// The operator's account.
+pub fn operator() -> String {
+    format!("system:serviceaccount:{SYSTEM}:scope-operator")
+}
+
+/// The account of a plugin's agents.
+pub fn agent(plugin: &str) -> String {
+    format!("system:serviceaccount:{PLUGINS}:scope-plugin-{plugin}")
+}
+
+/// Whether a request is by the operator or an agent.
+pub fn ours(request: &Request) -> bool {
+    request.user == operator()
+        || request
+            .user
+            .starts_with(&format!("system:serviceaccount:{PLUGINS}:scope-plugin-"))
+}
+
+/// In an idle minute operator and agents list nothing and write nothing but the lease.
+pub fn must_be_idle(requests: &[Request]) -> anyhow::Result<()> {
+    let mut renewals = 0;
+    for request in requests.iter().filter(|r| ours(r)) {
+        match (request.verb.as_str(), request.resource.as_str()) {
+            ("get" | "watch", _) => {}
+            ("patch" | "update", "leases") => renewals += 1,
+            _ => anyhow::bail!("not idle: {request:?}"),
+        }
+    }
+    ensure!(
+        (4..=40).contains(&renewals),
+        "{renewals} renewals of the lease in a minute"
+    );
+    Ok(())
+}
+
+/// None of our accounts was forbidden anything.
+pub fn nothing_forbidden(requests: &[Request]) -> anyhow::Result<()> {
+    let forbidden: Vec<_> = requests
+        .iter()
+        .filter(|r| ours(r) && r.code == 403)
+        .collect();
+    ensure!(forbidden.is_empty(), "forbidden: {forbidden:?}");
+    Ok(())
+}
+
+/// One start of an agent: one list and one watch of the pods of its node from the watch cache, at most
+/// one GET per owner and namespace, and nothing else.
+pub fn agent_start(requests: &[Request], plugin: &str, node: &str) -> anyhow::Result<()> {
+    let user = agent(plugin);
+    let selector = format!("fieldSelector=spec.nodeName%3D{node}");
+    let of_node =
+        |r: &&Request| r.user == user && r.resource == "pods" && r.uri.contains(&selector);
+    let lists: Vec<_> = requests
+        .iter()
+        .filter(of_node)
+        .filter(|r| r.verb == "list")
+        .collect();
+    let watches: Vec<_> = requests
+        .iter()
+        .filter(of_node)
+        .filter(|r| r.verb == "watch")
+        .collect();
+    ensure!(lists.len() == 1, "lists of pods of {node}: {lists:?}");
+    ensure!(watches.len() == 1, "watches of pods of {node}: {watches:?}");
+    ensure!(
+        lists[0].uri.contains("resourceVersion=0"),
+        "not from the watch cache: {:?}",
+        lists[0]
+    );
+    let mut gets: BTreeMap<(&str, &str, &str), u32> = BTreeMap::new();
+    for request in requests.iter().filter(|r| r.user == user) {
+        match (request.verb.as_str(), request.resource.as_str()) {
+            ("list" | "watch", "pods") => {
+                ensure!(
+                    request.uri.contains("fieldSelector=spec.nodeName%3D"),
+                    "wide: {request:?}"
+                );
+            }
+            ("get", "replicasets" | "jobs" | "namespaces") => {
+                *gets
+                    .entry((&request.resource, &request.namespace, &request.name))
+                    .or_default() += 1;
+            }
+            _ => anyhow::bail!("an agent's start should not cost {request:?}"),
+        }
+    }
+    for (object, count) in gets {
+        ensure!(count == 1, "{object:?} was read {count} times by one agent");
+    }
+    Ok(())
+}

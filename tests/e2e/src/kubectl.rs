@@ -1,0 +1,137 @@
+//! kubectl and Helm as the tests use them: independent peers of the project's own client.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+/// kubectl and Helm of the throw-away cluster, with one user's credentials.
+#[derive(Debug, Clone)]
+pub struct Kubectl {
+    /// What finds the programs and the credentials: `PATH`, `KUBECONFIG`, caches.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Kubectl {
+    fn command(&self, program: &str) -> Command {
+        // `Command` looks a program up in the PATH that it is given for the child.
+        let mut command = Command::new(program);
+        command
+            .envs(self.environment.iter().cloned())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs kubectl and returns what came of it, good or bad.
+    ///
+    /// # Errors
+    /// When kubectl cannot be started.
+    pub fn run(&self, args: &[&str]) -> anyhow::Result<Output> {
+        self.command("kubectl")
+            .args(args)
+            .output()
+            .context("kubectl could not be started")
+    }
+
+    /// Runs kubectl and returns its standard output.
+    ///
+    /// # Errors
+    /// When kubectl fails, with its words.
+    pub fn ok(&self, args: &[&str]) -> anyhow::Result<String> {
+        words(&format!("kubectl {}", args.join(" ")), self.run(args)?)
+    }
+
+    /// Runs kubectl and expects it to be refused; returns the words of the refusal.
+    ///
+    /// # Errors
+    /// When kubectl succeeds.
+    pub fn refused(&self, args: &[&str]) -> anyhow::Result<String> {
+        let output = self.run(args)?;
+        if output.status.success() {
+            bail!("kubectl {} was not refused", args.join(" "));
+        }
+        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Objects as JSON: `json(&["get", "pods", "-A"])`.
+    ///
+    /// # Errors
+    /// When kubectl fails.
+    pub fn json(&self, args: &[&str]) -> anyhow::Result<Value> {
+        let mut all = args.to_vec();
+        all.extend(["-o", "json"]);
+        Ok(serde_json::from_str(&self.ok(&all)?)?)
+    }
+
+    /// Whether the object is there.
+    ///
+    /// # Errors
+    /// When kubectl fails for another reason than that it is not.
+    pub fn exists(&self, args: &[&str]) -> anyhow::Result<bool> {
+        let mut all = vec!["get", "--ignore-not-found", "-o", "name"];
+        all.extend(args);
+        Ok(!self.ok(&all)?.trim().is_empty())
+    }
+
+    /// `kubectl apply` of a manifest.
+    ///
+    /// # Errors
+    /// When it is refused, with the API server's words.
+    pub fn apply(&self, manifest: &str) -> anyhow::Result<()> {
+        words("kubectl apply", self.pipe(&["apply", "-f", "-"], manifest)?).map(drop)
+    }
+
+    /// Runs kubectl with a manifest on its standard input.
+    ///
+    /// # Errors
+    /// When kubectl cannot be run.
+    pub fn pipe(&self, args: &[&str], manifest: &str) -> anyhow::Result<Output> {
+        let mut child = self
+            .command("kubectl")
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("kubectl could not be started")?;
+        child
+            .stdin
+            .take()
+            .context("stdin is piped")?
+            .write_all(manifest.as_bytes())?;
+        Ok(child.wait_with_output()?)
+    }
+
+    /// Runs Helm.
+    ///
+    /// # Errors
+    /// When it fails, with its words.
+    pub fn helm(&self, args: &[&str]) -> anyhow::Result<String> {
+        let output = self
+            .command("helm")
+            .args(args)
+            .output()
+            .context("helm could not be started")?;
+        words(&format!("helm {}", args.join(" ")), output)
+    }
+
+    /// The same tools with another kubeconfig.
+    pub fn with_kubeconfig(&self, kubeconfig: &Path) -> Kubectl {
+        let mut environment = self.environment.clone();
+        environment.retain(|(name, _)| name != "KUBECONFIG");
+        environment.push(("KUBECONFIG".to_owned(), kubeconfig.display().to_string()));
+        Kubectl { environment }
+    }
+}
+
+fn words(what: &str, output: Output) -> anyhow::Result<String> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    bail!(
+        "{what} failed: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    )
+}

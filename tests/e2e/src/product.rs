@@ -1,0 +1,157 @@
+//! The product as a person installs it: the chart by Helm, a ScopePlugin by kubectl.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::Value;
+
+use crate::kubectl::Kubectl;
+use crate::progress::await_some;
+
+/// Release and chart name.
+pub const RELEASE: &str = "scope-plugins";
+/// Where the operator runs.
+pub const SYSTEM: &str = "scope-system";
+/// Where the agents run.
+pub const PLUGINS: &str = "scope-plugins";
+
+/// The product's files: chart, examples, CRDs.
+#[derive(Debug, Clone)]
+pub struct Product {
+    root: PathBuf,
+}
+
+impl Product {
+    /// The product in this source tree.
+    pub fn in_tree() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        Product {
+            root: root.canonicalize().unwrap_or(root),
+        }
+    }
+
+    /// A file of the source tree.
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    /// The text of a file of the source tree.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn text(&self, relative: &str) -> anyhow::Result<String> {
+        let path = self.path(relative);
+        std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))
+    }
+
+    /// `helm install` with images of the throw-away cluster; `extra` are further arguments.
+    ///
+    /// # Errors
+    /// When Helm fails.
+    pub fn install(&self, kubectl: &Kubectl, extra: &[&str]) -> anyhow::Result<()> {
+        let chart = self.path("charts/scope-plugins");
+        let chart = chart.to_str().context("the chart's path is text")?;
+        let mut args = vec![
+            "install",
+            RELEASE,
+            chart,
+            "--namespace",
+            SYSTEM,
+            "--create-namespace",
+            "--set",
+            "operator.image.repository=harness.local/scope-operator",
+            "--set",
+            "agent.image.repository=harness.local/scope-agent",
+            "--set",
+            "actions.allowed={DeletePod}",
+        ];
+        args.extend(extra);
+        kubectl.helm(&args).map(drop)
+    }
+
+    /// `helm uninstall`, pre-delete hook included.
+    ///
+    /// # Errors
+    /// When Helm fails.
+    pub fn uninstall(&self, kubectl: &Kubectl) -> anyhow::Result<()> {
+        kubectl
+            .helm(&[
+                "uninstall",
+                RELEASE,
+                "--namespace",
+                SYSTEM,
+                "--wait",
+                "--timeout",
+                "3m",
+            ])
+            .map(drop)
+    }
+}
+
+/// Waits until both operator pods are ready.
+///
+/// # Errors
+/// When they are not in time.
+pub fn await_operator(kubectl: &Kubectl, deadline: Duration) -> anyhow::Result<()> {
+    await_some("two ready operator pods", deadline, || {
+        let deployment = kubectl.json(&["get", "deployment", "scope-operator", "-n", SYSTEM])?;
+        let ready = deployment["status"]["readyReplicas"].as_i64().unwrap_or(0);
+        Ok(if ready == 2 {
+            Ok(())
+        } else {
+            Err(format!("{ready} ready"))
+        })
+    })
+}
+
+/// `kubectl wait --for=condition=Ready` of a ScopePlugin.
+///
+/// # Errors
+/// When it does not become ready; with its conditions.
+pub fn await_ready(kubectl: &Kubectl, plugin: &str, deadline: Duration) -> anyhow::Result<()> {
+    let timeout = format!("--timeout={}s", deadline.as_secs());
+    let object = format!("scopeplugin/{plugin}");
+    kubectl
+        .ok(&["wait", "--for=condition=Ready", &object, &timeout])
+        .map(drop)
+        .or_else(|error| {
+            let object = kubectl.json(&["get", "scopeplugin", plugin])?;
+            Err(error.context(format!("status of {plugin}: {}", object["status"])))
+        })
+}
+
+/// A condition of a ScopePlugin.
+pub fn condition<'a>(plugin: &'a Value, kind: &str) -> Option<&'a Value> {
+    plugin["status"]["conditions"]
+        .as_array()?
+        .iter()
+        .find(|c| c["type"] == kind)
+}
+
+/// The agents' pods of a plugin that are not being deleted: (pod name, node, UID).
+///
+/// # Errors
+/// When kubectl fails.
+pub fn agent_pods(
+    kubectl: &Kubectl,
+    plugin: &str,
+) -> anyhow::Result<Vec<(String, String, String)>> {
+    let selector =
+        format!("app.kubernetes.io/name=scope-agent,app.kubernetes.io/instance={plugin}");
+    let list = kubectl.json(&["get", "pods", "-n", PLUGINS, "-l", &selector])?;
+    Ok(list["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|p| p["metadata"]["deletionTimestamp"].is_null())
+        .map(|p| {
+            let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+            (
+                text(&p["metadata"]["name"]),
+                text(&p["spec"]["nodeName"]),
+                text(&p["metadata"]["uid"]),
+            )
+        })
+        .collect())
+}

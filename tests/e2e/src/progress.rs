@@ -1,0 +1,89 @@
+//! One line per step, with the time it took, so that nobody waits without knowing for what.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+/// A step under way. Prints its name at once and its time when it ends.
+pub struct Step {
+    name: String,
+    started: Instant,
+    live: bool,
+}
+
+impl Step {
+    /// Starts a step.
+    pub fn start(name: impl Into<String>) -> Self {
+        let step = Step {
+            name: name.into(),
+            started: Instant::now(),
+            live: std::io::stderr().is_terminal(),
+        };
+        if step.live {
+            eprint!("  … {}", step.name);
+            let _ = std::io::stderr().flush();
+        } else {
+            eprintln!("  … {}", step.name);
+        }
+        step
+    }
+
+    /// Says what the step waits for now; on a terminal in the step's own line.
+    pub fn note(&self, what: &str) {
+        if self.live {
+            eprint!("\r\x1b[K  … {}: {what}", self.name);
+            let _ = std::io::stderr().flush();
+        }
+    }
+
+    /// Ends the step well.
+    pub fn done(self) -> Duration {
+        let took = self.started.elapsed();
+        if self.live {
+            eprint!("\r\x1b[K");
+        }
+        eprintln!("  ✓ {} ({:.1} s)", self.name, took.as_secs_f64());
+        took
+    }
+}
+
+/// Runs `work` as a step.
+///
+/// # Errors
+/// Whatever `work` returns; the step is then shown as failed.
+pub fn step<T>(name: &str, work: impl FnOnce(&Step) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let step = Step::start(name);
+    match work(&step) {
+        Ok(value) => {
+            step.done();
+            Ok(value)
+        }
+        Err(error) => {
+            eprintln!("  ✗ {name}");
+            Err(error)
+        }
+    }
+}
+
+/// Looks every 100 ms until `look` finds something.
+///
+/// # Errors
+/// When the deadline passes, with what was seen last; or at once when `look` fails.
+pub fn await_some<T>(
+    what: &str,
+    deadline: Duration,
+    mut look: impl FnMut() -> anyhow::Result<Result<T, String>>,
+) -> anyhow::Result<T> {
+    let started = Instant::now();
+    loop {
+        match look()? {
+            Ok(found) => return Ok(found),
+            Err(seen) if started.elapsed() >= deadline => {
+                anyhow::bail!(
+                    "{what}: not within {} s; last seen: {seen}",
+                    deadline.as_secs()
+                )
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Clicks through the emulated probe.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+
+use crate::product::{PLUGINS, SYSTEM};
+use crate::progress::await_some;
+use crate::truth::{self, PodTruth};
+use crate::world::World;
+
+const DELETE: &str = "node-metrics-controls~deletePod";
+
+fn idle_pod_on(world: &World, node: &str) -> anyhow::Result<PodTruth> {
+    await_some(
+        &format!("a running idle pod on {node}"),
+        Duration::from_secs(30),
+        || {
+            let pods = truth::pods(&world.kubectl)?;
+            let found = pods
+                .iter()
+                .find(|p| p.node == node && p.name.starts_with("idle-") && p.phase == "Running");
+            Ok(found.cloned().ok_or_else(|| format!("{pods:?}")))
+        },
+    )
+}
+
+fn await_successor(world: &World, old: &PodTruth) -> anyhow::Result<PodTruth> {
+    await_some(
+        &format!("a successor of {}", old.name),
+        Duration::from_secs(30),
+        || {
+            let now = truth::pod_named(&world.kubectl, &old.namespace, &old.name)?;
+            Ok(match now {
+                Some(pod) if pod.uid != old.uid && pod.phase == "Running" => Ok(pod),
+                other => Err(format!("{other:?}")),
+            })
+        },
+    )
+}
+
+fn actions_on(world: &World, uid: &str) -> anyhow::Result<Vec<Value>> {
+    let list = world
+        .kubectl
+        .json(&["get", "scopeactions", "-n", PLUGINS])?;
+    let of = |a: &&Value| a["spec"]["target"]["uid"] == uid;
+    Ok(list["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(of)
+        .cloned()
+        .collect())
+}
+
+/// A click through node 1 deletes exactly that pod on node 2, and leaves a trail.
+pub(super) fn deletes_exactly_that_pod(world: &mut World) -> anyhow::Result<()> {
+    let [first, second] = two_nodes(world)?;
+    let pod = idle_pod_on(world, &second)?;
+
+    // The button is there: Scope's own beside ours on the pod, the control on the other socket.
+    let there = world.hear(&second)?;
+    let seen = there
+        .node("Pod", &pod.node_id())
+        .context("the pod is reported by its node")?;
+    ensure!(
+        seen.latest("active_controls")
+            == Some(
+                "kubernetes_get_logs;kubernetes_delete_pod;kubernetes_describe;node-metrics-controls~deletePod"
+            ),
+        "active controls are {:?}",
+        seen.latest("active_controls")
+    );
+    world.hear(&first)?;
+    let click = world.click(&first, &pod.node_id(), DELETE)?;
+    ensure!(
+        click.took < Duration::from_millis(500),
+        "the answer took {:?}",
+        click.took
+    );
+    ensure!(click.http == 200, "HTTP {}: {}", click.http, click.body);
+    let answer: Value = serde_json::from_str(&click.body)?;
+    ensure!(
+        answer["removedNode"] == pod.node_id(),
+        "the answer is {answer}"
+    );
+    eprintln!(
+        "    click to outcome: {:.0} ms",
+        click.took.as_secs_f64() * 1e3
+    );
+
+    let successor = await_successor(world, &pod)?;
+    let actions = actions_on(world, &pod.uid)?;
+    ensure!(actions.len() == 1, "ScopeActions on the pod: {actions:?}");
+    let action = &actions[0];
+    for (path, want) in [
+        ("/spec/plugin", "node-metrics"),
+        ("/spec/control", "DeletePod"),
+        ("/spec/target/kind", "Pod"),
+        ("/spec/node", &first),
+        ("/spec/probeID", &click.probe),
+        ("/spec/appID", &click.app),
+        ("/status/phase", "Succeeded"),
+    ] {
+        let is = action.pointer(path).and_then(Value::as_str);
+        ensure!(
+            is == Some(want),
+            "{path} of the ScopeAction is {is:?}, want {want:?}"
+        );
+    }
+    await_some(
+        "an Event on the deleted pod",
+        Duration::from_secs(10),
+        || {
+            let events = world
+                .kubectl
+                .json(&["get", "events", "-n", &pod.namespace])?;
+            let found = events["items"].as_array().into_iter().flatten().find(|e| {
+                e["involvedObject"]["uid"] == pod.uid.as_str()
+                    && e["source"]["component"]
+                        .as_str()
+                        .or(e["reportingComponent"].as_str())
+                        .is_some_and(|c| c.contains("scope"))
+            });
+            Ok(found.map(drop).ok_or_else(|| "no Event of ours".to_owned()))
+        },
+    )?;
+
+    // The successor has the name but not the UID: a click on the old one leaves it alone.
+    world.hear(&first)?;
+    let late = world.click(&first, &pod.node_id(), DELETE)?;
+    ensure!(
+        late.took < Duration::from_millis(500),
+        "the answer took {:?}",
+        late.took
+    );
+    let still = truth::pod_named(&world.kubectl, &pod.namespace, &pod.name)?;
+    ensure!(
+        still.map(|p| p.uid) == Some(successor.uid),
+        "the successor was touched"
+    );
+    Ok(())
+}
+
+/// Refusals are words, in time, with HTTP 200 from the plugin (Scope makes 400 of an `error`).
+pub(super) fn refuses_in_words(world: &mut World) -> anyhow::Result<()> {
+    let [first, second] = two_nodes(world)?;
+    let gone = "00000000-0000-4000-8000-000000000000;<pod>".to_owned();
+    let protected = truth::pods(&world.kubectl)?
+        .into_iter()
+        .find(|p| p.namespace == PLUGINS && p.node == second)
+        .context("an agent's pod on node 2")?;
+    let container = truth::pods(&world.kubectl)?
+        .iter()
+        .flat_map(|p| p.containers.keys().cloned())
+        .next()
+        .context("a container")?;
+    for (node_id, word) in [
+        (gone, "no pod"),
+        (protected.node_id(), PLUGINS),
+        (format!("{container};<container>"), "pod"),
+        ("nonsense".to_owned(), "nonsense"),
+    ] {
+        world.hear(&first)?;
+        let click = world.click(&first, &node_id, DELETE)?;
+        ensure!(
+            click.took < Duration::from_millis(500),
+            "{node_id}: {:?}",
+            click.took
+        );
+        ensure!(
+            click.http == 400,
+            "{node_id} was not refused: {}",
+            click.body
+        );
+        ensure!(
+            click.body.to_lowercase().contains(word),
+            "{node_id}: {:?} lacks {word:?}",
+            click.body
+        );
+        ensure!(
+            !click.body.contains("status code"),
+            "{node_id}: transport text: {}",
+            click.body
+        );
+    }
+    let still = truth::pod_named(&world.kubectl, PLUGINS, &protected.name)?;
+    ensure!(
+        still.is_some_and(|p| p.uid == protected.uid),
+        "the agent's pod was touched"
+    );
+    Ok(())
+}
+
+/// Without an operator a click is pending in time, and is never carried out after its deadline.
+pub(super) fn pending_without_operator(world: &mut World) -> anyhow::Result<()> {
+    let [first, second] = two_nodes(world)?;
+    let pod = idle_pod_on(world, &second)?;
+    scale_operator(world, 0)?;
+    world.hear(&first)?;
+    let click = world.click(&first, &pod.node_id(), DELETE)?;
+    ensure!(
+        click.took < Duration::from_millis(500),
+        "the answer took {:?}",
+        click.took
+    );
+    ensure!(
+        click.body.contains("pending"),
+        "HTTP {}: {}",
+        click.http,
+        click.body
+    );
+    let actions = actions_on(world, &pod.uid)?;
+    ensure!(
+        actions.len() == 1 && actions[0]["status"]["phase"].is_null(),
+        "{actions:?}"
+    );
+    let name = actions[0]["metadata"]["name"].as_str().context("a name")?;
+    ensure!(
+        click.body.contains(name),
+        "the answer does not name {name}: {}",
+        click.body
+    );
+    let deadline = actions[0]["spec"]["notAfter"]
+        .as_str()
+        .context("notAfter")?
+        .to_owned();
+    await_some(
+        "the deadline of the action",
+        Duration::from_secs(15),
+        || {
+            let now = scope_protocol::Timestamp::from(std::time::SystemTime::now()).to_string();
+            Ok(if now > deadline { Ok(()) } else { Err(now) })
+        },
+    )?;
+    scale_operator(world, 2)?;
+    await_some(
+        "the action marked as expired",
+        Duration::from_secs(60),
+        || {
+            let actions = actions_on(world, &pod.uid)?;
+            let phase = actions[0]["status"]["phase"].as_str();
+            Ok(if phase == Some("Expired") {
+                Ok(())
+            } else {
+                Err(format!("{phase:?}"))
+            })
+        },
+    )?;
+    let still = truth::pod_named(&world.kubectl, &pod.namespace, &pod.name)?;
+    ensure!(
+        still.is_some_and(|p| p.uid == pod.uid),
+        "the pod was deleted after the deadline"
+    );
+    Ok(())
+}
+
+fn scale_operator(world: &World, replicas: u32) -> anyhow::Result<()> {
+    let to = format!("--replicas={replicas}");
+    world
+        .kubectl
+        .ok(&["scale", "deployment/scope-operator", "-n", SYSTEM, &to])?;
+    await_some("the operator's pods", Duration::from_secs(60), || {
+        let pods = world.kubectl.json(&[
+            "get",
+            "pods",
+            "-n",
+            SYSTEM,
+            "-l",
+            "app.kubernetes.io/name=scope-operator",
+        ])?;
+        let pods = pods["items"].as_array().map_or(0, Vec::len);
+        Ok(if pods == replicas as usize {
+            Ok(())
+        } else {
+            Err(format!("{pods} pods"))
+        })
+    })
+}
+
+fn two_nodes(world: &World) -> anyhow::Result<[String; 2]> {
+    world
+        .nodes()
+        .try_into()
+        .map_err(|n| anyhow::anyhow!("two nodes are wanted, not {n:?}"))
+}

@@ -1,0 +1,88 @@
+//! What the tests and the demo are made of: tools, static binaries, images.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use throwaway_cluster::Progress;
+
+/// The target of the shipped binaries: static, so that the images need nothing else.
+const TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// The root of the source tree.
+pub(crate) fn root() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    root.canonicalize().unwrap_or(root)
+}
+
+fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Where `test` and `demo` put the images.
+pub(crate) fn image_dir() -> PathBuf {
+    target_dir().join("images")
+}
+
+/// Runs cargo in the source tree and shows what it prints.
+pub(crate) fn cargo(args: &[&str]) -> anyhow::Result<()> {
+    run(Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into())).args(args))
+}
+
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.current_dir(root()).status();
+    let status = status.with_context(|| format!("{command:?} could not be started"))?;
+    ensure!(status.success(), "{command:?} failed ({status})");
+    Ok(())
+}
+
+/// The Kubernetes parts under way: they take minutes when they have to be built.
+pub(crate) struct Parts(throwaway_cluster::tools::Pending);
+
+impl Parts {
+    /// Installs the Debian packages and starts to build what is missing, beside other work.
+    pub(crate) fn in_background() -> anyhow::Result<Self> {
+        throwaway_cluster::packages::ensure(&Progress::to_stderr())?;
+        Ok(Parts(throwaway_cluster::tools::ensure_in_background(
+            Progress::to_stderr(),
+        )))
+    }
+
+    /// Waits until all parts are there.
+    pub(crate) fn wait(self) -> anyhow::Result<()> {
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+/// Builds the two static binaries and makes an image archive of each: operator, agent.
+pub(crate) fn images(prefix: &str, to: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    throwaway_cluster::packages::ensure(&Progress::to_stderr())?;
+    run(Command::new("rustup").args(["target", "add", TARGET]))?;
+    let context = target_dir().join("image-context");
+    std::fs::create_dir_all(&context)?;
+    std::fs::create_dir_all(to)?;
+    let mut images = Vec::new();
+    for stage in ["operator", "agent"] {
+        let name = format!("scope-{stage}");
+        // One package at a time: a joint build would give each the features of the other.
+        cargo(&[
+            "build",
+            "--locked",
+            "--release",
+            "--target",
+            TARGET,
+            "--package",
+            &name,
+        ])?;
+        let binary = target_dir().join(TARGET).join("release").join(&name);
+        std::fs::copy(&binary, context.join(&name))
+            .with_context(|| format!("{} cannot be copied", binary.display()))?;
+        let reference = format!("{prefix}/{name}:{}", env!("CARGO_PKG_VERSION"));
+        let dockerfile = root().join("Dockerfile");
+        let archive =
+            throwaway_cluster::images::build(&dockerfile, Some(stage), &context, &reference, to)?;
+        images.push(archive);
+    }
+    Ok(images)
+}

@@ -2,6 +2,7 @@
 
 mod actions;
 mod apply;
+mod cleanup;
 mod cli;
 mod clients;
 mod desired;
@@ -9,6 +10,7 @@ mod drift;
 mod events;
 mod exit;
 mod guarded;
+mod http;
 mod leader;
 mod logging;
 mod memory;
@@ -18,10 +20,54 @@ mod ownership;
 mod plan;
 mod readiness;
 mod reconcile;
+mod run;
 mod settings;
+mod signals;
 mod status;
 #[cfg(test)]
 mod testing;
 mod watches;
 
-fn main() {}
+use std::{env, process::ExitCode};
+
+use cli::Job;
+use exit::{Code, Failure};
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("scope-operator: {failure}");
+            failure.into()
+        }
+    }
+}
+
+fn start() -> Result<(), Failure> {
+    let (job, log) = cli::parse(env::args_os())?;
+    if let Some(log) = &log {
+        logging::start(log)?;
+    }
+    let job = match job {
+        Job::Print(text) => {
+            print!("{text}");
+            return Ok(());
+        }
+        job => job,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Waiting is most of the work; a node with 100 CPUs should not cost 100 threads.
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Failure::new(Code::OsError, format!("no threads can be started: {error}"))
+        })?;
+    runtime.block_on(async {
+        match job {
+            Job::Run(process) => run::run(*process).await,
+            Job::Cleanup(cleanup) => cleanup::run(cleanup).await,
+            Job::Print(_) => Ok(()),
+        }
+    })
+}

@@ -170,8 +170,6 @@ async fn reconcile(
         }
     };
     context.metrics.reconciled("done");
-    let uid = object.uid().unwrap_or_default();
-    context.memory().succeeded(&uid);
     Ok(Action::requeue(
         again.unwrap_or_else(|| SLOW + jitter(SLOW / 10)),
     ))

@@ -78,14 +78,15 @@ fn explain(kind: &str, error: &watcher::Error) -> String {
 
 /// A cache of one kind and the stream that fills it: the touched objects, deleted ones included.
 /// `prune` takes out what nobody reads before an object is kept.
-pub(crate) fn cache<K>(
+pub(crate) fn cache<K, F>(
     api: Api<K>,
     kind: &'static str,
     metrics: &Arc<Metrics>,
     readiness: &Arc<Readiness>,
-    prune: impl FnMut(&mut K) + Send + 'static,
-) -> (Store<K>, impl Stream<Item = K> + Send)
+    prune: F,
+) -> (Store<K>, impl Stream<Item = K> + Send + use<K, F>)
 where
+    F: FnMut(&mut K) + Send + 'static,
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store::<K>();

@@ -135,14 +135,15 @@ impl Actor {
         locked(&self.rates).restart(done, Timestamp::now());
     }
 
-    /// Carries out `action` and writes its outcome.
-    pub(super) async fn handle(&self, action: &ScopeAction) {
+    /// Carries out `action` and writes its outcome. Returns whether that is settled; if not, the
+    /// action is as pending as before.
+    pub(super) async fn handle(&self, action: &ScopeAction) -> bool {
         let started = Instant::now();
         let done = match self.carry_out(action).await {
             Ok(done) | Err(Left::Ended(done)) => done,
-            Err(Left::ToOthers) => return,
+            Err(Left::ToOthers) => return false,
         };
-        self.write_outcome(action, &done).await;
+        let written = self.write_outcome(action, &done).await;
         let took = started.elapsed();
         let control = match action.spec.control {
             scope_crds::Control::DeletePod => "DeletePod",
@@ -164,6 +165,7 @@ impl Actor {
             done.outcome.message
         );
         self.tell(action, &done).await;
+        written
     }
 
     async fn carry_out(&self, action: &ScopeAction) -> Result<Done, Left> {
@@ -373,7 +375,7 @@ impl Actor {
         }
     }
 
-    async fn write_outcome(&self, action: &ScopeAction, done: &Done) {
+    async fn write_outcome(&self, action: &ScopeAction, done: &Done) -> bool {
         let message = &done.outcome.message;
         let status = ActionStatus {
             phase: Some(done.outcome.phase),
@@ -390,8 +392,10 @@ impl Actor {
         let mut delay = Duration::from_millis(100);
         loop {
             let error = match self.write_status(action, &status, false).await {
-                Ok(()) => return,
-                Err(error) if error.status().is_some_and(|status| status.is_not_found()) => return,
+                Ok(()) => return true,
+                Err(error) if error.status().is_some_and(|status| status.is_not_found()) => {
+                    return true;
+                }
                 Err(error) => error,
             };
             let give_up =
@@ -402,7 +406,7 @@ impl Actor {
                     action,
                     "its outcome was not written: {error}; it was: {message}"
                 );
-                return;
+                return false;
             }
             tokio::time::sleep(delay).await;
             delay = (delay * 2).min(Duration::from_secs(5));

@@ -6,7 +6,11 @@ mod decide;
 mod rate;
 mod resolve;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{Stream, StreamExt};
 use jiff::{SignedDuration, Timestamp};
@@ -36,6 +40,12 @@ const KEEP: SignedDuration = SignedDuration::from_hours(1);
 /// times what one plugin at its default rate can make.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 const TIDY_AT_ONCE: usize = 50;
+/// Settled actions that are remembered, so that an older version of one, which the watch brings
+/// after its outcome was written, is not taken for one that somebody else began: far more than can
+/// be settled while a watch lags.
+const SETTLED: usize = 512;
+/// An action that was left alone is looked at again after so long.
+const AGAIN: Duration = Duration::from_millis(300);
 /// At the end, actions under way may take this long: longer than any request of theirs.
 const DRAIN: Duration = Duration::from_secs(8);
 
@@ -56,6 +66,7 @@ pub(crate) async fn run(
         store,
         namespace,
         under_way: HashSet::new(),
+        settled: VecDeque::new(),
         tasks: JoinSet::new(),
         deferred: false,
     };
@@ -88,10 +99,21 @@ struct Controller {
     namespace: String,
     /// By UID.
     under_way: HashSet<String>,
-    /// Each ends with the UID of its action, or none for the tidying.
-    tasks: JoinSet<Option<String>>,
+    /// By UID, oldest first.
+    settled: VecDeque<String>,
+    tasks: JoinSet<Ended>,
     /// Something was left in the store since too much was under way.
     deferred: bool,
+}
+
+/// What a task did.
+enum Ended {
+    /// The action with this UID has its outcome.
+    Settled(String),
+    /// The action of this name and UID is as it was.
+    LeftAlone(ObjectRef<Guarded<ScopeAction>>, String),
+    /// Old records were removed.
+    Tidied,
 }
 
 impl Controller {
@@ -117,7 +139,7 @@ impl Controller {
         if there.is_none_or(|there| there.meta().uid.as_ref() != Some(&uid)) {
             return;
         }
-        if self.under_way.contains(&uid) {
+        if self.under_way.contains(&uid) || self.settled.contains(&uid) {
             return;
         }
         if self.under_way.len() >= UNDER_WAY {
@@ -129,9 +151,13 @@ impl Controller {
         }
         self.under_way.insert(uid.clone());
         let (actor, action) = (Arc::clone(&self.actor), action.clone());
+        let reference = ObjectRef::from_obj(object);
         self.tasks.spawn(async move {
-            actor.handle(&action).await;
-            Some(uid)
+            if actor.handle(&action).await {
+                return Ended::Settled(uid);
+            }
+            tokio::time::sleep(AGAIN).await;
+            Ended::LeftAlone(reference, uid)
         });
     }
 
@@ -153,12 +179,22 @@ impl Controller {
         self.consider_all();
     }
 
-    fn finished(&mut self, finished: Result<Option<String>, tokio::task::JoinError>) {
+    fn finished(&mut self, finished: Result<Ended, tokio::task::JoinError>) {
         match finished {
-            Ok(Some(uid)) => {
+            Ok(Ended::Settled(uid)) => {
                 self.under_way.remove(&uid);
+                if self.settled.len() >= SETTLED {
+                    self.settled.pop_front();
+                }
+                self.settled.push_back(uid);
             }
-            Ok(None) => {}
+            Ok(Ended::LeftAlone(reference, uid)) => {
+                self.under_way.remove(&uid);
+                if let Some(object) = self.store.get(&reference) {
+                    self.consider(&object);
+                }
+            }
+            Ok(Ended::Tidied) => {}
             Err(error) => {
                 // Which one is not said; the store still has those that are pending.
                 tracing::error!("an action ended in a panic: {error}");
@@ -192,7 +228,7 @@ impl Controller {
         let (actor, namespace) = (Arc::clone(&self.actor), self.namespace.clone());
         self.tasks.spawn(async move {
             remove(&actor, &namespace, old).await;
-            None
+            Ended::Tidied
         });
     }
 }

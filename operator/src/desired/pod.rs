@@ -190,7 +190,7 @@ fn resources(resources: &Resources) -> Option<ResourceRequirements> {
         (!entries.is_empty()).then_some(entries)
     };
     let (requests, limits) = (amounts(&resources.requests), amounts(&resources.limits));
-    (requests.is_some() || limits.is_some()).then(|| ResourceRequirements {
+    (requests.is_some() || limits.is_some()).then_some(ResourceRequirements {
         requests,
         limits,
         claims: None,

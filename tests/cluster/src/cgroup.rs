@@ -69,16 +69,16 @@ fn controls_memory(name: &std::ffi::OsStr) -> bool {
 }
 
 impl ClusterCgroups {
-    /// The cgroups of the cluster with this prefix. Their name says whose they are, so that
-    /// removing them by name never meets another's.
-    pub(crate) fn new(hierarchies: Hierarchies, prefix: &str) -> ClusterCgroups {
+    /// The cgroups of the cluster with this prefix. Their name says whose they are (`mark` tells
+    /// the clusters of several caches apart), so that removing them by name never meets another's.
+    pub(crate) fn new(hierarchies: Hierarchies, prefix: &str, mark: &str) -> ClusterCgroups {
         let parent = if hierarchies.are_v2() {
             std::env::var(PARENT_VARIABLE).unwrap_or_default()
         } else {
             String::new()
         };
         ClusterCgroups {
-            tree: tree_name(&parent, prefix),
+            tree: tree_name(&parent, &format!("throwaway-{prefix}-{mark}")),
             hierarchies,
         }
     }
@@ -133,13 +133,10 @@ impl ClusterCgroups {
     }
 }
 
-fn tree_name(parent: &str, prefix: &str) -> String {
-    let parent = parent.trim_matches('/');
-    let name = format!("throwaway-{prefix}");
-    if parent.is_empty() {
-        name
-    } else {
-        format!("{parent}/{name}")
+fn tree_name(parent: &str, name: &str) -> String {
+    match parent.trim_matches('/') {
+        "" => name.to_owned(),
+        parent => format!("{parent}/{name}"),
     }
 }
 
@@ -253,15 +250,15 @@ mod tests {
             Some(Path::new("/sys/fs/cgroup/unified"))
         );
         assert!(!found.are_v2());
-        let cgroups = ClusterCgroups::new(found, "t0");
-        assert_eq!(cgroups.of_node("node1"), "/throwaway-t0/node1");
+        let cgroups = ClusterCgroups::new(found, "t0", "123456");
+        assert_eq!(cgroups.of_node("node1"), "/throwaway-t0-123456/node1");
         assert_eq!(
             cgroups.trees()[1],
-            Path::new("/sys/fs/cgroup/memory/throwaway-t0")
+            Path::new("/sys/fs/cgroup/memory/throwaway-t0-123456")
         );
         assert_eq!(
             cgroups.trees()[3],
-            Path::new("/sys/fs/cgroup/unified/throwaway-t0")
+            Path::new("/sys/fs/cgroup/unified/throwaway-t0-123456")
         );
     }
 
@@ -273,11 +270,8 @@ mod tests {
 
     #[test]
     fn a_tree_below_a_delegated_cgroup() {
-        assert_eq!(
-            tree_name("/user.slice/x/", "t0"),
-            "user.slice/x/throwaway-t0"
-        );
-        assert_eq!(tree_name("", "t0"), "throwaway-t0");
+        assert_eq!(tree_name("/user.slice/x/", "t"), "user.slice/x/t");
+        assert_eq!(tree_name("", "t"), "t");
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{Error, Result, last_lines};
+use crate::patience::Patience;
 
 /// How many lines of a failed program's output go into the error.
 const OUTPUT_LINES: usize = 30;
@@ -88,14 +89,14 @@ pub(crate) fn wait(
     child: &mut Child,
     limit: Duration,
 ) -> std::io::Result<Option<std::process::ExitStatus>> {
-    let deadline = Instant::now() + limit;
+    let mut patience = Patience::new(limit);
     // From 1 ms, so that short programs cost nothing, to 20 ms, so that long ones cost nothing.
     let mut pause = Duration::from_millis(1);
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if Instant::now() >= deadline {
+        if patience.is_over() {
             child.kill()?;
             child.wait()?;
             return Ok(None);
@@ -135,6 +136,7 @@ fn what_it_said(stdout: &[u8], stderr: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     #[test]
     fn input_goes_in_and_output_comes_out() {

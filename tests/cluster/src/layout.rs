@@ -3,6 +3,7 @@
 //! ```text
 //! $XDG_CACHE_HOME/scope-plugins/harness/
 //!   <family>-<key>/bin/          programs built from source (`tools`)
+//!   clusters/all.lock            held while a process starts a cluster or cleans up after others
 //!   clusters/<prefix>.lock       held while a process works on the cluster of this prefix
 //!   clusters/<prefix>.json       what belongs to the cluster (`record`)
 //!   clusters/<prefix>/           its keys, its database, its nodes' disks; 0700; removed with it
@@ -11,6 +12,8 @@
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
 
 use crate::error::{At, Error, Result};
 
@@ -57,6 +60,22 @@ impl Layout {
         &self.root
     }
 
+    /// Six digits that tell this cache from others of the same machine, in the names of what
+    /// cannot lie in it.
+    pub(crate) fn mark(&self) -> String {
+        let digest = Sha256::digest(self.root.as_os_str().as_encoded_bytes());
+        digest
+            .iter()
+            .take(3)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    /// The lock for everything that concerns all clusters.
+    pub(crate) fn common_lock(&self) -> PathBuf {
+        self.clusters().join("all.lock")
+    }
+
     /// The directory of the records, locks and data of clusters.
     pub(crate) fn clusters(&self) -> PathBuf {
         self.root.join("clusters")
@@ -77,14 +96,14 @@ impl Layout {
         self.clusters().join(format!("{prefix}.lock"))
     }
 
-    /// A new directory for the logs of a run; the oldest ones go.
-    pub(crate) fn new_log_directory(&self, prefix: &str) -> Result<PathBuf> {
+    /// A new directory for the logs of a run. The oldest ones go, unless they are still `used`.
+    pub(crate) fn new_log_directory(&self, prefix: &str, used: &[PathBuf]) -> Result<PathBuf> {
         let logs = self.root.join("log");
         std::fs::create_dir_all(&logs).at("create directory", &logs)?;
         let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ");
         let directory = logs.join(format!("{prefix}-{time}"));
         private_directory(&directory)?;
-        keep_newest(&logs, RUNS_WITH_LOGS)?;
+        keep_newest(&logs, RUNS_WITH_LOGS, used)?;
         Ok(directory)
     }
 }
@@ -125,8 +144,8 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes all but the newest entries of a directory.
-fn keep_newest(directory: &Path, count: usize) -> Result<()> {
+/// Removes all but the newest entries of a directory, and those in use.
+fn keep_newest(directory: &Path, count: usize, used: &[PathBuf]) -> Result<()> {
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(directory).at("read directory", directory)? {
         let entry = entry.at("read directory", directory)?;
@@ -135,7 +154,12 @@ fn keep_newest(directory: &Path, count: usize) -> Result<()> {
         }
     }
     entries.sort();
-    for (_, path) in entries.iter().rev().skip(count) {
+    for (_, path) in entries
+        .iter()
+        .rev()
+        .skip(count)
+        .filter(|(_, path)| !used.contains(path))
+    {
         // Another process may be removing the same one.
         remove(path).ok();
     }
@@ -152,15 +176,26 @@ mod tests {
     fn old_logs_go() {
         let scratch = Scratch::new();
         let layout = Layout::at(scratch.path());
+        let first = [layout.new_log_directory("first", &[]).unwrap()];
         for run in 0..RUNS_WITH_LOGS + 3 {
-            let directory = layout.new_log_directory(&format!("t{run}")).unwrap();
+            let directory = layout
+                .new_log_directory(&format!("t{run}"), &first)
+                .unwrap();
             let mode = std::fs::metadata(directory).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o700);
         }
         let left = std::fs::read_dir(layout.root().join("log"))
             .unwrap()
             .count();
-        assert_eq!(left, RUNS_WITH_LOGS);
+        assert_eq!(left, RUNS_WITH_LOGS + 1);
+        assert!(first[0].exists());
+    }
+
+    #[test]
+    fn caches_are_told_apart() {
+        let mark = |path: &str| Layout::at(Path::new(path)).mark();
+        assert_eq!(mark("/a").len(), 6);
+        assert_ne!(mark("/a"), mark("/b"));
     }
 
     #[test]

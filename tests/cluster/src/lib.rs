@@ -36,6 +36,7 @@ mod layout;
 mod machine;
 mod network;
 pub mod packages;
+mod patience;
 mod pki;
 mod process;
 mod progress;
@@ -45,7 +46,7 @@ mod scratch;
 pub mod tools;
 
 pub use audit::{AuditEvent, AuditMark, Stage};
-pub use cluster::{Cluster, Node, Options, leftovers, sweep};
+pub use cluster::{Cluster, Node, Options, leftovers, sweep, take_down};
 pub use error::{Error, Result};
 pub use progress::Progress;
 

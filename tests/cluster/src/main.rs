@@ -60,7 +60,13 @@ fn run(prefix: &str, words: &[&str]) -> Result<ExitCode> {
             cluster.down()?;
             return Ok(code);
         }
-        ["down"] => Cluster::attach(prefix)?.down()?,
+        ["down"] => {
+            if !throwaway_cluster::take_down(prefix)? {
+                return Err(Error::NotUp {
+                    prefix: prefix.to_owned(),
+                });
+            }
+        }
         ["env"] => {
             for (name, value) in Cluster::attach(prefix)?.client_env() {
                 println!("export {name}='{}'", value.replace('\'', r"'\''"));

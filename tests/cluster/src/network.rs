@@ -4,7 +4,7 @@
 //! control plane's netns: bridge br0 10.X.0.1/24
 //!    ├─ v1 ── eth0 10.X.0.101 of node1, whose pods have 10.X.1.0/24
 //!    └─ v2 ── eth0 10.X.0.102 of node2, whose pods have 10.X.2.0/24
-//! host: PREFIX-host 10.X.255.2/30 ── host 10.X.255.1, and one route to 10.X.0.0/16
+//! host: PREFIX-MARK 10.X.255.2/30 ── host 10.X.255.1, and one route to 10.X.0.0/16
 //! ```
 //! Nothing leaves the machine: the control plane has no default route and the host forwards
 //! nothing. A node has one, because the addresses of Services need some route before kube-proxy
@@ -107,8 +107,7 @@ impl Network {
     }
 
     /// What it does on the host, once the control plane's namespace is there.
-    pub(crate) fn on_host(self, prefix: &str, control_plane: i32) -> String {
-        let link = host_link(prefix);
+    pub(crate) fn on_host(self, link: &str, control_plane: i32) -> String {
         format!(
             "link add {link} type veth peer name host netns {control_plane}\n\
              address add {}/30 dev {link}\n\
@@ -157,9 +156,10 @@ impl Network {
     }
 }
 
-/// The link's name on the host; its other end is in the control plane's namespace.
-pub(crate) fn host_link(prefix: &str) -> String {
-    format!("{prefix}-host")
+/// The link's name on the host; its other end is in the control plane's namespace. `mark` tells
+/// the clusters of several caches apart.
+pub(crate) fn host_link(prefix: &str, mark: &str) -> String {
+    format!("{prefix}-{mark}")
 }
 
 /// The link to node N in the control plane's namespace.
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn link_names_fit() {
         // The kernel takes 15 bytes.
-        assert!(host_link("abcdefgh").len() <= 15);
+        assert_eq!(host_link("abcdefgh", "123456").len(), 15);
         assert!(node_link(MOST_NODES).len() <= 15);
     }
 }

@@ -3,11 +3,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
+
+use crate::patience::Patience;
 
 /// A process of this boot of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,17 +79,16 @@ impl Process {
 
 /// Waits until the process of a pidfd has ended; false when the time is over.
 fn wait_gone(handle: impl AsFd, limit: Duration) -> io::Result<bool> {
-    let deadline = Instant::now() + limit;
+    const TICK: Timespec = Timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
+    let mut patience = Patience::new(limit);
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: left.as_secs() as i64,
-            tv_nsec: i64::from(left.subsec_nanos()),
-        };
-        match poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout)) {
-            Ok(0) => return Ok(false),
+        match poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&TICK)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) if patience.is_over() => return Ok(false),
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
             Ok(_) => return Ok(true),
-            Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }

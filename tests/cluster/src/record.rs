@@ -24,8 +24,6 @@ pub(crate) struct Record {
     pub(crate) octet: u8,
     /// Its logs.
     pub(crate) logs: PathBuf,
-    /// Its cgroups, in every hierarchy.
-    pub(crate) cgroups: Vec<PathBuf>,
     /// Where kubectl and others are: the programs that it was started with.
     pub(crate) programs: crate::tools::Tools,
     /// What the command that starts machines again must be.
@@ -184,7 +182,6 @@ mod tests {
             boot: boot_id(),
             octet: 77,
             logs: "/l".into(),
-            cgroups: Vec::new(),
             programs: crate::tools::Tools::in_directory(Path::new("/bin")),
             helper: "/x".into(),
             nodes: 2,

@@ -1,5 +1,6 @@
 //! Takes clusters down, and finds what one has left.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::cgroup::{ClusterCgroups, Hierarchies};
 use crate::error::{At, Error, Result};
 use crate::layout::{Layout, remove};
 use crate::network::host_link;
-use crate::record::{self, Lock, Record, check_prefix};
+use crate::record::{self, Lock, Record, check_prefix, lock_file};
 
 /// How long the kernel may take to end all processes of a cluster.
 const KILL_LIMIT: Duration = Duration::from_secs(30);
@@ -17,30 +18,66 @@ const KILL_LIMIT: Duration = Duration::from_secs(30);
 /// running process, or that were started to stay, are left alone.
 pub fn sweep() -> Result<()> {
     let layout = Layout::from_environment()?;
-    for record in record::all(&layout)? {
+    let _common = lock_common(&layout)?;
+    sweep_locked(&layout)
+}
+
+/// Takes the cluster of a prefix down, in whatever state it is. One that belongs to a running
+/// process is that process's to take down. False when there was none.
+pub fn take_down(prefix: &str) -> Result<bool> {
+    check_prefix(prefix)?;
+    let layout = Layout::from_environment()?;
+    let common = lock_common(&layout)?;
+    let _lock = Lock::take(&layout, prefix)?;
+    drop(common);
+    let was_there = layout.record(prefix).exists();
+    remove_cluster(&layout, prefix)?;
+    Ok(was_there)
+}
+
+/// Waits for the right to work on all clusters. Whoever takes a cluster's own lock takes this one
+/// first, so that a sweep in progress does not look like a cluster in use.
+pub(super) fn lock_common(layout: &Layout) -> Result<File> {
+    let path = layout.common_lock();
+    let file = lock_file(&path)?;
+    file.lock().at("lock", &path)?;
+    Ok(file)
+}
+
+/// The sweep itself, for those who have the common lock.
+pub(super) fn sweep_locked(layout: &Layout) -> Result<()> {
+    for record in record::all(layout)? {
         // Whoever holds the lock is at work on it.
-        let Some(_lock) = Lock::try_take(&layout, &record.prefix)? else {
+        let Some(_lock) = Lock::try_take(layout, &record.prefix)? else {
             continue;
         };
         if !(record.detached && record.runs()) {
-            take_down(&layout, &record.prefix)?;
+            remove_cluster(layout, &record.prefix)?;
         }
     }
     Ok(())
 }
 
 /// Ends the processes of a cluster by its record, and removes everything else by its prefix. What
-/// is gone already is no error; the caller holds the lock.
-pub(super) fn take_down(layout: &Layout, prefix: &str) -> Result<()> {
+/// is gone already is no error; the caller holds the cluster's lock.
+pub(super) fn remove_cluster(layout: &Layout, prefix: &str) -> Result<()> {
     let path = layout.record(prefix);
     if let Some(record) = Record::read(&path)? {
         kill_machines(&record)?;
     }
-    remove_host_link(prefix)?;
-    ClusterCgroups::new(Hierarchies::of_this_machine()?, prefix).remove()?;
+    remove_host_link(&host_link(prefix, &layout.mark()))?;
+    cgroups_of(layout, prefix)?.remove()?;
     remove(&layout.cluster(prefix))?;
     // Last: as long as it is there, a sweep comes back to it.
     remove(&path)
+}
+
+fn cgroups_of(layout: &Layout, prefix: &str) -> Result<ClusterCgroups> {
+    Ok(ClusterCgroups::new(
+        Hierarchies::of_this_machine()?,
+        prefix,
+        &layout.mark(),
+    ))
 }
 
 /// Ends all machines at the same time; the kernel needs a while for each.
@@ -79,11 +116,11 @@ pub fn leftovers(prefix: &str) -> Result<Vec<String>> {
             found.push(format!("file {}", path.display()));
         }
     }
-    let link = host_link(prefix);
+    let link = host_link(prefix, &layout.mark());
     if Path::new("/sys/class/net").join(&link).exists() {
         found.push(format!("link {link}"));
     }
-    let cgroups = ClusterCgroups::new(Hierarchies::of_this_machine()?, prefix);
+    let cgroups = cgroups_of(&layout, prefix)?;
     for tree in cgroups.trees() {
         if tree.exists() {
             found.push(format!("cgroup {}", tree.display()));
@@ -104,8 +141,13 @@ pub fn leftovers(prefix: &str) -> Result<Vec<String>> {
 fn processes_of(directory: &str, cgroup: &str) -> Result<Vec<String>> {
     let proc = Path::new("/proc");
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(proc).at("read directory", proc)?.flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+    for entry in std::fs::read_dir(proc)
+        .at("read directory", proc)?
+        .flatten()
+    {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
         // A process that ends while it is looked at is none that was left.
         let read = |name: &str| {
             let content = std::fs::read(entry.path().join(name)).unwrap_or_default();
@@ -113,8 +155,12 @@ fn processes_of(directory: &str, cgroup: &str) -> Result<Vec<String>> {
         };
         let command = read("cmdline");
         if mentions_directory(&command, directory)
-            || read("cgroup").lines().any(|line| mentions_directory(line, cgroup))
-            || read("mountinfo").lines().any(|line| mentions_directory(line, directory))
+            || read("cgroup")
+                .lines()
+                .any(|line| mentions_directory(line, cgroup))
+            || read("mountinfo")
+                .lines()
+                .any(|line| mentions_directory(line, directory))
         {
             found.push(format!("process {pid}: {}", command.trim()));
         }

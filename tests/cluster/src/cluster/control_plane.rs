@@ -12,7 +12,7 @@ use crate::config::{API_PORT, audit_policy, kubeconfig};
 use crate::error::{At, Error, Result};
 use crate::layout::{private_directory, write_private};
 use crate::machine::{Component, Machine, MachineSpec, component_log};
-use crate::network::{API_SERVICE, SERVICE_RANGE, host_link, ip};
+use crate::network::{API_SERVICE, SERVICE_RANGE, ip};
 use crate::pki::{Authority, Subject, api_server_names};
 use crate::record::CONTROL_PLANE as NAME;
 
@@ -55,7 +55,7 @@ impl ControlPlane {
         })?;
         let (network, pid) = (site.network, machine.init().pid);
         ip(Some(pid), &network.inside_control_plane())?;
-        ip(None, &network.on_host(&site.prefix, pid))?;
+        ip(None, &network.on_host(&site.host_link(), pid))?;
         ip(Some(pid), &network.towards_host())?;
         ip(None, &network.route_on_host())?;
         machine.start_component(ETCD)?;
@@ -143,9 +143,8 @@ impl ControlPlane {
 
 /// Removes the host's end of the link, if it is still there. It vanishes with the control plane's
 /// namespace, but the kernel takes its time.
-pub(super) fn remove_host_link(prefix: &str) -> Result<()> {
-    let link = host_link(prefix);
-    let exists = || std::path::Path::new("/sys/class/net").join(&link).exists();
+pub(super) fn remove_host_link(link: &str) -> Result<()> {
+    let exists = || std::path::Path::new("/sys/class/net").join(link).exists();
     if !exists() {
         return Ok(());
     }

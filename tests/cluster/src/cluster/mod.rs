@@ -15,19 +15,18 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-pub use cleanup::{leftovers, sweep};
+pub use cleanup::{leftovers, sweep, take_down};
 pub use node::Node;
 
 use crate::audit::{AuditEvent, AuditMark};
-use crate::cgroup::{ClusterCgroups, Hierarchies};
 use crate::command::{output, run, run_with_input};
 use crate::error::{At, Error, Result};
-use crate::layout::{Layout, private_directory, remove};
+use crate::layout::{Layout, private_directory};
 use crate::network::{MOST_NODES, Network};
 use crate::pki::Authority;
 use crate::process::boot_id;
 use crate::progress::Progress;
-use crate::record::{self, Lock, Record, check_prefix, lock_file};
+use crate::record::{self, Lock, Record, check_prefix};
 use crate::tools::Tools;
 use crate::{images, packages, tools};
 use control_plane::ControlPlane;
@@ -122,7 +121,7 @@ impl Drop for Ownership {
         if self.released {
             return;
         }
-        if let Err(error) = cleanup::take_down(&self.site.layout, &self.site.prefix) {
+        if let Err(error) = cleanup::remove_cluster(&self.site.layout, &self.site.prefix) {
             self.site.progress.say(&format!(
                 "cluster `{}` could not be taken down completely: {error}",
                 self.site.prefix
@@ -153,7 +152,6 @@ impl Cluster {
 
     fn start(options: Options, tools: Tools) -> Result<Cluster> {
         let layout = Layout::from_environment()?;
-        sweep()?;
         let ownership = claim(&layout, &options, tools)?;
         let site = Arc::clone(&ownership.site);
         let pki = site.directory().join("pki");
@@ -230,10 +228,7 @@ impl Cluster {
     pub fn down(mut self) -> Result<()> {
         match self.ownership.take() {
             Some(ownership) => ownership.take_down(),
-            None => {
-                let _lock = Lock::take(&self.site.layout, &self.site.prefix)?;
-                cleanup::take_down(&self.site.layout, &self.site.prefix)
-            }
+            None => take_down(&self.site.prefix).map(drop),
         }
     }
 
@@ -379,7 +374,7 @@ impl Ownership {
     /// Takes the cluster down and says whether that went well.
     fn take_down(mut self) -> Result<()> {
         self.released = true;
-        cleanup::take_down(&self.site.layout, &self.site.prefix)
+        cleanup::remove_cluster(&self.site.layout, &self.site.prefix)
     }
 
     /// Gives up the right and the duty to take the cluster down.
@@ -394,34 +389,28 @@ const MARKER: &str = "throwaway-cluster-mark";
 /// Takes the prefix, the network and the directories of a new cluster.
 fn claim(layout: &Layout, options: &Options, programs: Tools) -> Result<Ownership> {
     let prefix = &options.prefix;
+    // Until this cluster is on record no other one may look for a network.
+    let _common = cleanup::lock_common(layout)?;
+    cleanup::sweep_locked(layout)?;
     let lock = Lock::take(layout, prefix)?;
-    // Whatever another run has left and `sweep` could not know, such as a record that is lost.
-    if let Some(record) = Record::read(&layout.record(prefix))?
-        && record.detached
-        && record.runs()
-    {
+    if Record::read(&layout.record(prefix))?.is_some_and(|record| record.runs()) {
         return Err(Error::Busy {
             prefix: prefix.clone(),
             by: ": it was started to stay up".to_owned(),
         });
     }
-    cleanup::take_down(layout, prefix)?;
-    // No other cluster may look for a network until this one is on record.
-    let networks = lock_file(&layout.clusters().join("networks.lock"))?;
-    networks.lock().at("lock", layout.clusters())?;
-    let used: Vec<u8> = record::all(layout)?
-        .iter()
-        .map(|record| record.octet)
-        .collect();
+    // What no record names any more.
+    cleanup::remove_cluster(layout, prefix)?;
+    let records = record::all(layout)?;
+    let octets: Vec<u8> = records.iter().map(|record| record.octet).collect();
+    let logs: Vec<PathBuf> = records.into_iter().map(|record| record.logs).collect();
     let routes = Path::new("/proc/net/route");
-    let network = Network::free(&used, &std::fs::read_to_string(routes).at("read", routes)?)?;
-    let cgroups = ClusterCgroups::new(Hierarchies::of_this_machine()?, prefix);
+    let routes = std::fs::read_to_string(routes).at("read", routes)?;
     let record = Record {
         prefix: prefix.clone(),
         boot: boot_id(),
-        octet: network.octet,
-        logs: layout.new_log_directory(prefix)?,
-        cgroups: cgroups.trees(),
+        octet: Network::free(&octets, &routes)?.octet,
+        logs: layout.new_log_directory(prefix, &logs)?,
         programs,
         helper: options
             .helper
@@ -434,14 +423,12 @@ fn claim(layout: &Layout, options: &Options, programs: Tools) -> Result<Ownershi
     };
     record.write(&layout.record(prefix))?;
     let site = Arc::new(Site::new(layout.clone(), record, options.progress.clone())?);
-    let ownership = Ownership {
+    private_directory(&layout.cluster(prefix))?;
+    Ok(Ownership {
         site,
         _lock: lock,
         released: false,
-    };
-    remove(&layout.cluster(prefix))?;
-    private_directory(&layout.cluster(prefix))?;
-    Ok(ownership)
+    })
 }
 
 /// Does something for every node, and something else, all at the same time.

@@ -126,6 +126,7 @@ impl Node {
     pub fn command(&self, program: &str) -> Result<Command> {
         let mut command = Command::new("nsenter");
         command
+            .env("PATH", crate::machine::PATH)
             .arg(format!("--target={}", self.pid()?))
             .args(["--mount", "--uts", "--ipc", "--net", "--pid", "--", program]);
         Ok(command)
@@ -146,13 +147,7 @@ impl Node {
         import
             .arg("--address")
             .arg(socket)
-            .args([
-                "--namespace",
-                "k8s.io",
-                "images",
-                "import",
-                "--no-unpack=false",
-            ])
+            .args(["--namespace", "k8s.io", "images", "import"])
             .arg(archive);
         run(&mut import, IMPORT_LIMIT).map(drop)
     }

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::cgroup::{ClusterCgroups, Hierarchies};
 use crate::command::run;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::machine::{Machine, MachineSpec};
-use crate::network::Network;
+use crate::network::{Network, host_link};
+use crate::patience::Patience;
 use crate::progress::Progress;
 use crate::record::Record;
 use crate::tools::Tools;
@@ -31,7 +32,11 @@ pub(super) struct Site {
 impl Site {
     pub(super) fn new(layout: Layout, record: Record, progress: Progress) -> Result<Site> {
         Ok(Site {
-            cgroups: ClusterCgroups::new(Hierarchies::of_this_machine()?, &record.prefix),
+            cgroups: ClusterCgroups::new(
+                Hierarchies::of_this_machine()?,
+                &record.prefix,
+                &layout.mark(),
+            ),
             network: Network {
                 octet: record.octet,
             },
@@ -83,6 +88,11 @@ impl Site {
     /// The directory of a machine's own files.
     pub(super) fn machine_directory(&self, machine: &str) -> PathBuf {
         self.directory().join(machine)
+    }
+
+    /// The name of the link on the host.
+    pub(super) fn host_link(&self) -> String {
+        host_link(&self.prefix, &self.layout.mark())
     }
 
     /// The socket of a machine's init.
@@ -138,6 +148,8 @@ impl Site {
             ("KUBECONFIG", self.kubeconfig().display().to_string()),
             // What clients cache goes with the cluster.
             ("KUBECACHEDIR", below("client/kube")),
+            // No preferences of this user.
+            ("KUBERC", "off".to_owned()),
             ("HELM_CACHE_HOME", below("client/helm/cache")),
             ("HELM_CONFIG_HOME", below("client/helm/config")),
             ("HELM_DATA_HOME", below("client/helm/data")),
@@ -174,13 +186,13 @@ impl Site {
     ) -> Result<T> {
         // Each look costs a process; what is waited for takes seconds.
         const EVERY: Duration = Duration::from_millis(100);
-        let deadline = Instant::now() + limit;
+        let mut patience = Patience::new(limit);
         loop {
             let missing = match look()? {
                 Ok(answer) => return Ok(answer),
                 Err(missing) => missing,
             };
-            if Instant::now() >= deadline {
+            if patience.is_over() {
                 return Err(Error::Timeout {
                     what: what.to_owned(),
                     limit,

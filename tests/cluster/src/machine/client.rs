@@ -1,17 +1,18 @@
 //! The library's side of a machine.
 
-use std::io::{BufRead, BufReader, PipeWriter, Read, Write};
+use std::io::{BufRead, BufReader, PipeWriter, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::init::KEEPER_COMMAND;
-use super::protocol::{Answer, LONGEST_LINE, MachineSpec, Request, State};
+use super::protocol::{Answer, LONGEST_LINE, MachineSpec, Request, State, read_line, write_line};
 use crate::error::{At, Error, Result, tail_of};
 use crate::layout::write_private;
+use crate::patience::Patience;
 use crate::process::Process;
 
 /// Namespaces and mounts take milliseconds; this is for a busy machine.
@@ -126,12 +127,12 @@ impl Machine {
         const SIGTERM: i32 = 15;
         for (signal, limit) in [(SIGTERM, grace), (SIGKILL, KILL_LIMIT)] {
             self.request(component, &Request::Signal(component.to_owned(), signal))?;
-            let deadline = Instant::now() + limit;
+            let mut patience = Patience::new(limit);
             loop {
                 if self.state(component)? != State::Running {
                     return Ok(());
                 }
-                if Instant::now() >= deadline {
+                if patience.is_over() {
                     break;
                 }
                 std::thread::sleep(Duration::from_millis(10));
@@ -221,15 +222,9 @@ impl Machine {
 
     fn exchange(&self, request: &Request) -> std::io::Result<Answer> {
         let (_directory, short) = short_path(&self.socket).map_err(std::io::Error::other)?;
-        let mut stream = UnixStream::connect(short)?;
-        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        stream.set_write_timeout(Some(ANSWER_LIMIT))?;
-        let mut line = serde_json::to_string(request)?;
-        line.push('\n');
-        stream.write_all(line.as_bytes())?;
-        let mut answer = String::new();
-        BufReader::new(stream.take(LONGEST_LINE)).read_line(&mut answer)?;
-        Ok(serde_json::from_str(&answer)?)
+        let stream = UnixStream::connect(short)?;
+        write_line(&stream, request, ANSWER_LIMIT)?;
+        read_line(&stream, ANSWER_LIMIT)
     }
 }
 
@@ -254,7 +249,7 @@ pub(crate) fn component_log(logs: &Path, machine: &str, component: &str) -> Path
 /// that hangs in between is not known; its mounts and namespaces are calls into the kernel.
 fn read_until_ready(pipe: impl Read) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for line in BufReader::new(pipe.take(LONGEST_LINE))
+    for line in BufReader::new(pipe.take(LONGEST_LINE as u64))
         .lines()
         .map_while(std::io::Result::ok)
     {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_open};
 
-use super::protocol::{Answer, Component, LONGEST_LINE, MachineSpec, Request, State};
+use super::protocol::{Answer, Component, MachineSpec, Request, State, read_line, write_line};
 use super::root::enter_shared;
 use crate::error::{At, Result};
 
@@ -32,7 +32,7 @@ const REAP_EVERY: Timespec = Timespec {
 };
 
 /// Where programs are found in a machine.
-const PATH: &str =
+pub(crate) const PATH: &str =
     "/opt/kubernetes/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Becomes a keeper or an init, and ends as it, when the arguments say so.
@@ -68,7 +68,7 @@ fn keeper(spec: &Path) -> Result<i32> {
 }
 
 /// A new network, mount and pid namespace; a node also has a host name and IPC of its own.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "unshare is only offered as unsafe")]
 fn unshare(node: bool) -> rustix::io::Result<()> {
     use rustix::thread::UnshareFlags as Flags;
     let mut flags = Flags::NEWNET | Flags::NEWNS | Flags::NEWPID;
@@ -252,17 +252,11 @@ impl Init {
 
     fn serve(&mut self, stream: UnixStream) -> std::io::Result<()> {
         stream.set_nonblocking(false)?;
-        stream.set_read_timeout(Some(CLIENT_LIMIT))?;
-        stream.set_write_timeout(Some(CLIENT_LIMIT))?;
-        let mut line = String::new();
-        BufReader::new((&stream).take(LONGEST_LINE)).read_line(&mut line)?;
-        let answer = match serde_json::from_str(&line) {
+        let answer = match read_line(&stream, CLIENT_LIMIT) {
             Ok(request) => self.answer(request),
             Err(error) => Answer::Failed(format!("cannot understand the request: {error}")),
         };
-        let mut text = serde_json::to_string(&answer)?;
-        text.push('\n');
-        (&stream).write_all(text.as_bytes())
+        write_line(&stream, &answer, CLIENT_LIMIT)
     }
 
     fn answer(&mut self, request: Request) -> Answer {

@@ -16,6 +16,6 @@ mod protocol;
 mod root;
 
 pub(crate) use client::{Machine, component_log};
-pub(crate) use init::run_if_asked;
+pub(crate) use init::{PATH, run_if_asked};
 pub(crate) use protocol::{Component, MachineSpec};
 pub(crate) use root::{Bind, RootSpec};

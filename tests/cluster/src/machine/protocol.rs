@@ -1,13 +1,18 @@
 //! What the library tells a machine's first process, and what that answers.
 
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::root::RootSpec;
+use crate::patience::Patience;
 
 /// No request or answer is longer: a handful of components with their states.
-pub(super) const LONGEST_LINE: u64 = 64 * 1024;
+pub(super) const LONGEST_LINE: usize = 64 * 1024;
 
 /// A machine.
 #[derive(Debug, Serialize, Deserialize)]
@@ -71,9 +76,79 @@ pub(crate) enum State {
     Ended(String),
 }
 
+/// Sends a value as a line.
+pub(super) fn write_line(
+    mut stream: &UnixStream,
+    value: &impl Serialize,
+    limit: Duration,
+) -> io::Result<()> {
+    stream.set_write_timeout(Some(limit))?;
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    // Far less than the socket's buffer, so it does not wait for the other side.
+    stream.write_all(&line)
+}
+
+/// Reads the one line that the other side sends.
+pub(super) fn read_line<T: DeserializeOwned>(
+    mut stream: &UnixStream,
+    limit: Duration,
+) -> io::Result<T> {
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let mut patience = Patience::new(limit);
+    let mut line = Vec::new();
+    let mut part = [0; 4096];
+    while line.last() != Some(&b'\n') {
+        match stream.read(&mut part) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(length) => line.extend_from_slice(&part[..length]),
+            Err(error) => match error.kind() {
+                ErrorKind::Interrupted => {}
+                ErrorKind::WouldBlock | ErrorKind::TimedOut if !patience.is_over() => {}
+                _ => return Err(error),
+            },
+        }
+        if line.len() > LONGEST_LINE {
+            return Err(ErrorKind::FileTooLarge.into());
+        }
+    }
+    Ok(serde_json::from_slice(&line)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_come_through_in_pieces() {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let writer = std::thread::spawn(move || {
+            for piece in [r#"{"start":"#, "\"kubelet\"}\n"] {
+                client.write_all(piece.as_bytes()).unwrap();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let request: Request = read_line(&server, Duration::from_secs(5)).unwrap();
+        assert!(matches!(request, Request::Start(name) if name == "kubelet"));
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn silence_half_lines_and_long_lines_end() {
+        let (client, server) = UnixStream::pair().unwrap();
+        let read = || read_line::<Request>(&server, Duration::from_millis(1));
+        assert_eq!(read().unwrap_err().kind(), ErrorKind::WouldBlock);
+        let writer = std::thread::spawn(move || {
+            (&client).write_all(&[b' '; LONGEST_LINE + 4096]).unwrap();
+        });
+        assert_eq!(read().unwrap_err().kind(), ErrorKind::FileTooLarge);
+        writer.join().unwrap();
+        let (client, server) = UnixStream::pair().unwrap();
+        (&client).write_all(b"{").unwrap();
+        drop(client);
+        let half = read_line::<Request>(&server, Duration::from_secs(1));
+        assert_eq!(half.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    }
 
     #[test]
     fn answers_survive_the_wire() {

@@ -10,6 +10,7 @@ use rustix::fs::{FileType, RawDir};
 
 use super::cgroup_path::Place;
 use super::hierarchy::{Hierarchies, Hierarchy};
+use super::kept_file::KeptFile;
 use super::reader::{ReadError, bytes_path, open_directory, path_bytes};
 use super::{Cause, Datum, Problems, Runtime};
 
@@ -28,22 +29,43 @@ const BETWEEN_WALKS: Duration = Duration::from_secs(1);
 const WALK_ANYWAY: Duration = Duration::from_secs(30);
 
 /// The directories of one cgroup. A hierarchy that it is not in leaves its field empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Directories {
     pub(super) cpu: Option<Box<[u8]>>,
     pub(super) memory: Option<Box<[u8]>>,
+    pub(super) cache: Cache,
+}
+
+/// What is kept of a cgroup from one sample to the next.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    pub(super) cpu: KeptFile,
+    pub(super) memory_usage: KeptFile,
+    pub(super) memory_stat: KeptFile,
     pub(super) limit: CachedLimit,
 }
 
+impl Directories {
+    /// Takes over what was kept of the same cgroup before a walk.
+    fn inherit(&mut self, old: Option<Directories>) {
+        if let Some(old) = old
+            && old.cpu == self.cpu
+            && old.memory == self.memory
+        {
+            self.cache = old.cache;
+        }
+    }
+}
+
 /// A limit hardly ever changes, so it is not read each time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct CachedLimit {
     pub(super) value: Option<u64>,
     pub(super) read: Option<Duration>,
 }
 
 /// A container that was found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct IndexedContainer {
     pub(super) pod: Option<Arc<str>>,
     pub(super) runtime: Option<Runtime>,
@@ -92,8 +114,8 @@ impl CgroupIndex {
 
     fn walk(&mut self, root: &Path, problems: &mut Problems) {
         self.hierarchies = Hierarchies::discover(root);
-        let old = std::mem::take(&mut self.containers);
-        let old_pods = std::mem::take(&mut self.pods);
+        let mut old = std::mem::take(&mut self.containers);
+        let mut old_pods = std::mem::take(&mut self.pods);
         let Hierarchies { cpu, memory } = self.hierarchies.clone();
         if cpu == memory {
             if let Some(both) = &cpu {
@@ -115,14 +137,12 @@ impl CgroupIndex {
             }
         }
         for (id, container) in &mut self.containers {
-            if let Some(old) = old.get(id) {
-                container.directories.limit = old.directories.limit;
-            }
+            container
+                .directories
+                .inherit(old.remove(id).map(|old| old.directories));
         }
         for (id, pod) in &mut self.pods {
-            if let Some(old) = old_pods.get(id) {
-                pod.limit = old.limit;
-            }
+            pod.inherit(old_pods.remove(id));
         }
     }
 

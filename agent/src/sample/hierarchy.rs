@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::kept_file::Room;
+
 /// The hierarchies that CPU and memory are read from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Hierarchies {
@@ -29,6 +31,15 @@ pub(super) enum Version {
 const MAX_MOUNTS: usize = 64;
 
 impl Hierarchies {
+    /// The room for keeping files of these hierarchies open.
+    pub(super) fn room(&self, room: &Room) -> Room {
+        let roots = self.cpu.iter().chain(&self.memory);
+        roots
+            .map(|hierarchy| room.on(&hierarchy.root))
+            .next()
+            .unwrap_or_else(|| room.none())
+    }
+
     /// Looks below the directory where the cgroup file systems are mounted. The files tell, not
     /// the names: `cpuacct` may be mounted as itself, as `cpu,cpuacct` or under any other name.
     pub(super) fn discover(root: &Path) -> Hierarchies {

@@ -8,6 +8,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::Cause;
+use super::kept_file::{KeptFile, Room};
 
 /// Why a file could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,16 +68,9 @@ impl Reader {
         parts: &[&[u8]],
         end: End,
     ) -> Result<&[u8], ReadError> {
-        self.path.clear();
-        for part in parts {
-            self.path.extend_from_slice(part);
-        }
-        self.path.push(0);
-        // A NUL inside cannot be in a name of a file.
-        let path = CStr::from_bytes_with_nul(&self.path).map_err(|_| ReadError::Gone)?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-        let file = openat(directory, path, flags, Mode::empty())?;
-        self.read(&file, end)
+        let file = self.open(directory, parts)?;
+        let len = self.fill(&file, end)?;
+        Ok(&self.text[..len])
     }
 
     /// The content of the file at this path.
@@ -89,7 +83,47 @@ impl Reader {
         self.read_at(CWD, &[path, b"/", file.as_bytes()], end)
     }
 
-    fn read(&mut self, file: &OwnedFd, end: End) -> Result<&[u8], ReadError> {
+    /// The content of the file at this path, which is kept open if there is room.
+    pub(super) fn read_kept(
+        &mut self,
+        kept: &mut KeptFile,
+        room: &Room,
+        path: &[u8],
+        file: &str,
+        end: End,
+    ) -> Result<&[u8], ReadError> {
+        let len = match kept.open() {
+            Some(open) => match self.fill(open, end) {
+                Ok(len) => len,
+                Err(error) => {
+                    kept.close();
+                    return Err(error);
+                }
+            },
+            None => {
+                let open = self.open(CWD, &[path, b"/", file.as_bytes()])?;
+                let len = self.fill(&open, end)?;
+                kept.keep(open, room);
+                len
+            }
+        };
+        Ok(&self.text[..len])
+    }
+
+    fn open(&mut self, directory: impl AsFd, parts: &[&[u8]]) -> Result<OwnedFd, ReadError> {
+        self.path.clear();
+        for part in parts {
+            self.path.extend_from_slice(part);
+        }
+        self.path.push(0);
+        // A NUL inside cannot be in a name of a file.
+        let path = CStr::from_bytes_with_nul(&self.path).map_err(|_| ReadError::Gone)?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        Ok(openat(directory, path, flags, Mode::empty())?)
+    }
+
+    /// Reads the file from its start; says how long it is.
+    fn fill(&mut self, file: &OwnedFd, end: End) -> Result<usize, ReadError> {
         let mut len = 0;
         loop {
             if len == self.text.len() {
@@ -98,14 +132,14 @@ impl Reader {
                 }
                 self.text.resize(len * 2, 0);
             }
-            let n = match rustix::io::read(file, &mut self.text[len..]) {
+            let n = match rustix::io::pread(file, &mut self.text[len..], len as u64) {
                 Ok(n) => n,
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(errno.into()),
             };
             len += n;
             if n == 0 || (end == End::OnePiece && len < self.text.len()) {
-                return Ok(&self.text[..len]);
+                return Ok(len);
             }
         }
     }

@@ -1,19 +1,19 @@
 //! The sampler: one pass over the node.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 
-use super::cgroup_files;
+use super::cgroup_files::{self, CgroupReader};
 use super::cgroup_index::CgroupIndex;
 use super::group_table::GroupTable;
 use super::host;
-use super::net_dev;
+use super::kept_file::Room;
+use super::pod_network::{PodNetworks, has_own_network};
 use super::process_table::{ProcessTable, Scan};
 use super::reader::{End, ReadError, Reader, path_bytes};
 use super::{
-    Cause, CgroupSample, Counter, Datum, Group, GroupSample, HostSample, Mode, Moment,
-    NetworkSample, PodSample, Problems, ProcessSample, Roots, Sample,
+    Cause, CgroupSample, Counter, Datum, Group, GroupSample, HostSample, Mode, Moment, PodSample,
+    Problems, ProcessSample, Roots, Sample,
 };
 
 /// Reads the node. It keeps what makes the next reading cheaper, and nothing that a reading
@@ -25,6 +25,10 @@ pub struct Sampler {
     processes: ProcessTable,
     groups: GroupTable,
     index: CgroupIndex,
+    networks: PodNetworks,
+    room: Room,
+    /// The part of the room that is for the files of cgroups.
+    cgroup_room: Room,
     /// The container that this agent runs in, where it cannot be told from a path.
     own: Option<Arc<str>>,
     problems: Problems,
@@ -33,7 +37,11 @@ pub struct Sampler {
 impl Sampler {
     /// A sampler of the node below these roots. Nothing is read yet.
     pub fn new(roots: Roots, clock: impl Fn() -> Moment + Send + 'static) -> Self {
+        let room = Room::new();
         Sampler {
+            networks: PodNetworks::new(&roots.proc, &room),
+            cgroup_room: room.none(),
+            room,
             roots,
             clock: Box::new(clock),
             reader: Reader::new(),
@@ -72,6 +80,9 @@ impl Sampler {
             at.monotonic,
             &mut problems,
         );
+        if walked {
+            self.cgroup_room = self.index.hierarchies.room(&self.room);
+        }
         if wanted.ids().next().is_some() {
             self.note_missing_hierarchies(&mut problems);
         }
@@ -298,15 +309,19 @@ impl Sampler {
 
     /// What the container's cgroup says. One that is gone is forgotten.
     fn read_container(&mut self, id: &Arc<str>, problems: &mut Problems) -> Option<CgroupSample> {
-        let clock = || (self.clock)().monotonic;
         let CgroupIndex {
             hierarchies,
             containers,
             ..
         } = &mut self.index;
-        let directories = &mut containers.get_mut(id)?.directories;
-        let cgroup =
-            cgroup_files::read(&mut self.reader, hierarchies, directories, &clock, problems);
+        let cgroup = CgroupReader {
+            reader: &mut self.reader,
+            hierarchies,
+            room: &self.cgroup_room,
+            clock: &*self.clock,
+            problems,
+        }
+        .read(&mut containers.get_mut(id)?.directories);
         if cgroup.is_none() {
             containers.remove(id);
         }
@@ -320,35 +335,37 @@ impl Sampler {
         groups: &[GroupSample],
         problems: &mut Problems,
     ) -> BTreeMap<Arc<str>, PodSample> {
-        let clock = || (self.clock)().monotonic;
         let CgroupIndex {
             hierarchies,
             pods: indexed,
             ..
         } = &mut self.index;
+        let mut cgroups = CgroupReader {
+            reader: &mut self.reader,
+            hierarchies,
+            room: &self.cgroup_room,
+            clock: &*self.clock,
+            problems,
+        };
         let mut pods = BTreeMap::new();
         for id in groups.iter().filter_map(|g| g.group.pod.as_ref()) {
             let ours = match mode {
                 Mode::Cluster(inventory) => inventory.pods.contains_key(&**id),
                 Mode::Standalone => true,
             };
-            if !ours || pods.contains_key(id) {
-                continue;
+            if ours && !pods.contains_key(id) {
+                let cgroup = indexed.get_mut(id).and_then(|pod| cgroups.read(pod));
+                let sample = PodSample {
+                    cgroup: cgroup.unwrap_or_default(),
+                    network: None,
+                };
+                pods.insert(id.clone(), sample);
             }
-            let cgroup = indexed.get_mut(id).and_then(|directories| {
-                cgroup_files::read(&mut self.reader, hierarchies, directories, &clock, problems)
-            });
-            let sample = PodSample {
-                cgroup: cgroup.unwrap_or_default(),
-                network: None,
-            };
-            pods.insert(id.clone(), sample);
         }
         pods
     }
 
-    /// Reads the network counters of the pods that have a network of their own, each through its
-    /// oldest process, mostly the pause container's.
+    /// Reads the network counters of the pods that have a network of their own.
     fn read_networks(
         &mut self,
         mode: Mode<'_>,
@@ -357,17 +374,16 @@ impl Sampler {
         pods: &mut BTreeMap<Arc<str>, PodSample>,
         problems: &mut Problems,
     ) {
+        self.networks.forget_all_but(pods);
         let mut asked = HashSet::new();
         for process in processes {
-            let Some(pod) = process
+            let pod = process
                 .group
-                .and_then(|g| groups.get(g as usize)?.group.pod.as_ref())
-            else {
+                .and_then(|g| groups.get(g as usize)?.group.pod.as_ref());
+            let Some((pod, sample)) = pod.and_then(|pod| Some((pod, pods.get_mut(pod)?))) else {
                 continue;
             };
-            let Some(sample) = pods.get_mut(pod) else {
-                continue;
-            };
+            // The process of the lowest pid is mostly the pause container's.
             if !asked.insert(pod) {
                 continue;
             }
@@ -379,29 +395,10 @@ impl Sampler {
                 Mode::Standalone => has_own_network(&self.roots.proc, process.pid),
             };
             if own_network {
-                sample.network = self.read_network(process.pid, problems);
-            }
-        }
-    }
-
-    fn read_network(&mut self, pid: u32, problems: &mut Problems) -> Option<NetworkSample> {
-        let directory = self.roots.proc.join(pid.to_string());
-        let text = self
-            .reader
-            .read_path(&path_bytes(&directory), "net/dev", End::Records);
-        let malformed = ReadError::Missing(Cause::Malformed);
-        match text.and_then(|text| net_dev::parse(text).ok_or(malformed)) {
-            Ok(bytes) => Some(NetworkSample {
-                at: (self.clock)().monotonic,
-                received: bytes.received,
-                sent: bytes.sent,
-            }),
-            Err(error) => {
-                if let ReadError::Missing(cause) = error {
-                    let path = || directory.join("net/dev").display().to_string();
-                    problems.add(Datum::PodNetwork, cause, path);
-                }
-                None
+                let clock = &*self.clock;
+                sample.network =
+                    self.networks
+                        .read(&mut self.reader, pod, process, clock, problems);
             }
         }
     }
@@ -449,15 +446,4 @@ impl<'a> Wanted<'a> {
             Wanted::All(_) => true,
         }
     }
-}
-
-/// Whether the process is in another network namespace than this agent and the machine's first
-/// process. Not where that cannot be told.
-fn has_own_network(proc: &Path, pid: u32) -> bool {
-    let namespace = |pid: &str| std::fs::read_link(proc.join(pid).join("ns/net")).ok();
-    let Some(own) = namespace(&pid.to_string()) else {
-        return false;
-    };
-    let others = [namespace("self"), namespace("1")];
-    others.iter().any(Option::is_some) && others.iter().flatten().all(|other| *other != own)
 }

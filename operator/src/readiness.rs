@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::Notify;
+
 /// A Lease that nobody renewed for so long (it is renewed every 5 s) means that this replica hears
 /// nothing, or that no replica leads. Either way its caches cannot be trusted.
 const DEAF_AFTER: Duration = Duration::from_secs(60);
@@ -14,6 +16,7 @@ const DEAF_AFTER: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Readiness {
     state: Mutex<State>,
+    progress: Notify,
 }
 
 #[derive(Debug)]
@@ -30,12 +33,31 @@ impl Readiness {
                 waiting_for: kinds.to_vec(),
                 lease_seen: None,
             }),
+            progress: Notify::new(),
         }
     }
 
     /// The cache of this kind holds everything there was at the start.
     pub(crate) fn filled(&self, kind: &'static str) {
         self.state().waiting_for.retain(|waiting| *waiting != kind);
+        self.progress.notify_waiters();
+    }
+
+    /// Waits until the caches of all these kinds are filled, however many wait. (A store's own
+    /// `wait_until_ready` wakes only the last of several waiters in kube 5.0.)
+    pub(crate) async fn wait_for(&self, kinds: &[&str]) {
+        loop {
+            let progress = self.progress.notified();
+            if !self
+                .state()
+                .waiting_for
+                .iter()
+                .any(|kind| kinds.contains(kind))
+            {
+                return;
+            }
+            progress.await;
+        }
     }
 
     /// The Lease was received.
@@ -95,5 +117,27 @@ mod tests {
         assert!(readiness.missing(later).unwrap().contains("renewed"));
         readiness.lease_seen();
         assert_eq!(readiness.missing(Instant::now()), None);
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_for_a_kind_are_woken() {
+        let readiness = std::sync::Arc::new(Readiness::new(&["A", "B"]));
+        let waiters: Vec<_> = (0..5)
+            .map(|_| {
+                let readiness = std::sync::Arc::clone(&readiness);
+                tokio::spawn(async move { readiness.wait_for(&["A"]).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        readiness.filled("A");
+        for waiter in waiters {
+            tokio::time::timeout(Duration::from_secs(5), waiter)
+                .await
+                .unwrap()
+                .unwrap();
+        }
+        readiness.wait_for(&["A"]).await;
+        let other = tokio::time::timeout(Duration::from_millis(20), readiness.wait_for(&["B"]));
+        assert!(other.await.is_err());
     }
 }

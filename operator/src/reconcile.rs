@@ -33,9 +33,10 @@ use crate::{
     metrics::Metrics,
     names, ownership,
     plan::{self, Observed},
+    readiness::Readiness,
     settings::Settings,
     status::{self, Facts, Trouble},
-    watches::Guarded,
+    watches::{Guarded, kind},
 };
 
 /// Looks at everything so often, in case an event was lost. It costs no request.
@@ -56,7 +57,8 @@ pub(crate) struct Context {
     pub(crate) service_accounts: Store<PartialObjectMeta<ServiceAccount>>,
     pub(crate) events: Events,
     pub(crate) metrics: Arc<Metrics>,
-    memory: Mutex<Memory>,
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) memory: Mutex<Memory>,
 }
 
 /// The streams that fill the stores.
@@ -67,27 +69,6 @@ pub(crate) struct Touched<P, D, S> {
 }
 
 impl Context {
-    pub(crate) fn new(
-        settings: Settings,
-        writer: Writer,
-        plugins: Store<Guarded<ScopePlugin>>,
-        daemon_sets: Store<DaemonSet>,
-        service_accounts: Store<PartialObjectMeta<ServiceAccount>>,
-        events: Events,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self {
-            settings,
-            writer,
-            plugins,
-            daemon_sets,
-            service_accounts,
-            events,
-            metrics,
-            memory: Mutex::default(),
-        }
-    }
-
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory
             .lock()
@@ -155,10 +136,9 @@ async fn reconcile(
         return Ok(Action::await_change());
     }
     // Before the first list is complete, a child that is not in the cache may well be there.
-    let filled = future::join(
-        context.daemon_sets.wait_until_ready(),
-        context.service_accounts.wait_until_ready(),
-    );
+    let filled = context
+        .readiness
+        .wait_for(&[kind::DAEMON_SETS, kind::ACCOUNTS]);
     if tokio::time::timeout(FILL, filled).await.is_err() {
         return Ok(Action::requeue(FILL));
     }

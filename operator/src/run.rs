@@ -22,7 +22,11 @@
 //! | cluster, with `DeletePod` allowed | core | pods | list, get, delete | finding a UID, looking before the delete, the delete |
 //! | cluster, with any action allowed | events.k8s.io | events | create, patch | Events about clicked objects |
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures::{StreamExt, future};
 use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::ServiceAccount};
@@ -44,13 +48,8 @@ use crate::{
     reconcile::{self, Context, Touched},
     settings::Process,
     signals,
-    watches::{self, Guarded, without_managed_fields},
+    watches::{self, Guarded, kind, without_managed_fields},
 };
-
-const PLUGINS: &str = "ScopePlugin";
-const DAEMON_SETS: &str = "DaemonSet";
-const ACCOUNTS: &str = "ServiceAccount";
-const ACTIONS: &str = "ScopeAction";
 
 /// After a signal, whoever writes has so long to finish. With the release of the Lease it stays
 /// below the 30 s that the pod has.
@@ -71,7 +70,12 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
     let after = CancellationToken::new();
 
     let metrics = Arc::new(Metrics::new());
-    let readiness = Arc::new(Readiness::new(&[PLUGINS, DAEMON_SETS, ACCOUNTS, ACTIONS]));
+    let readiness = Arc::new(Readiness::new(&[
+        kind::PLUGINS,
+        kind::DAEMON_SETS,
+        kind::ACCOUNTS,
+        kind::ACTIONS,
+    ]));
     let (claim_writer, claim) = leader::claim();
     let mut writers = Parts::default();
     let mut rest = Parts::default();
@@ -112,7 +116,7 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
     let namespace = settings.plugins_namespace.clone();
     let (plugins, plugins_touched) = watches::cache::<Guarded<ScopePlugin>, _>(
         Api::all(clients.watch.clone()),
-        PLUGINS,
+        kind::PLUGINS,
         &metrics,
         &readiness,
         without_managed_fields,
@@ -121,21 +125,21 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
     // so is its removal. Who wrote which field is needed to find drift.
     let (daemon_sets, daemon_sets_touched) = watches::cache::<DaemonSet, _>(
         Api::namespaced(clients.watch.clone(), &namespace),
-        DAEMON_SETS,
+        kind::DAEMON_SETS,
         &metrics,
         &readiness,
         |_| {},
     );
     let (accounts, accounts_touched) = watches::cache::<PartialObjectMeta<ServiceAccount>, _>(
         Api::namespaced(clients.watch.clone(), &namespace),
-        ACCOUNTS,
+        kind::ACCOUNTS,
         &metrics,
         &readiness,
         without_managed_fields,
     );
     let (clicks, clicks_touched) = watches::cache::<Guarded<ScopeAction>, _>(
         Api::namespaced(clients.watch.clone(), &namespace),
-        ACTIONS,
+        kind::ACTIONS,
         &metrics,
         &readiness,
         without_managed_fields,
@@ -150,22 +154,23 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
         events.clone(),
         Arc::clone(&metrics),
     ));
-    let known = plugins.clone();
     let writer = Writer {
         client: clients.act,
         claim,
         namespace: namespace.clone(),
         metrics: Arc::clone(&metrics),
     };
-    let context = Arc::new(Context::new(
+    let context = Arc::new(Context {
         settings,
         writer,
         plugins,
         daemon_sets,
-        accounts,
+        service_accounts: accounts,
         events,
         metrics,
-    ));
+        readiness: Arc::clone(&readiness),
+        memory: Mutex::default(),
+    });
     let touched = Touched {
         plugins: plugins_touched,
         daemon_sets: daemon_sets_touched,
@@ -180,10 +185,11 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
     // A click is judged by its plugin, so the plugins have to be known first; the clicks wait in
     // their stream.
     let stop_actions = stop.clone();
+    let filled = Arc::clone(&readiness);
     writers.start("the action controller", async move {
         tokio::select! {
             () = stop_actions.cancelled() => return,
-            _ = known.wait_until_ready() => {}
+            () = filled.wait_for(&[kind::PLUGINS]) => {}
         }
         actions::run(
             actor,

@@ -18,6 +18,14 @@ use serde::de::DeserializeOwned;
 
 use crate::{metrics::Metrics, readiness::Readiness};
 
+/// The kinds that are watched and cached, as they are called in messages and metrics.
+pub(crate) mod kind {
+    pub(crate) const PLUGINS: &str = "ScopePlugin";
+    pub(crate) const DAEMON_SETS: &str = "DaemonSet";
+    pub(crate) const ACCOUNTS: &str = "ServiceAccount";
+    pub(crate) const ACTIONS: &str = "ScopeAction";
+}
+
 /// An object of our own kinds: an undecodable one arrives as its metadata and its error, deletes
 /// included, instead of stopping the watch.
 pub(crate) type Guarded<K> = DeserializeGuard<K>;

@@ -13,8 +13,10 @@ use crate::process::{Process, boot_id};
 /// The name of the machine with the API server.
 pub(crate) const CONTROL_PLANE: &str = "control-plane";
 
-/// A cluster's record. It is written before what it names is made.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A cluster's record. It is written before what it names is made. Fields that another version did
+/// not write are empty: what is needed to clean up is in all of them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Record {
     /// The cluster's prefix.
     pub(crate) prefix: String,
@@ -48,14 +50,21 @@ pub(crate) struct MachineRecord {
 }
 
 impl Record {
-    /// Reads a record; `None` when there is none. One that cannot be understood (of another
-    /// version, say) is none, since everything but processes is found by the prefix too.
+    /// Reads a record; `None` when there is none. One that is broken, or not of the cluster that
+    /// its file is named after, is none: everything but processes is found by the prefix too.
     pub(crate) fn read(path: &Path) -> Result<Option<Record>> {
-        match std::fs::read(path) {
-            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).at("read", path),
-        }
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).at("read", path),
+        };
+        let record: Option<Record> = serde_json::from_slice(&text).ok();
+        Ok(record.filter(|record| {
+            check_prefix(&record.prefix).is_ok()
+                && path
+                    .file_stem()
+                    .is_some_and(|name| name == record.prefix.as_str())
+        }))
     }
 
     /// Writes the record in one step, so that no reader ever sees half of it.
@@ -210,8 +219,25 @@ mod tests {
     fn a_broken_record_is_none() {
         let scratch = Scratch::new();
         let path = scratch.path().join("t0.json");
-        std::fs::write(&path, "{\"prefix\":").unwrap();
-        assert!(Record::read(&path).unwrap().is_none());
+        for text in [
+            "{\"prefix\":",
+            "{}",
+            r#"{"prefix":"t1"}"#,
+            r#"{"prefix":".."}"#,
+        ] {
+            std::fs::write(&path, text).unwrap();
+            assert!(Record::read(&path).unwrap().is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_version_says_what_to_clean_up() {
+        let scratch = Scratch::new();
+        let path = scratch.path().join("t0.json");
+        let text = r#"{"prefix":"t0","boot":"b","new":1,"machines":[{"name":"node1","init":{"pid":7,"start":8}}]}"#;
+        std::fs::write(&path, text).unwrap();
+        let record = Record::read(&path).unwrap().unwrap();
+        assert_eq!(record.machines[0].init, Process { pid: 7, start: 8 });
     }
 
     #[test]

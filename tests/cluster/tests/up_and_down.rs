@@ -1,45 +1,18 @@
-//! Real clusters on this machine. They need root; without it they are skipped, and say so, unless
-//! `HARNESS_REQUIRE=nodes`.
-
+//! A real cluster on this machine, with everything that tests do to one. It needs root; without it
+//! the test is skipped, and says so, unless `HARNESS_REQUIRE=nodes`.
 #![allow(clippy::unwrap_used, reason = "a test may end at once")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod shared;
+
+use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use throwaway_cluster::{AuditEvent, Cluster, Error, Options, leftovers};
-
-const HELPER: &str = env!("CARGO_BIN_EXE_throwaway-cluster");
-
-static TURN: Mutex<()> = Mutex::new(());
-
-/// Ends the test when this machine cannot have a cluster and need not.
-macro_rules! need_nodes {
-    () => {
-        if let Some(why) = throwaway_cluster::obstacle() {
-            assert!(
-                !throwaway_cluster::nodes_required(),
-                "HARNESS_REQUIRE=nodes, but {why}"
-            );
-            println!("SKIPPED: {why}");
-            return;
-        }
-        // Several clusters at once work; they would only make each other slow.
-        let _turn = TURN
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-    };
-}
-
-fn options(prefix: &str) -> Options {
-    let mut options = Options::new(prefix);
-    options.helper = Some(HELPER.into());
-    options
-}
+use shared::{options, turn, wait_for};
+use throwaway_cluster::{AuditEvent, Cluster, Error, leftovers};
 
 const WORKLOAD: &str = r#"
 apiVersion: apps/v1
@@ -84,9 +57,11 @@ spec:
       - {name: plugins, hostPath: {path: /var/run/scope/plugins, type: DirectoryOrCreate}}
 "#;
 
+type Step = fn(&Cluster);
+
 #[test]
 fn a_cluster_works_and_goes_without_a_trace() {
-    need_nodes!();
+    let Some(_turn) = turn() else { return };
     let tables_before = nft_tables();
     let started = Instant::now();
     let cluster = Cluster::up(options("tcup")).unwrap();
@@ -102,16 +77,35 @@ fn a_cluster_works_and_goes_without_a_trace() {
     }
     println!("workload after {:?}", started.elapsed());
 
-    pods_and_services_are_reached(&cluster);
-    files_of_nodes_are_seen_from_outside(&cluster);
-    nodes_are_told_apart(&cluster);
-    clients_work(&cluster);
-    requests_are_counted(&cluster);
-    an_image_from_a_dockerfile_runs(&cluster);
-    kubelet_is_restarted(&cluster);
-    a_node_crashes_and_comes_back(&cluster);
-    a_node_is_cut_off(&cluster);
-    the_api_server_is_stopped(&cluster);
+    let steps: [(&str, Step); 10] = [
+        (
+            "pods and services are reached",
+            pods_and_services_are_reached,
+        ),
+        (
+            "files of nodes are seen from outside",
+            files_of_nodes_are_seen_from_outside,
+        ),
+        ("nodes are told apart", nodes_are_told_apart),
+        ("clients work", clients_work),
+        ("requests are counted", requests_are_counted),
+        (
+            "an image from a Dockerfile runs",
+            an_image_from_a_dockerfile_runs,
+        ),
+        ("kubelet is restarted", kubelet_is_restarted),
+        (
+            "a node crashes and comes back",
+            a_node_crashes_and_comes_back,
+        ),
+        ("a node is cut off", a_node_is_cut_off),
+        ("the API server is stopped", the_api_server_is_stopped),
+    ];
+    for (name, step) in steps {
+        let start = Instant::now();
+        step(&cluster);
+        println!("{name}: {:.1?}", start.elapsed());
+    }
 
     println!("checked after {:?}", started.elapsed());
     let logs = cluster.logs();
@@ -390,102 +384,6 @@ fn the_api_server_is_stopped(cluster: &Cluster) {
         .unwrap();
 }
 
-#[test]
-fn a_killed_run_is_cleaned_up_at_the_next_start() {
-    need_nodes!();
-    // The program reads from the pipe, so that it ends with this test whatever happens.
-    let mut run = Command::new(HELPER)
-        .args([
-            "--prefix",
-            "tckill",
-            "with",
-            "sh",
-            "-c",
-            "echo up; exec cat",
-        ])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(run.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next().unwrap().unwrap(), "up");
-    let processes = |found: &[String]| found.iter().any(|line| line.starts_with("process"));
-    assert!(processes(&leftovers("tckill").unwrap()));
-    // A sweep leaves it alone while its run lives.
-    throwaway_cluster::sweep().unwrap();
-    let cluster = Cluster::attach("tckill").unwrap();
-    cluster.kubectl(&["get", "nodes"]).unwrap();
-    drop(cluster);
-
-    run.kill().unwrap();
-    run.wait().unwrap();
-    drop(run.stdin.take());
-    wait_for("processes that end with their run", || {
-        !processes(&leftovers("tckill").unwrap())
-    });
-    assert!(
-        !leftovers("tckill").unwrap().is_empty(),
-        "directories and cgroups cannot end"
-    );
-    throwaway_cluster::sweep().unwrap();
-    assert_eq!(leftovers("tckill").unwrap(), Vec::<String>::new());
-}
-
-#[test]
-fn a_detached_cluster_stays_until_it_is_taken_down() {
-    need_nodes!();
-    let run = |arguments: &[&str]| {
-        let output = Command::new(HELPER)
-            .args(["--prefix", "tcstay"])
-            .args(arguments)
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).unwrap()
-    };
-    run(&["up", "1"]);
-    throwaway_cluster::sweep().unwrap();
-    run(&["node", "crash", "1"]);
-    run(&["node", "start", "1"]);
-    assert!(run(&["kubectl", "get", "nodes", "--no-headers"]).starts_with("node1"));
-    assert!(run(&["env"]).contains("export KUBECONFIG='"));
-    assert!(matches!(
-        Cluster::up(options("tcstay")),
-        Err(Error::Busy { .. })
-    ));
-    run(&["down"]);
-    assert_eq!(leftovers("tcstay").unwrap(), Vec::<String>::new());
-}
-
-#[test]
-fn a_start_that_fails_says_why_and_leaves_nothing() {
-    need_nodes!();
-    let mut wrong = options("tcfail");
-    wrong.nodes = 1;
-    wrong.api_server_flags = vec!["--no-such-flag".into()];
-    let error = Cluster::up(wrong).unwrap_err().to_string();
-    assert!(
-        error.starts_with("kube-apiserver on control-plane ended with status 1"),
-        "{error}"
-    );
-    assert!(error.contains("unknown flag: --no-such-flag"), "{error}");
-    assert_eq!(leftovers("tcfail").unwrap(), Vec::<String>::new());
-
-    let mut wrong = options("tcfail");
-    wrong.nodes = 1;
-    wrong.helper = Some("/bin/true".into());
-    let error = Cluster::up(wrong).unwrap_err().to_string();
-    assert!(
-        error.contains("does /bin/true call run_internal_command_if_asked first?"),
-        "{error}"
-    );
-    assert_eq!(leftovers("tcfail").unwrap(), Vec::<String>::new());
-}
-
 fn json(cluster: &Cluster, arguments: &[&str]) -> Value {
     serde_json::from_str(&cluster.kubectl(arguments).unwrap()).unwrap()
 }
@@ -512,14 +410,6 @@ fn nft_tables() -> String {
         .output()
         .unwrap();
     String::from_utf8(output.stdout).unwrap()
-}
-
-fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !there() {
-        assert!(Instant::now() < deadline, "waited 30 s for {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 struct Scratch(PathBuf);

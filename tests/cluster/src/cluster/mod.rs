@@ -3,98 +3,36 @@
 mod cleanup;
 mod control_plane;
 mod node;
+mod node_files;
+mod options;
+mod ownership;
+mod requests;
 mod site;
 
 use std::fmt;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-use serde_json::{Map, Value};
 
 pub use cleanup::{leftovers, sweep, take_down};
 pub use node::Node;
+pub use options::Options;
 
-use crate::audit::{AuditEvent, AuditMark};
 use crate::command::{output, run, run_with_input};
-use crate::error::{At, Error, Result};
+use crate::error::{Error, Result};
 use crate::layout::{Layout, private_directory};
-use crate::network::{MOST_NODES, Network};
 use crate::pki::Authority;
-use crate::process::boot_id;
 use crate::progress::Progress;
-use crate::record::{self, Lock, Record, check_prefix};
+use crate::record::{Record, check_prefix};
 use crate::tools::Tools;
 use crate::{images, packages, tools};
 use control_plane::ControlPlane;
+use ownership::{Ownership, claim};
 use site::Site;
 
 /// A command of kubectl or helm may wait for a rollout.
 const CLIENT_LIMIT: Duration = Duration::from_secs(10 * 60);
-/// The audit log is written before the answer is sent; this is for the file system.
-const AUDIT_LIMIT: Duration = Duration::from_secs(10);
-
-/// How a cluster shall be.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Part of the names of everything outside the cache: 1 to 8 small letters and digits.
-    pub prefix: String,
-    /// How many nodes it has; they are called node1, node2, …
-    pub nodes: usize,
-    /// Archives of images that every node gets, besides [`images::BOX_IMAGE`].
-    pub images: Vec<PathBuf>,
-    /// Whether the API server writes an audit log.
-    pub audit: bool,
-    /// More flags for the API server, as in `--default-unreachable-toleration-seconds=2`.
-    pub api_server_flags: Vec<String>,
-    /// More flags for the controller manager, as in `--node-monitor-grace-period=8s`.
-    pub controller_manager_flags: Vec<String>,
-    /// Top-level fields of kubelet's configuration that replace the usual ones.
-    pub kubelet: Map<String, Value>,
-    /// The programs, when they are known already; else they are looked for.
-    pub tools: Option<Tools>,
-    /// A program that calls [`crate::run_internal_command_if_asked`] first; the calling program
-    /// when nothing is said. A test under `cargo test` must name one.
-    pub helper: Option<PathBuf>,
-    /// Takes lines about what takes long.
-    pub progress: Progress,
-}
-
-impl Options {
-    /// Two nodes, with an audit log.
-    pub fn new(prefix: &str) -> Options {
-        Options {
-            prefix: prefix.to_owned(),
-            nodes: 2,
-            images: Vec::new(),
-            audit: true,
-            api_server_flags: Vec::new(),
-            controller_manager_flags: Vec::new(),
-            kubelet: Map::new(),
-            tools: None,
-            helper: None,
-            progress: Progress::default(),
-        }
-    }
-
-    fn check(&self) -> Result<()> {
-        check_prefix(&self.prefix)?;
-        if !(1..=MOST_NODES).contains(&self.nodes) {
-            return Err(Error::Invalid(format!(
-                "a cluster has 1 to {MOST_NODES} nodes, not {}",
-                self.nodes
-            )));
-        }
-        match crate::obstacle() {
-            Some(why) => Err(Error::Unable(why)),
-            None => Ok(()),
-        }
-    }
-}
-
 /// A cluster that is up.
 ///
 /// Dropping it takes it down, unless it was [detached](Cluster::detach) or belongs to another
@@ -106,28 +44,6 @@ pub struct Cluster {
     site: Arc<Site>,
     control_plane: ControlPlane,
     nodes: Vec<Node>,
-}
-
-/// Takes the cluster down when it goes, so that a start that fails half-way leaves nothing.
-struct Ownership {
-    site: Arc<Site>,
-    /// Dropped after the cluster is down.
-    _lock: Lock,
-    released: bool,
-}
-
-impl Drop for Ownership {
-    fn drop(&mut self) {
-        if self.released {
-            return;
-        }
-        if let Err(error) = cleanup::remove_cluster(&self.site.layout, &self.site.prefix) {
-            self.site.progress.say(&format!(
-                "cluster `{}` could not be taken down completely: {error}",
-                self.site.prefix
-            ));
-        }
-    }
 }
 
 impl Cluster {
@@ -324,111 +240,6 @@ impl Cluster {
     pub fn apiserver_start(&self) -> Result<()> {
         self.control_plane.start_api_server()
     }
-
-    /// Everything in the audit log up to now.
-    pub fn audit(&self) -> Result<Vec<AuditEvent>> {
-        self.audit_since(AuditMark::START)
-    }
-
-    /// What has come into the audit log since a mark was taken.
-    pub fn audit_since(&self, mark: AuditMark) -> Result<Vec<AuditEvent>> {
-        self.audit_between(mark, self.audit_mark()?)
-    }
-
-    /// What came into the audit log between two marks, without the requests that make marks.
-    pub fn audit_between(&self, from: AuditMark, to: AuditMark) -> Result<Vec<AuditEvent>> {
-        let path = self.site.audit_log();
-        let text = read_from(&path, from.0, Some(to.0))?;
-        let mut events = Vec::new();
-        for line in text.lines().filter(|line| !line.contains(MARKER)) {
-            events.push(AuditEvent::parse(line).at("understand a line of", &path)?);
-        }
-        Ok(events)
-    }
-
-    /// The place in the audit log that has been reached now.
-    pub fn audit_mark(&self) -> Result<AuditMark> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        if !self.site.record().audit {
-            return Err(Error::Invalid(format!(
-                "cluster `{}` was started without an audit log",
-                self.site.prefix
-            )));
-        }
-        let path = self.site.audit_log();
-        let before = std::fs::metadata(&path).at("look at", &path)?.len();
-        // A request that nobody else makes: what came before it lies before it in the log.
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let uri = format!("/version?{MARKER}={}-{number}", std::process::id());
-        self.site.ask(&["get", "--raw", &uri])?;
-        self.site.wait_for("a complete audit log", AUDIT_LIMIT, || {
-            let text = read_from(&path, before, None)?;
-            Ok(end_of_line_with(&text, &format!("{uri}\""))
-                .map(|end| AuditMark(before + end as u64))
-                .ok_or_else(|| format!("{} does not have the marker {uri} yet", path.display())))
-        })
-    }
-}
-
-impl Ownership {
-    /// Takes the cluster down and says whether that went well.
-    fn take_down(mut self) -> Result<()> {
-        self.released = true;
-        cleanup::remove_cluster(&self.site.layout, &self.site.prefix)
-    }
-
-    /// Gives up the right and the duty to take the cluster down.
-    fn release(mut self) {
-        self.released = true;
-    }
-}
-
-/// In the query of requests that mark a place in the audit log.
-const MARKER: &str = "throwaway-cluster-mark";
-
-/// Takes the prefix, the network and the directories of a new cluster.
-fn claim(layout: &Layout, options: &Options, programs: Tools) -> Result<Ownership> {
-    let prefix = &options.prefix;
-    // Until this cluster is on record no other one may look for a network.
-    let _common = cleanup::lock_common(layout)?;
-    cleanup::sweep_locked(layout)?;
-    let lock = Lock::take(layout, prefix)?;
-    if Record::read(&layout.record(prefix))?.is_some_and(|record| record.runs()) {
-        return Err(Error::Busy {
-            prefix: prefix.clone(),
-            by: ": it was started to stay up".to_owned(),
-        });
-    }
-    // What no record names any more.
-    cleanup::remove_cluster(layout, prefix)?;
-    let records = record::all(layout)?;
-    let octets: Vec<u8> = records.iter().map(|record| record.octet).collect();
-    let logs: Vec<PathBuf> = records.into_iter().map(|record| record.logs).collect();
-    let routes = Path::new("/proc/net/route");
-    let routes = std::fs::read_to_string(routes).at("read", routes)?;
-    let record = Record {
-        prefix: prefix.clone(),
-        boot: boot_id(),
-        octet: Network::free(&octets, &routes)?.octet,
-        logs: layout.new_log_directory(prefix, &logs)?,
-        programs,
-        helper: options
-            .helper
-            .clone()
-            .unwrap_or_else(|| "/proc/self/exe".into()),
-        nodes: options.nodes,
-        detached: false,
-        audit: options.audit,
-        machines: Vec::new(),
-    };
-    record.write(&layout.record(prefix))?;
-    let site = Arc::new(Site::new(layout.clone(), record, options.progress.clone())?);
-    private_directory(&layout.cluster(prefix))?;
-    Ok(Ownership {
-        site,
-        _lock: lock,
-        released: false,
-    })
 }
 
 /// Does something for every node, and something else, all at the same time.
@@ -456,48 +267,10 @@ fn at_once(
     })
 }
 
-fn read_from(path: &Path, from: u64, to: Option<u64>) -> Result<String> {
-    let mut file = std::fs::File::open(path).at("open", path)?;
-    file.seek(SeekFrom::Start(from)).at("read", path)?;
-    let mut bytes = Vec::new();
-    let length = to.map_or(u64::MAX, |to| to.saturating_sub(from));
-    file.take(length).read_to_end(&mut bytes).at("read", path)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// Where the first complete line that contains `part` ends.
-fn end_of_line_with(text: &str, part: &str) -> Option<usize> {
-    let at = text.find(part)?;
-    text[at..].find('\n').map(|length| at + length + 1)
-}
-
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cluster")
             .field("prefix", &self.site.prefix)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_complete_lines_are_marks() {
-        assert_eq!(end_of_line_with("a\nxy\nb\n", "x"), Some(5));
-        assert_eq!(end_of_line_with("a\nxy", "x"), None);
-        assert_eq!(end_of_line_with("a\n", "x"), None);
-    }
-
-    #[test]
-    fn options_are_checked() {
-        let wrong = |change: fn(&mut Options)| {
-            let mut options = Options::new("t0");
-            change(&mut options);
-            options.check().unwrap_err().to_string()
-        };
-        assert!(wrong(|options| options.prefix = "T".into()).contains("no prefix"));
-        assert!(wrong(|options| options.nodes = 0).contains("1 to 99 nodes"));
     }
 }

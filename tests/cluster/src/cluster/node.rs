@@ -1,5 +1,7 @@
 //! A node: containerd, kubelet and kube-proxy in a machine with a file system of its own.
 
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,19 +10,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::control_plane::write_json;
+use super::node_files::{CONTAINERD, KUBE_PROXY, KUBELET, NodeFiles, name};
 use super::site::Site;
 use crate::command::run;
-use crate::config::{NODE_CONFIG, cni, containerd, kube_proxy, kubeconfig, kubelet};
 use crate::error::{At, Error, Result};
-use crate::layout::{private_directory, write_private};
-use crate::machine::{Bind, Component, Machine, MachineSpec, RootSpec, component_log};
+use crate::machine::Machine;
 use crate::network::{ip, node_link};
-use crate::pki::{Authority, Identity, Subject};
-
-const CONTAINERD: &str = "containerd";
-const KUBELET: &str = "kubelet";
-const KUBE_PROXY: &str = "kube-proxy";
+use crate::pki::Authority;
 
 /// containerd serves after 0.03 s.
 const CONTAINERD_LIMIT: Duration = Duration::from_secs(30);
@@ -51,32 +47,11 @@ impl Node {
         authority: &Authority,
         kubelet_changes: &Map<String, Value>,
     ) -> Result<Node> {
-        let node = Node {
-            site: Arc::clone(site),
-            control_plane,
-            number,
-            name: name(number),
-            machine: Mutex::new(None),
-        };
-        private_directory(&site.machine_directory(&node.name))?;
-        let spec = node.specification();
-        if let Some(root) = &spec.root {
-            let address = site.network.node(number);
-            root.prepare(
-                &format!("127.0.0.1 localhost\n{address} {}\n", node.name),
-                // 32 hexadecimal digits, different on every node.
-                &format!("{:016x}{number:016x}", u64::from(site.network.octet)),
-            )?;
-        }
-        node.configure(authority, kubelet_changes)?;
-        write_json(
-            &site.specification(&node.name),
-            &serde_json::to_value(&spec).at("write", &node.name)?,
-        )?;
-        Ok(node)
+        NodeFiles::new(site, number).write(authority, kubelet_changes)?;
+        Ok(Node::known(site, control_plane, number))
     }
 
-    /// A node of a cluster that another process started.
+    /// A node whose files are written. It runs if the record says so.
     pub(super) fn known(site: &Arc<Site>, control_plane: i32, number: usize) -> Node {
         let name = name(number);
         let machine = Mutex::new(site.known_machine(&name));
@@ -95,7 +70,7 @@ impl Node {
     }
 
     /// Its address.
-    pub fn address(&self) -> std::net::Ipv4Addr {
+    pub fn address(&self) -> Ipv4Addr {
         self.site.network.node(self.number)
     }
 
@@ -119,7 +94,7 @@ impl Node {
     /// The directory of the node's disk on this machine. It is there while the node is down, and
     /// shows neither `/run` nor what is mounted.
     pub fn disk(&self) -> PathBuf {
-        self.site.machine_directory(&self.name).join("root")
+        self.files().disk()
     }
 
     /// A command that will run inside the node: its files, processes, network and host name.
@@ -225,7 +200,7 @@ impl Node {
     /// Starts the machine with containerd and imports images.
     pub(super) fn boot(&self, images: &[PathBuf]) -> Result<()> {
         self.site.cgroups.create(&self.name)?;
-        let machine = self.site.start_machine(&self.specification())?;
+        let machine = self.site.start_machine(&self.files().machine())?;
         let pid = machine.init().pid;
         *self.lock() = Some(machine);
         ip(
@@ -266,6 +241,9 @@ impl Node {
                 for component in [CONTAINERD, KUBELET, KUBE_PROXY] {
                     self.running()?.check(component)?;
                 }
+                if let Err(missing) = proxy_is_ready(self.address()) {
+                    return Ok(Err(format!("kube-proxy {missing}")));
+                }
                 let node = match self.site.ask(&["get", "node", &self.name, "-o", "json"]) {
                     Ok(text) => serde_json::from_str(&text).at("understand", &self.name)?,
                     Err(error) => return Ok(Err(error.to_string())),
@@ -280,6 +258,10 @@ impl Node {
             Some(machine) if machine.init().is_alive() => machine.detach(),
             _ => Ok(()),
         }
+    }
+
+    fn files(&self) -> NodeFiles<'_> {
+        NodeFiles::new(&self.site, self.number)
     }
 
     fn set_link(&self, state: &str) -> Result<()> {
@@ -311,92 +293,6 @@ impl Node {
             self.name
         )))
     }
-
-    fn specification(&self) -> MachineSpec {
-        let logs = self.site.logs();
-        let component = |name: &str, command: &[&str]| Component {
-            name: name.into(),
-            command: command.iter().map(|&word| word.to_owned()).collect(),
-            log: component_log(&logs, &self.name, name),
-        };
-        let kubelet = [
-            "/opt/kubernetes/bin/kubelet".to_owned(),
-            format!("--config={NODE_CONFIG}/kubelet.json"),
-            format!("--kubeconfig={NODE_CONFIG}/kubelet.kubeconfig"),
-            format!("--node-ip={}", self.address()),
-            "--v=2".to_owned(),
-        ];
-        let proxy = format!("--config={NODE_CONFIG}/kube-proxy.json");
-        MachineSpec {
-            name: self.name.clone(),
-            socket: self.site.socket(&self.name),
-            root: Some(RootSpec {
-                host_name: self.name.clone(),
-                directory: self.disk(),
-                binds: vec![Bind {
-                    source: self.site.tools().kube_directory().to_path_buf(),
-                    target: "opt/kubernetes/bin".into(),
-                }],
-            }),
-            components: vec![
-                component(
-                    CONTAINERD,
-                    &["containerd", "--config=/etc/containerd/config.toml"],
-                ),
-                component(KUBELET, &kubelet.each_ref().map(String::as_str)),
-                component(KUBE_PROXY, &["/opt/kubernetes/bin/kube-proxy", &proxy]),
-            ],
-        }
-    }
-
-    /// Keys and configuration, where they lie on a real node.
-    fn configure(&self, authority: &Authority, changes: &Map<String, Value>) -> Result<()> {
-        let network = self.site.network;
-        let etc = self.disk().join("etc");
-        let own = etc.join("kubernetes");
-        let user = format!("system:node:{}", self.name);
-        let node = authority.issue(
-            &self.name,
-            &Subject {
-                name: &user,
-                group: Some("system:nodes"),
-                served: &[self.name.clone(), self.address().to_string()],
-            },
-        )?;
-        let proxy = authority.issue(
-            &format!("{}-kube-proxy", self.name),
-            &Subject {
-                name: "system:kube-proxy",
-                group: None,
-                served: &[],
-            },
-        )?;
-        copy(&authority.certificate(), &own.join("ca.crt"))?;
-        let inside = Path::new(NODE_CONFIG);
-        for (issued, name, file) in [
-            (node, "node", "kubelet.kubeconfig"),
-            (proxy, "kube-proxy", "kube-proxy.kubeconfig"),
-        ] {
-            let (certificate, key) = (format!("{name}.crt"), format!("{name}.key"));
-            copy(&issued.certificate, &own.join(&certificate))?;
-            copy(&issued.key, &own.join(&key))?;
-            let identity = Identity {
-                certificate: inside.join(certificate),
-                key: inside.join(key),
-            };
-            let config = kubeconfig(network.control_plane(), &inside.join("ca.crt"), &identity);
-            write_json(&own.join(file), &config)?;
-        }
-        let cgroups = &self.site.cgroups;
-        let config = kubelet(&cgroups.of_node(&self.name), cgroups.are_v2(), changes);
-        write_json(&own.join("kubelet.json"), &config)?;
-        write_json(&own.join("kube-proxy.json"), &kube_proxy(network))?;
-        write_json(
-            &etc.join("cni/net.d/10-throwaway.conflist"),
-            &cni(network, self.number),
-        )?;
-        write_private(&etc.join("containerd/config.toml"), containerd().as_bytes())
-    }
 }
 
 /// The machine of a node, locked while it is used.
@@ -412,21 +308,36 @@ impl std::ops::Deref for RunningMachine<'_> {
     }
 }
 
-/// The name of node N.
-pub(super) fn name(number: usize) -> String {
-    format!("node{number}")
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    write_private(to, &std::fs::read(from).at("read", from)?)
-}
-
 /// Waits until the clock shows another second. Conditions have whole seconds, so only after that
 /// can a new report of kubelet be told from its last one.
 fn wait_for_next_second() {
     let now = Timestamp::now();
     let left = 1_000_000_000 - i64::from(now.subsec_nanosecond());
     std::thread::sleep(Duration::from_nanos(left.unsigned_abs()));
+}
+
+/// Whether kube-proxy has written its first rules, or in words why not: pods would not reach the
+/// API server's Service before.
+fn proxy_is_ready(node: Ipv4Addr) -> std::result::Result<(), String> {
+    const PORT: u16 = 10256;
+    // On this machine, and a few bytes.
+    const LIMIT: Duration = Duration::from_secs(2);
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&(node, PORT).into(), LIMIT)?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.take(4096).read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = ask().map_err(|error| format!("does not answer: {error}"))?;
+    match answer.split(' ').nth(1) {
+        Some("200") => Ok(()),
+        _ => Err(format!(
+            "is not ready: {}",
+            answer.lines().next().unwrap_or_default()
+        )),
+    }
 }
 
 /// Whether the node's condition Ready is true and was reported at `since` or later, or in words

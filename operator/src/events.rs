@@ -4,7 +4,9 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::{core::v1::ObjectReference, events::v1::Event as Recorded};
+use k8s_openapi::api::{
+    apps::v1::DaemonSet, core::v1::ObjectReference, events::v1::Event as Recorded,
+};
 use kube::{
     Api, Client,
     api::ListParams,
@@ -86,13 +88,13 @@ fn bounded(text: &str) -> String {
 pub(crate) async fn newest_failed_create(
     client: &Client,
     namespace: &str,
-    daemon_set_uid: &str,
+    daemon_set: &DaemonSet,
 ) -> Result<Option<String>, guarded::RequestError> {
     let events: Api<Recorded> = Api::namespaced(client.clone(), namespace);
+    let metadata = &daemon_set.metadata;
+    let uid = metadata.uid.as_deref().unwrap_or_default();
     let params = ListParams::default()
-        .fields(&format!(
-            "regarding.uid={daemon_set_uid},reason=FailedCreate"
-        ))
+        .fields(&format!("regarding.uid={uid},reason=FailedCreate"))
         .limit(MAX_READ);
     let list = guarded::read(
         || format!("reading the Events of the namespace {namespace}"),
@@ -100,7 +102,25 @@ pub(crate) async fn newest_failed_create(
         events.list(&params),
     )
     .await?;
-    Ok(newest(list.items))
+    let name = metadata.name.as_deref().unwrap_or_default();
+    Ok(newest(list.items).map(|note| without_chance(&note, name)))
+}
+
+/// The words without what differs each time they are said: the recorder's remark about a series, and
+/// the last part of the pods' names.
+fn without_chance(note: &str, daemon_set: &str) -> String {
+    let note = note.trim_start_matches("(combined from similar events): ");
+    let prefix = format!("{daemon_set}-");
+    let mut words = String::with_capacity(note.len());
+    let mut rest = note;
+    while let Some(found) = rest.find(&prefix) {
+        let (before, after) = rest.split_at(found + prefix.len());
+        words.push_str(before);
+        let chance = after.bytes().take_while(u8::is_ascii_alphanumeric).count();
+        words.push('*');
+        rest = &after[chance..];
+    }
+    words + rest
 }
 
 fn newest(events: Vec<Recorded>) -> Option<String> {
@@ -164,6 +184,20 @@ mod tests {
             assert_eq!(newest(events).as_deref(), Some("new"), "{newer}");
         }
         assert_eq!(newest(Vec::new()), None);
+    }
+
+    #[test]
+    fn the_same_reason_has_the_same_words() {
+        let words = |note: &str| without_chance(note, "scope-plugin-a");
+        let plain = r#"Error creating: pods "scope-plugin-a-*" is forbidden: no"#;
+        for note in [
+            r#"Error creating: pods "scope-plugin-a-x7k2p" is forbidden: no"#,
+            r#"(combined from similar events): Error creating: pods "scope-plugin-a-9" is forbidden: no"#,
+        ] {
+            assert_eq!(words(note), plain);
+        }
+        assert_eq!(words("nothing of the kind"), "nothing of the kind");
+        assert_eq!(words("scope-plugin-a-"), "scope-plugin-a-*");
     }
 
     #[test]

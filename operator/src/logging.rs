@@ -11,7 +11,9 @@ use crate::{
 
 /// Starts logging.
 pub(crate) fn start(arguments: &LogArgs) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&arguments.log_level).map_err(|error| {
+    // Its span would repeat the object of each line that names it already.
+    let directives = format!("kube_runtime::controller=warn,{}", arguments.log_level);
+    let filter = EnvFilter::try_new(directives).map_err(|error| {
         Failure::new(
             Code::Usage,
             format!(

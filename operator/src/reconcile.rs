@@ -281,7 +281,7 @@ async fn missing_pods(
         let heard = events::newest_failed_create(
             &context.writer.client,
             &context.settings.plugins_namespace,
-            live.metadata.uid.as_deref().unwrap_or_default(),
+            live,
         )
         .await;
         match heard {

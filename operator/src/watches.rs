@@ -51,6 +51,10 @@ where
                     tracing::info!("{kind} objects are received again");
                 }
             }
+            // The server has compacted what was missed; the watcher lists anew. That is its course.
+            Err(watcher::Error::WatchError(status)) if status.code == 410 => {
+                tracing::debug!("{kind} objects are listed anew: {}", status.message);
+            }
             Err(error) => {
                 metrics.watch_error(kind);
                 if failing {

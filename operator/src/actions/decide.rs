@@ -38,7 +38,7 @@ impl Outcome {
             ActionPhase::Expired,
             format!(
                 "Nothing was done, since it was to be done by {}. Click again",
-                spec.not_after.0
+                spec.not_after.0.strftime("%H:%M:%S UTC")
             ),
         )
     }

@@ -45,11 +45,20 @@ pub(super) fn trouble(trouble: &Trouble) -> (&'static str, String) {
         ),
         Trouble::PodsNotCreated { message } => (
             "PodsNotCreated",
-            format!(
-                "Pods cannot be created: {message}. The plugins' namespace must allow privileged pods (label \
-                 pod-security.kubernetes.io/enforce=privileged) and have quota for one on each node"
-            ),
+            format!("Pods cannot be created: {message}. {}", remedy(message)),
         ),
+    }
+}
+
+/// What to do about pods that cannot be created, as far as the API server's words tell.
+fn remedy(message: &str) -> &'static str {
+    if message.contains("PodSecurity") {
+        "The plugins' namespace must allow privileged pods: label it \
+         pod-security.kubernetes.io/enforce=privileged"
+    } else if message.contains("quota") {
+        "The plugins' namespace must have quota for a pod on each node"
+    } else {
+        "Correct what refuses them; they are tried again within a minute"
     }
 }
 

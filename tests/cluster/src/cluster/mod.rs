@@ -104,7 +104,8 @@ impl Cluster {
         })
     }
 
-    /// The cluster of a prefix that this or another process has started.
+    /// The cluster of a prefix that this or another process has started, as it is now: nodes that
+    /// another process crashes or starts later are not followed.
     pub fn attach(prefix: &str) -> Result<Cluster> {
         check_prefix(prefix)?;
         let layout = Layout::from_environment()?;

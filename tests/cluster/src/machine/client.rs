@@ -1,12 +1,14 @@
 //! The library's side of a machine.
 
-use std::io::{BufRead, BufReader, PipeWriter, Read};
+use std::io::{PipeWriter, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::init::KEEPER_COMMAND;
 use super::protocol::{Answer, LONGEST_LINE, MachineSpec, Request, State, read_line, write_line};
@@ -68,12 +70,12 @@ impl Machine {
         let said = keeper
             .stdout
             .take()
-            .map(read_until_ready)
+            .map(|pipe| read_until_ready(pipe, START_LIMIT))
             .unwrap_or_default();
         let pid = said
-            .iter()
+            .lines()
             .find_map(|line| line.strip_prefix("pid ")?.parse().ok());
-        let ready = said.iter().any(|line| line == "ready");
+        let ready = said.lines().any(|line| line == "ready");
         let init = pid.and_then(Process::of);
         match init {
             Some(init) if ready => Ok(Machine {
@@ -84,6 +86,7 @@ impl Machine {
                 own: Mutex::new(Some((keeper, leash))),
             }),
             _ => {
+                // Init ends without its leash, and the keeper with init.
                 drop(leash);
                 crate::command::wait(&mut keeper, START_LIMIT).at("wait for", &spec.name)?;
                 Err(Error::Machine {
@@ -245,21 +248,29 @@ pub(crate) fn component_log(logs: &Path, machine: &str, component: &str) -> Path
     logs.join(format!("{machine}-{component}.log"))
 }
 
-/// The lines that keeper and init say until the machine is ready or both have ended. A machine
-/// that hangs in between is not known; its mounts and namespaces are calls into the kernel.
-fn read_until_ready(pipe: impl Read) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for line in BufReader::new(pipe.take(LONGEST_LINE as u64))
-        .lines()
-        .map_while(std::io::Result::ok)
-    {
-        lines.push(line);
-        // In either order: one is the keeper's, one is init's.
-        if lines.len() == 2 {
-            break;
+/// The two lines that keeper and init say, in either order: init's pid and that it is ready. Fewer
+/// when one of them ended or the time is over.
+fn read_until_ready(mut pipe: ChildStdout, limit: Duration) -> String {
+    const TICK: Timespec = Timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
+    let mut patience = Patience::new(limit);
+    let mut said = Vec::new();
+    let mut part = [0; 256];
+    while said.iter().filter(|&&byte| byte == b'\n').count() < 2 && said.len() < LONGEST_LINE {
+        match poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&TICK)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) if patience.is_over() => break,
+            Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+            Ok(_) => {}
+            Err(_) => break,
+        }
+        match pipe.read(&mut part) {
+            Ok(0) | Err(_) => break,
+            Ok(length) => said.extend_from_slice(&part[..length]),
         }
     }
-    lines
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 /// A short name for a path of any length, good while the descriptor is open: the address of a

@@ -142,7 +142,9 @@ fn containers(text: &mut String, usage: &Usage) {
         ("POD RECEIVED/s", Align::Right),
         ("POD SENT/s", Align::Right),
     ]);
-    for (id, container) in &usage.containers {
+    let mut by_pod: Vec<_> = usage.containers.iter().collect();
+    by_pod.sort_by_key(|(id, container)| (&container.pod, *id));
+    for (id, container) in by_pod {
         let pod = container.pod.as_ref();
         let mut row = vec![
             short_id(id).to_owned(),

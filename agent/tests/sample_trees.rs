@@ -583,8 +583,13 @@ fn a_file_that_cannot_be_read_is_counted_by_its_cause() {
     let sidecar = node.container_path(Class::Burstable, &work.web, &work.sidecar);
     fs::remove_file(node.path(&node.memory_file(&sidecar, "memory.current"))).unwrap();
     node.write("proc/120/stat", vec![b'x'; 2 << 20]);
+    // Whose network it is cannot be told, so it is not taken for the pod's own.
+    fs::remove_file(node.path("proc/100/ns/net")).unwrap();
+    node.write("proc/100/ns/net", "no link");
 
     let sample = node.sampler().take(Mode::Standalone);
+    assert_eq!(sample.problems.get(Datum::PodNetwork, Cause::Failed).unwrap().count, 1);
+    assert_eq!(sample.pods[&*work.web].network, None);
     assert_eq!(
         sample
             .problems
@@ -609,7 +614,7 @@ fn a_file_that_cannot_be_read_is_counted_by_its_cause() {
             .count,
         1
     );
-    assert_eq!(sample.problems.iter().count(), 3, "{:?}", sample.problems);
+    assert_eq!(sample.problems.iter().count(), 4, "{:?}", sample.problems);
 
     let mut sampler = Sampler::new(
         scope_agent::sample::Roots {

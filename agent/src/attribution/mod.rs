@@ -381,3 +381,141 @@ fn host(previous: Option<&HostSample>, current: &Sample, machine: Machine) -> Ho
         kernel_threads: current.kernel_threads,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{
+        Group, GroupSample, MemorySample, Moment, NetworkSample, Problems, ProcessName,
+    };
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+    use scope_protocol::Timestamp;
+
+    fn counter() -> impl Strategy<Value = Counter> {
+        (0u64..4_000_000_000, any::<u64>()).prop_map(|(at, value)| Counter {
+            at: Duration::from_nanos(at),
+            value,
+        })
+    }
+
+    fn cgroup() -> impl Strategy<Value = CgroupSample> {
+        let memory = (any::<u64>(), option::of(any::<u64>()))
+            .prop_map(|(working_set, limit)| MemorySample { working_set, limit });
+        (option::of(counter()), option::of(memory))
+            .prop_map(|(cpu, memory)| CgroupSample { cpu, memory })
+    }
+
+    fn process() -> impl Strategy<Value = ProcessSample> {
+        (
+            0u32..8,
+            0u64..4,
+            any::<u64>(),
+            any::<u64>(),
+            any::<u32>(),
+            option::of(0u32..6),
+        )
+            .prop_map(|(pid, start, cpu, rss, threads, group)| {
+                let name = ProcessName::default();
+                ProcessSample {
+                    pid,
+                    start,
+                    name,
+                    cpu,
+                    rss,
+                    threads,
+                    group,
+                }
+            })
+    }
+
+    fn group() -> impl Strategy<Value = GroupSample> {
+        (option::of("[ab]"), option::of("[cd]"), cgroup()).prop_map(|(pod, container, cgroup)| {
+            let (pod, container) = (pod.map(Arc::from), container.map(Arc::from));
+            GroupSample {
+                group: Arc::new(Group {
+                    pod,
+                    container,
+                    runtime: None,
+                }),
+                cgroup,
+            }
+        })
+    }
+
+    fn pod() -> impl Strategy<Value = (Arc<str>, PodSample)> {
+        let network =
+            (0u64..4_000_000_000, any::<u64>(), any::<u64>()).prop_map(|(at, received, sent)| {
+                NetworkSample {
+                    at: Duration::from_nanos(at),
+                    received,
+                    sent,
+                }
+            });
+        ("[ab]", cgroup(), option::of(network))
+            .prop_map(|(id, cgroup, network)| (Arc::from(id), PodSample { cgroup, network }))
+    }
+
+    prop_compose! {
+        /// Any sample that the types allow, consistent or not.
+        fn sample()(
+            at in 0u64..4_000_000_000,
+            cpu in option::of(counter()),
+            cpus in option::of(0u32..4),
+            memory_total in option::of(any::<u64>()),
+            memory_available in option::of(any::<u64>()),
+            mut processes in vec(process(), 0..8),
+            groups in vec(group(), 0..5),
+            pods in vec(pod(), 0..3),
+        ) -> Sample {
+            processes.sort_by_key(|process| process.pid);
+            Sample {
+                at: Moment {
+                    monotonic: Duration::from_nanos(at),
+                    wall: Timestamp::from_unix_micros(0),
+                },
+                host: HostSample { cpu, cpus, memory_total, memory_available },
+                processes,
+                kernel_threads: 0,
+                groups,
+                pods: pods.into_iter().collect(),
+                problems: Problems::default(),
+            }
+        }
+    }
+
+    fn sane(cpu: Option<Cpu>, cpus: Option<u32>) -> bool {
+        cpu.is_none_or(|cpu| {
+            let known = cpus.is_some_and(|cpus| cpus > 0);
+            cpu.millicores.is_finite()
+                && cpu.millicores >= 0.0
+                && cpu.percent.is_some() == known
+                && cpu
+                    .percent
+                    .is_none_or(|percent| (0.0..=100.0).contains(&percent))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_samples_give_nonsense(first in option::of(sample()), second in sample()) {
+            let usage = attribute(first.as_ref(), &second, Mode::Standalone);
+            let cpus = second.host.cpus;
+            prop_assert!(usage.processes.iter().all(|p| sane(p.cpu, cpus)));
+            prop_assert!(usage.containers.values().all(|c| sane(c.cpu, cpus)));
+            prop_assert!(usage.pods.values().all(|p| sane(p.cpu, cpus)));
+            prop_assert!(sane(usage.host.cpu, cpus));
+            for network in usage.pods.values().filter_map(|pod| pod.network) {
+                prop_assert!(network.received.is_finite() && network.received >= 0.0);
+                prop_assert!(network.sent.is_finite() && network.sent >= 0.0);
+            }
+            let counted: u64 = usage.pods.values().filter_map(|p| p.processes).map(|p| p.count).sum();
+            prop_assert!(counted <= second.processes.len() as u64);
+            if usage.interval.is_none() {
+                prop_assert!(usage.processes.iter().all(|p| p.cpu.is_none()));
+                prop_assert!(usage.containers.values().all(|c| c.cpu.is_none()));
+            }
+        }
+    }
+}

@@ -81,12 +81,15 @@ impl PodNetworks {
 }
 
 /// Whether the process is in another network namespace than this agent and the machine's first
-/// process. Not where that cannot be told.
-pub(super) fn has_own_network(proc: &Path, pid: u32) -> bool {
-    let namespace = |pid: &str| std::fs::read_link(proc.join(pid).join("ns/net")).ok();
-    let Some(own) = namespace(&pid.to_string()) else {
-        return false;
-    };
+/// process, as far as those can be told.
+pub(super) fn has_own_network(proc: &Path, pid: u32) -> Result<bool, ReadError> {
+    let namespace = |pid: &str| rustix::fs::readlink(namespace_link(proc, pid), Vec::new());
+    let own = namespace(&pid.to_string())?;
     let others = [namespace("self"), namespace("1")];
-    others.iter().any(Option::is_some) && others.iter().flatten().all(|other| *other != own)
+    Ok(others.iter().any(Result::is_ok) && others.iter().flatten().all(|other| *other != own))
+}
+
+/// Where the network namespace of a process is named.
+pub(super) fn namespace_link(proc: &Path, pid: &str) -> PathBuf {
+    proc.join(pid).join("ns/net")
 }

@@ -8,7 +8,7 @@ use super::cgroup_index::CgroupIndex;
 use super::group_table::GroupTable;
 use super::host;
 use super::kept_file::Room;
-use super::pod_network::{PodNetworks, has_own_network};
+use super::pod_network::{PodNetworks, has_own_network, namespace_link};
 use super::process_table::{ProcessTable, Scan};
 use super::reader::{End, ReadError, Reader, path_bytes};
 use super::{
@@ -95,7 +95,7 @@ impl Sampler {
         let mut pods = self.read_pods(mode, &groups, &mut problems);
         self.read_networks(mode, &processes, &groups, &mut pods, &mut problems);
 
-        self.note(&problems);
+        self.problems.absorb(&problems);
         Sample {
             at,
             host,
@@ -110,21 +110,6 @@ impl Sampler {
     /// Everything that could not be read since the sampler was made.
     pub fn problems(&self) -> &Problems {
         &self.problems
-    }
-
-    /// Counts the problems of one sample; the first of a kind is logged.
-    fn note(&mut self, problems: &Problems) {
-        for (datum, cause, problem) in problems.iter() {
-            if self.problems.get(datum, cause).is_none() {
-                tracing::warn!(
-                    datum = datum.as_str(),
-                    cause = cause.as_str(),
-                    path = problem.example,
-                    "cannot read the {datum}: {cause}; further ones are only counted",
-                );
-            }
-        }
-        self.problems.absorb(problems);
     }
 
     fn read_host(&mut self, problems: &mut Problems) -> HostSample {
@@ -392,7 +377,15 @@ impl Sampler {
                     .pods
                     .get(&**pod)
                     .is_some_and(|pod| !pod.host_network),
-                Mode::Standalone => has_own_network(&self.roots.proc, process.pid),
+                Mode::Standalone => match has_own_network(&self.roots.proc, process.pid) {
+                    Ok(own) => own,
+                    Err(ReadError::Gone) => false,
+                    Err(ReadError::Missing(cause)) => {
+                        let link = namespace_link(&self.roots.proc, &process.pid.to_string());
+                        problems.add(Datum::PodNetwork, cause, || link.display().to_string());
+                        false
+                    }
+                },
             };
             if own_network {
                 let clock = &*self.clock;

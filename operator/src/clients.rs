@@ -9,7 +9,8 @@ use crate::exit::{Code, Failure};
 /// The clients, by what a lost or repeated request would mean.
 #[derive(Clone)]
 pub(crate) struct Clients {
-    /// Lists and watches. They may wait for an answer as long as a watch may be quiet.
+    /// Lists and watches, which may wait for an answer as long as a watch may be quiet. Each stream
+    /// waits and tries again by itself; a second layer of that below it would only be slower.
     pub(crate) watch: Client,
     /// Writes, and the reads that belong to them. Nothing is repeated behind our back: a delete that
     /// is sent again half a minute later would hit what is there then. Callers set their own timeouts.
@@ -40,6 +41,7 @@ impl Clients {
         watch.read_timeout = Some(WATCH_READ);
         watch.write_timeout = Some(ACT_READ);
         watch.reset_reader_on_write = true;
+        watch.default_retry = false;
 
         let mut act = config.clone();
         act.connect_timeout = Some(CONNECT);

@@ -11,8 +11,10 @@ use crate::{
 
 /// Starts logging.
 pub(crate) fn start(arguments: &LogArgs) -> Result<(), Failure> {
-    // Its span would repeat the object of each line that names it already.
-    let directives = format!("kube_runtime::controller=warn,{}", arguments.log_level);
+    // The libraries below log each failed connection and each refused watch; whoever asked for it
+    // says so once, and what to do. A filter by module brings their lines back.
+    let quiet = "kube_runtime=error,kube_client=error,kube_client::client=off";
+    let directives = format!("{quiet},{}", arguments.log_level);
     let filter = EnvFilter::try_new(directives).map_err(|error| {
         Failure::new(
             Code::Usage,

@@ -35,6 +35,7 @@ fn events<K>(
     api: Api<K>,
     config: watcher::Config,
     kind: &'static str,
+    delays: Delays,
     metrics: Arc<Metrics>,
 ) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
 where
@@ -42,7 +43,7 @@ where
 {
     let mut failing = false;
     watcher::watcher(api, config)
-        .backoff(Delays::default())
+        .backoff(delays)
         .inspect(move |event| match event {
             Ok(event) => {
                 metrics.watch_event(kind);
@@ -103,17 +104,23 @@ where
 {
     let (store, writer) = reflector::store::<K>();
     let readiness = Arc::clone(readiness);
-    let objects = events(api, watcher::Config::default(), kind, Arc::clone(metrics))
-        .modify(prune)
-        .reflect(writer)
-        .inspect(move |event| {
-            if matches!(event, Ok(Event::InitDone)) {
-                readiness.filled(kind);
-            }
-        })
-        .touched_objects()
-        // Said and counted above.
-        .filter_map(|object| future::ready(object.ok()));
+    let objects = events(
+        api,
+        watcher::Config::default(),
+        kind,
+        Delays::up_to(CACHE),
+        Arc::clone(metrics),
+    )
+    .modify(prune)
+    .reflect(writer)
+    .inspect(move |event| {
+        if matches!(event, Ok(Event::InitDone)) {
+            readiness.filled(kind);
+        }
+    })
+    .touched_objects()
+    // Said and counted above.
+    .filter_map(|object| future::ready(object.ok()));
     (store, objects)
 }
 
@@ -129,7 +136,7 @@ where
 {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut seen = false;
-    events(api, config, kind, metrics).filter_map(move |event| {
+    events(api, config, kind, Delays::up_to(ONE), metrics).filter_map(move |event| {
         future::ready(match event {
             Ok(Event::Apply(object) | Event::InitApply(object)) => {
                 seen = true;
@@ -151,21 +158,27 @@ pub(crate) fn without_managed_fields<K: ResourceExt>(object: &mut K) {
     object.managed_fields_mut().clear();
 }
 
-/// Half a second, doubled up to ten: an API server that comes back is found within seconds, and the
-/// few watches of an operator are no load. Up to a quarter is added by chance.
+/// Longest wait before a cache is tried again: an API server that comes back is found within
+/// seconds, and the few watches of an operator are no load.
+const CACHE: Duration = Duration::from_secs(5);
+/// The same for a single object, which is the Lease: nothing is written before it is seen again.
+const ONE: Duration = Duration::from_secs(2);
+
+/// A quarter of a second, doubled up to a bound. Up to a quarter of each is added by chance.
 #[derive(Clone, Debug)]
 struct Delays {
     next: Duration,
+    longest: Duration,
 }
 
 impl Delays {
-    const FIRST: Duration = Duration::from_millis(500);
-    const LONGEST: Duration = Duration::from_secs(10);
-}
+    const FIRST: Duration = Duration::from_millis(250);
 
-impl Default for Delays {
-    fn default() -> Self {
-        Self { next: Self::FIRST }
+    fn up_to(longest: Duration) -> Self {
+        Self {
+            next: Self::FIRST,
+            longest,
+        }
     }
 }
 
@@ -174,14 +187,14 @@ impl Iterator for Delays {
 
     fn next(&mut self) -> Option<Duration> {
         let delay = self.next;
-        self.next = (delay * 2).min(Self::LONGEST);
+        self.next = (delay * 2).min(self.longest);
         Some(delay + crate::leader::jitter(delay / 4))
     }
 }
 
 impl Backoff for Delays {
     fn reset(&mut self) {
-        *self = Self::default();
+        self.next = Self::FIRST;
     }
 }
 
@@ -191,10 +204,10 @@ mod tests {
 
     #[test]
     fn delays_grow_to_a_bound_and_start_over() {
-        let mut delays = Delays::default();
+        let mut delays = Delays::up_to(CACHE);
         let taken: Vec<Duration> = delays.by_ref().take(8).collect();
         assert!(taken[0] >= Delays::FIRST && taken[0] < Delays::FIRST * 2);
-        assert!(taken[7] >= Delays::LONGEST && taken[7] <= Delays::LONGEST * 5 / 4);
+        assert!(taken[7] >= CACHE && taken[7] <= CACHE * 5 / 4);
         delays.reset();
         assert!(delays.next().unwrap() < Delays::FIRST * 2);
     }

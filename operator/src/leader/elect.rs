@@ -137,13 +137,16 @@ impl Elector {
                 .await;
             match built {
                 Ok(manager) => return manager,
-                Err(error) if told => tracing::debug!(%error, "the lease cannot be read"),
+                Err(error) if told => tracing::debug!("the lease cannot be read: {error}"),
                 Err(error) => {
+                    let Self {
+                        namespace,
+                        lease_name,
+                        ..
+                    } = self;
                     tracing::warn!(
-                        %error,
-                        "the lease {} in the namespace {} cannot be read; the chart ships it",
-                        self.lease_name,
-                        self.namespace
+                        "the lease {lease_name} in the namespace {namespace} cannot be read: {error}. If it \
+                         is missing, install the chart again, which ships it"
                     );
                     told = true;
                 }

@@ -3,6 +3,7 @@
 //! A container's and a pod's CPU is its cgroup's, which also has what ran and ended between the
 //! samples; the sum over its processes stands in only where the cgroup cannot be read.
 
+mod homes;
 mod rate;
 mod usage;
 
@@ -10,7 +11,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sample::{CgroupSample, Counter, HostSample, Mode, PodSample, ProcessSample, Sample};
+use crate::sample::{CgroupSample, Counter, HostSample, Mode, PodSample, Sample};
+use homes::{Homes, Sum, Sums};
 
 pub use usage::{
     ContainerUsage, Cpu, HostUsage, Memory, Network, PodUsage, ProcessTotals, ProcessUsage, Usage,
@@ -116,164 +118,6 @@ impl Machine {
             working_set: memory.working_set,
             limit,
         })
-    }
-}
-
-/// Where what was sampled belongs: the containers and pods that are reported, and for each group
-/// of the sample which of them it counts for.
-struct Homes<'a> {
-    containers: Vec<Home<'a>>,
-    pods: Pods,
-    of_group: Vec<GroupHome>,
-}
-
-/// The pods in the order in which they were met.
-#[derive(Default)]
-struct Pods {
-    ids: Vec<Arc<str>>,
-    by_id: HashMap<Arc<str>, usize>,
-}
-
-impl Pods {
-    fn index(&mut self, id: &Arc<str>) -> usize {
-        *self.by_id.entry(id.clone()).or_insert_with(|| {
-            self.ids.push(id.clone());
-            self.ids.len() - 1
-        })
-    }
-}
-
-struct Home<'a> {
-    id: Arc<str>,
-    pod: Option<usize>,
-    runtime: Option<crate::sample::Runtime>,
-    cgroup: &'a CgroupSample,
-}
-
-/// Indices into the containers and pods.
-#[derive(Clone, Copy, Default)]
-struct GroupHome {
-    container: Option<usize>,
-    pod: Option<usize>,
-}
-
-impl<'a> Homes<'a> {
-    fn new(current: &'a Sample, mode: Mode<'_>) -> Self {
-        let pod_of: HashMap<&str, &str> = match mode {
-            Mode::Cluster(inventory) => inventory
-                .pods
-                .values()
-                .flat_map(|pod| pod.containers.keys().map(|id| (&**id, &*pod.id)))
-                .collect(),
-            Mode::Standalone => HashMap::new(),
-        };
-        let standalone = matches!(mode, Mode::Standalone);
-        let mut homes = Homes {
-            containers: Vec::new(),
-            pods: Pods::default(),
-            of_group: Vec::new(),
-        };
-        let mut containers: HashMap<&str, usize> = HashMap::new();
-
-        // First the containers, since in a cluster a pod is reported with its first container.
-        for sample in &current.groups {
-            let mut home = GroupHome::default();
-            if let Some(id) = &sample.group.container {
-                let ours = pod_of.get(&**id);
-                if ours.is_some() || standalone {
-                    let pod = match ours {
-                        Some(&pod) => Some(Arc::from(pod)),
-                        None => sample.group.pod.clone(),
-                    };
-                    home.pod = pod.map(|pod| homes.pods.index(&pod));
-                    let index = *containers.entry(&**id).or_insert_with(|| {
-                        homes.containers.push(Home {
-                            id: id.clone(),
-                            pod: home.pod,
-                            runtime: sample.group.runtime,
-                            cgroup: &sample.cgroup,
-                        });
-                        homes.containers.len() - 1
-                    });
-                    home.container = Some(index);
-                }
-            }
-            homes.of_group.push(home);
-        }
-        // Then what else runs in those pods.
-        for (group, sample) in current.groups.iter().enumerate() {
-            if homes.of_group[group].pod.is_none()
-                && let Some(pod) = &sample.group.pod
-                && (standalone || homes.pods.by_id.contains_key(pod))
-            {
-                homes.of_group[group].pod = Some(homes.pods.index(pod));
-            }
-        }
-        homes
-    }
-
-    /// The sum over the containers of each pod, for those without a cgroup of their own; only
-    /// where all of the pod's containers have it.
-    fn memory_by_pod(&self) -> Vec<Option<Memory>> {
-        let mut sums = vec![None; self.pods.ids.len()];
-        let mut complete = vec![true; self.pods.ids.len()];
-        for home in &self.containers {
-            let Some(pod) = home.pod else {
-                continue;
-            };
-            match home.cgroup.memory {
-                Some(memory) => {
-                    let sum = sums[pod].get_or_insert(Memory {
-                        working_set: 0,
-                        limit: None,
-                    });
-                    sum.working_set = sum.working_set.saturating_add(memory.working_set);
-                }
-                None => complete[pod] = false,
-            }
-        }
-        sums.into_iter()
-            .zip(complete)
-            .map(|(sum, complete)| sum.filter(|_| complete))
-            .collect()
-    }
-}
-
-/// What the processes of a container or pod sum up to.
-#[derive(Clone, Copy, Default)]
-struct Sum {
-    /// Nanoseconds of CPU in the interval; `None` while no process has a rate.
-    cpu: Option<u64>,
-    totals: ProcessTotals,
-}
-
-impl Sum {
-    fn add(&mut self, process: &ProcessSample, cpu: Option<u64>) {
-        if let Some(cpu) = cpu {
-            self.cpu = Some(self.cpu.unwrap_or_default().saturating_add(cpu));
-        }
-        self.totals.count += 1;
-        self.totals.threads += u64::from(process.threads);
-        self.totals.rss = self.totals.rss.saturating_add(process.rss);
-    }
-
-    /// What runs has a process: none seen means that they cannot be seen, not that there is none.
-    fn seen(&self) -> Option<ProcessTotals> {
-        (self.totals.count > 0).then_some(self.totals)
-    }
-}
-
-struct Sums {
-    containers: Vec<Sum>,
-    pods: Vec<Sum>,
-}
-
-impl Sums {
-    fn new(homes: &Homes<'_>) -> Self {
-        Sums {
-            containers: vec![Sum::default(); homes.containers.len()],
-            pods: vec![Sum::default(); homes.pods.ids.len()],
-        }
     }
 }
 
@@ -387,6 +231,7 @@ mod tests {
     use super::*;
     use crate::sample::{
         Group, GroupSample, MemorySample, Moment, NetworkSample, Problems, ProcessName,
+        ProcessSample,
     };
     use proptest::collection::vec;
     use proptest::option;

@@ -17,6 +17,7 @@ mod process_stat;
 mod process_table;
 mod reader;
 mod sampler;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! The sampler: one pass over the node.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::cgroup_files::{self, CgroupReader};
@@ -11,6 +11,7 @@ use super::kept_file::Room;
 use super::pod_network::{PodNetworks, has_own_network, namespace_link};
 use super::process_table::{ProcessTable, Scan};
 use super::reader::{End, ReadError, Reader, path_bytes};
+use super::wanted::Wanted;
 use super::{
     Cause, CgroupSample, Counter, Datum, Group, GroupSample, HostSample, Mode, Moment, PodSample,
     Problems, ProcessSample, Roots, Sample,
@@ -393,50 +394,6 @@ impl Sampler {
                     self.networks
                         .read(&mut self.reader, pod, process, clock, problems);
             }
-        }
-    }
-}
-
-/// Which containers to read, besides those that processes show.
-enum Wanted<'a> {
-    /// Those of the inventory: the pod of each.
-    These(HashMap<&'a str, &'a str>),
-    /// Whatever is found; these have processes.
-    All(HashSet<Arc<str>>),
-}
-
-impl<'a> Wanted<'a> {
-    fn new(mode: Mode<'a>, groups: &[GroupSample]) -> Self {
-        match mode {
-            Mode::Cluster(inventory) => Wanted::These(
-                inventory
-                    .pods
-                    .values()
-                    .flat_map(|pod| pod.containers.keys().map(|id| (&**id, &*pod.id)))
-                    .collect(),
-            ),
-            Mode::Standalone => Wanted::All(
-                groups
-                    .iter()
-                    .filter_map(|sample| sample.group.container.clone())
-                    .collect(),
-            ),
-        }
-    }
-
-    fn ids(&self) -> impl Iterator<Item = &str> + Clone {
-        let (these, all) = match self {
-            Wanted::These(pods) => (Some(pods), None),
-            Wanted::All(ids) => (None, Some(ids)),
-        };
-        let these = these.into_iter().flat_map(|pods| pods.keys().copied());
-        these.chain(all.into_iter().flatten().map(|id| &**id))
-    }
-
-    fn contains(&self, id: &str) -> bool {
-        match self {
-            Wanted::These(pods) => pods.contains_key(id),
-            Wanted::All(_) => true,
         }
     }
 }

@@ -96,3 +96,81 @@ fn compose(usage: &Usage, mode: Mode<'_>, settings: &Settings, detail: Detail) -
     }
     composer.report
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use scope_protocol::Timestamp;
+
+    use super::*;
+    use crate::attribution::{ContainerUsage, HostUsage, ProcessTotals, ProcessUsage};
+    use crate::sample::{Problems, ProcessName};
+
+    /// A container with so many processes.
+    fn usage(processes: u32) -> Usage {
+        let id: Arc<str> = "c".repeat(64).into();
+        let totals = ProcessTotals {
+            count: u64::from(processes),
+            threads: 1,
+            rss: 1,
+        };
+        let container = ContainerUsage {
+            pod: None,
+            runtime: None,
+            cpu: None,
+            memory: None,
+            processes: Some(totals),
+        };
+        let process = |pid| ProcessUsage {
+            pid,
+            name: ProcessName::default(),
+            container: Some(id.clone()),
+            pod: None,
+            cpu: None,
+            rss: 1,
+            threads: 1,
+        };
+        Usage {
+            at: Timestamp::from_unix_micros(0),
+            interval: None,
+            host: HostUsage::default(),
+            pods: BTreeMap::new(),
+            containers: BTreeMap::from([(id.clone(), container)]),
+            processes: (1..=processes).map(process).collect(),
+            problems: Problems::default(),
+        }
+    }
+
+    #[test]
+    fn what_would_be_too_large_is_left_out_from_the_least_important() {
+        let settings = Settings {
+            plugin_id: "x".into(),
+            label: "x".into(),
+            description: Some("Mine.".into()),
+            host: "node1".into(),
+            mend: Mend::Always,
+            cadence: Duration::from_secs(1),
+            controls: ControlNames::default(),
+            share: Share::Whole,
+        };
+        let usage = usage(100);
+        let render = |limit| {
+            let mut body = Vec::new();
+            render_within(&usage, Mode::Standalone, &settings, &mut body, limit);
+            String::from_utf8(body).expect("JSON is UTF-8")
+        };
+        let whole = render(MAX_BODY);
+        assert!(whole.contains("\"Process\"") && whole.contains("\"Mine.\""));
+        let links = render(whole.len() - 1);
+        assert!(!links.contains("\"Process\"") && links.contains("\"threads\":{\"samples\""));
+        assert!(links.contains("Mine. Too large, so left out: the processes of containers."));
+        let essential = render(links.len() - 1);
+        assert!(!essential.contains("\"threads\":{\"samples\""));
+        assert!(essential.contains("docker_container_state"));
+        assert!(essential.contains("all metrics but CPU and memory."));
+        let nothing = render(10);
+        assert!(nothing.contains("left out: everything.") && !nothing.contains("\"nodes\""));
+    }
+}

@@ -1,0 +1,193 @@
+//! Container, ContainerImage and Process nodes.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use scope_agent::attribution::attribute;
+use scope_agent::collect::Settings;
+use scope_agent::sample::Mode;
+use scope_protocol::Topology;
+
+use crate::made_node::{Class, Layout, MIB, MadeNode, id, uid};
+use crate::reported::{
+    ids, known, latest, metric, node, now, parents, report, settings, usage, write,
+};
+
+#[test]
+fn containers_are_complete_on_their_own() {
+    let known = known();
+    let mode = Mode::Cluster(&known);
+    let report = report(&usage(mode), mode, &settings());
+    let all = [id('b'), id('c'), id('d'), id('e')].map(|id| format!("{id};<container>"));
+    assert_eq!(ids(&report, Topology::Container), all);
+
+    let app = node(&report, Topology::Container, &all[0]);
+    let uid1 = uid('1');
+    for (key, value) in [
+        ("docker_container_id", &*id('b')),
+        ("docker_container_name", "app"),
+        ("docker_container_state", "running"),
+        ("docker_container_state_human", "Up"),
+        ("docker_container_created", "2026-11-23T01:34:40.000000Z"),
+        ("docker_image_id", "appappappappappappappapp"),
+        ("docker_image_name", "registry.example/app:1"),
+        ("docker_label_io.kubernetes.container.name", "app"),
+        ("docker_label_io.kubernetes.pod.uid", &uid1),
+        ("docker_label_io.kubernetes.pod.name", "web-5d-x"),
+        ("docker_label_io.kubernetes.pod.namespace", "demo"),
+    ] {
+        assert_eq!(latest(app, key), Some(value), "{key}");
+    }
+    assert_eq!(app.latest.len(), 11);
+    let image = "appappappappappappappapp;<container_image>";
+    assert_eq!(
+        parents(app),
+        [
+            (Topology::ContainerImage, vec![image]),
+            (Topology::Pod, vec![&*format!("{uid1};<pod>")]),
+            (Topology::Host, vec!["node1;<host>"]),
+        ]
+    );
+    assert_eq!(
+        app.sets["docker_container_ips"],
+        BTreeSet::from(["10.1.2.3".to_owned()])
+    );
+    assert_eq!(metric(app, "docker_cpu_total_usage"), Some((5.0, 100.0)));
+    let five = (5 * MIB) as f64;
+    assert_eq!(
+        metric(app, "docker_memory_usage"),
+        Some((five, (64 * MIB) as f64))
+    );
+    assert_eq!(metric(app, "cpu_millicores"), Some((100.0, 2000.0)));
+    assert_eq!(metric(app, "threads"), Some((6.0, 6.0)));
+    assert_eq!(metric(app, "processes"), Some((2.0, 2.0)));
+    assert!(metric(app, "rss").unwrap().1 == (4u64 << 30) as f64);
+    assert_eq!(app.metrics.len(), 6, "no network on containers");
+    // Without a limit the node's memory is the end of the scale.
+    let sidecar = node(&report, Topology::Container, &all[1]);
+    assert_eq!(
+        metric(sidecar, "docker_memory_usage").unwrap().1,
+        (4u64 << 30) as f64
+    );
+    assert_eq!(
+        metric(sidecar, "docker_cpu_total_usage"),
+        Some((0.0, 100.0)),
+        "idle is a value"
+    );
+    // Nothing of the network that it only shares.
+    let tail = node(&report, Topology::Container, &all[3]);
+    assert!(tail.sets.is_empty());
+
+    let images = ids(&report, Topology::ContainerImage);
+    assert_eq!(images.len(), 4);
+    let node = node(&report, Topology::ContainerImage, image);
+    assert_eq!(
+        latest(node, "docker_image_name"),
+        Some("registry.example/app:1")
+    );
+    assert_eq!(
+        latest(node, "docker_image_id"),
+        Some("appappappappappappappapp")
+    );
+}
+
+#[test]
+fn what_must_win_over_the_probe_is_stamped_ahead() {
+    let known = known();
+    let mode = Mode::Cluster(&known);
+    let usage = usage(mode);
+    for (cadence, lead) in [(1, 15), (5, 15), (15, 35), (60, 125)] {
+        let settings = Settings {
+            cadence: Duration::from_secs(cadence),
+            ..settings()
+        };
+        let report = report(&usage, mode, &settings);
+        let app = node(
+            &report,
+            Topology::Container,
+            &format!("{};<container>", id('b')),
+        );
+        let stamp = |key: &str| app.latest[key].timestamp;
+        let ahead = now().plus(Duration::from_secs(lead));
+        for key in [
+            "docker_container_state",
+            "docker_container_state_human",
+            "docker_image_id",
+            "docker_image_name",
+        ] {
+            assert_eq!(stamp(key), ahead, "{key} at a cadence of {cadence} s");
+        }
+        assert_eq!(stamp("docker_container_id"), now());
+        let pod = node(&report, Topology::Pod, &format!("{};<pod>", uid('1')));
+        let controls = &pod.latest["active_controls"];
+        assert_eq!(controls.timestamp, now().plus(Duration::from_secs(30)));
+        assert_eq!(
+            controls.value,
+            "kubernetes_get_logs;kubernetes_delete_pod;kubernetes_describe;\
+             node-metrics-controls~deletePod"
+        );
+    }
+}
+
+#[test]
+fn a_container_that_does_not_run_is_not_reported() {
+    let known = known();
+    let mode = Mode::Cluster(&known);
+    let made = MadeNode::new(Layout::V2Systemd);
+    write(&made, 0);
+    let path = made.container_path(Class::BestEffort, &uid('2'), &id('d'));
+    made.remove_cgroup(&path);
+    made.remove_process(105);
+    made.remove_process(106);
+    let sample = made.sampler().take(mode);
+    let report = report(&attribute(None, &sample, mode), mode, &settings());
+    assert_eq!(ids(&report, Topology::Container).len(), 3);
+    assert!(
+        ids(&report, Topology::Process)
+            .iter()
+            .all(|id| !id.starts_with("node1;105"))
+    );
+    let pod = node(&report, Topology::Pod, &format!("{};<pod>", uid('2')));
+    assert!(pod.metrics.is_empty() && !pod.parents.is_empty());
+}
+
+#[test]
+fn processes_are_linked_and_nothing_else() {
+    let known = known();
+    let mode = Mode::Cluster(&known);
+    let report = report(&usage(mode), mode, &settings());
+    let expected: Vec<String> = (101..=108).map(|pid| format!("node1;{pid}")).collect();
+    assert_eq!(
+        ids(&report, Topology::Process),
+        expected,
+        "none of the host's own"
+    );
+    let process = node(&report, Topology::Process, "node1;101");
+    assert_eq!(latest(process, "docker_container_id"), Some(&*id('b')));
+    assert_eq!(process.latest.len(), 1);
+    assert!(process.metrics.is_empty());
+    let container = format!("{};<container>", id('b'));
+    assert_eq!(parents(process), [(Topology::Container, vec![&*container])]);
+    assert!(
+        report.topologies[&Topology::Process]
+            .metric_templates
+            .is_empty()
+    );
+}
+
+#[test]
+fn before_the_second_sample_there_is_no_cpu() {
+    let known = known();
+    let mode = Mode::Cluster(&known);
+    let made = MadeNode::new(Layout::V2Systemd);
+    write(&made, 0);
+    let usage = attribute(None, &made.sampler().take(mode), mode);
+    let report = report(&usage, mode, &settings());
+    let app = node(
+        &report,
+        Topology::Container,
+        &format!("{};<container>", id('b')),
+    );
+    assert!(metric(app, "docker_cpu_total_usage").is_none());
+    assert!(metric(app, "docker_memory_usage").is_some());
+}

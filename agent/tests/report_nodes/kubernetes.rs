@@ -1,0 +1,157 @@
+//! Pods, controllers and namespaces.
+
+use scope_agent::collect::{ControlNames, Settings, Share};
+use scope_agent::sample::Mode;
+use scope_protocol::Topology;
+
+use crate::made_node::uid;
+use crate::reported::{ids, known, latest, metric, node, parents, report, settings, usage};
+
+#[test]
+fn pods_know_what_they_belong_to() {
+    let known = known();
+    let mode = Mode::Cluster(&known);
+    let report = report(&usage(mode), mode, &settings());
+    let all = ['1', '2', '3', '4'].map(|digit| format!("{};<pod>", uid(digit)));
+    assert_eq!(ids(&report, Topology::Pod), all);
+    let host = (Topology::Host, vec!["node1;<host>"]);
+    let pods = all.each_ref().map(|id| node(&report, Topology::Pod, id));
+    assert_eq!(
+        parents(pods[0]),
+        [
+            (Topology::Deployment, vec!["deploy-uid;<deployment>"]),
+            (Topology::ReplicaSet, vec!["rs-uid;<replica_set>"]),
+            host.clone(),
+        ]
+    );
+    assert_eq!(
+        parents(pods[1]),
+        [
+            (Topology::CronJob, vec!["cron-uid;<cronjob>"]),
+            host.clone(),
+            (Topology::Job, vec!["job-uid;<job>"]),
+        ]
+    );
+    assert_eq!(metric(pods[0], "network_rx"), Some((10_000.0, 10_000.0)));
+    assert_eq!(
+        metric(pods[0], "network_tx"),
+        Some((1_000.0, 10_000.0)),
+        "one scale for both"
+    );
+    assert_eq!(
+        metric(pods[1], "docker_cpu_total_usage"),
+        Some((75.0, 100.0))
+    );
+    assert_eq!(
+        metric(pods[2], "network_rx"),
+        None,
+        "the node's network is not the pod's"
+    );
+    assert!(metric(pods[2], "docker_memory_usage").is_some());
+    assert!(pods[3].metrics.is_empty(), "it has not started");
+    for pod in pods {
+        assert!(latest(pod, "kubernetes_namespace").is_none());
+        assert_eq!(pod.latest.len(), 1, "only the controls");
+    }
+}
+
+#[test]
+fn controllers_have_templates_and_parents_but_no_metrics() {
+    let known = known();
+    let mode = Mode::Cluster(&known);
+    let report = report(&usage(mode), mode, &settings());
+    for (topology, id, name) in [
+        (Topology::ReplicaSet, "rs-uid;<replica_set>", "web-5d"),
+        (Topology::Deployment, "deploy-uid;<deployment>", "web"),
+        (Topology::DaemonSet, "daemon-uid;<daemonset>", "log"),
+        (Topology::StatefulSet, "stateful-uid;<statefulset>", "db"),
+        (Topology::Job, "job-uid;<job>", "backup-1"),
+        (Topology::CronJob, "cron-uid;<cronjob>", "backup"),
+    ] {
+        assert_eq!(ids(&report, topology), [id]);
+        let controller = node(&report, topology, id);
+        assert_eq!(latest(controller, "kubernetes_name"), Some(name));
+        assert!(controller.metrics.is_empty(), "{topology}");
+    }
+    let replica_set = node(&report, Topology::ReplicaSet, "rs-uid;<replica_set>");
+    assert_eq!(
+        parents(replica_set),
+        [(Topology::Deployment, vec!["deploy-uid;<deployment>"])]
+    );
+    assert!(ids(&report, Topology::Host).is_empty(), "the probe's own");
+
+    let templates = |topology| {
+        let templates = &report.topologies[&topology].metric_templates;
+        templates
+            .iter()
+            .map(|(id, t)| (id.as_str(), t.label.as_str()))
+            .collect::<Vec<_>>()
+    };
+    let own = [
+        ("cpu_millicores", "Millicores"),
+        ("docker_cpu_total_usage", "CPU"),
+        ("docker_memory_usage", "Memory"),
+    ];
+    let network = [("network_rx", "Received B/s"), ("network_tx", "Sent B/s")];
+    let rest = [
+        ("processes", "Processes"),
+        ("rss", "RSS"),
+        ("threads", "Threads"),
+    ];
+    assert_eq!(
+        templates(Topology::Container),
+        [&own[..], &rest[..]].concat()
+    );
+    let all = [&own[..], &network[..], &rest[..]].concat();
+    for topology in [
+        Topology::Pod,
+        Topology::Deployment,
+        Topology::DaemonSet,
+        Topology::StatefulSet,
+        Topology::Job,
+        Topology::CronJob,
+    ] {
+        assert_eq!(templates(topology), all, "{topology}");
+    }
+}
+
+#[test]
+fn each_namespace_stands_once_with_a_metric() {
+    let mut known = known();
+    let usage = usage(Mode::Cluster(&known));
+    for share in [Share::Whole, Share::Turn(0), Share::Turn(1), Share::Turn(2)] {
+        let settings = Settings {
+            share,
+            ..settings()
+        };
+        let report = report(&usage, Mode::Cluster(&known), &settings);
+        // The UID of `system` is not known yet; a node by its name would be the invented one.
+        assert_eq!(ids(&report, Topology::Namespace), ["demo-uid;<namespace>"]);
+        let demo = node(&report, Topology::Namespace, "demo-uid;<namespace>");
+        assert_eq!(latest(demo, "kubernetes_name"), Some("demo"));
+        assert_eq!(metric(demo, "pods"), Some((3.0, 3.0)));
+        assert!(
+            report.topologies[&Topology::Namespace]
+                .metric_templates
+                .is_empty()
+        );
+    }
+    known
+        .namespaces
+        .insert("system".into(), "system-uid".into());
+    let report = report(&usage, Mode::Cluster(&known), &settings());
+    assert_eq!(ids(&report, Topology::Namespace).len(), 2);
+}
+
+#[test]
+fn without_controls_no_controls_are_named() {
+    let known = known();
+    let mode = Mode::Cluster(&known);
+    let settings = Settings {
+        controls: ControlNames::default(),
+        ..settings()
+    };
+    let report = report(&usage(mode), mode, &settings);
+    let pods = &report.topologies[&Topology::Pod].nodes;
+    assert!(pods.values().all(|pod| pod.latest.is_empty()));
+}

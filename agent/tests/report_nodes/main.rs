@@ -1,0 +1,12 @@
+//! The report and the table, from samples of a made node.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests too.
+
+#[path = "../made_node/mod.rs"]
+mod made_node;
+
+mod containers;
+mod kubernetes;
+mod reported;
+mod table;
+mod whole;

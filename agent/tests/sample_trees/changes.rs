@@ -1,0 +1,283 @@
+//! What changes from one sample to the next.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use scope_agent::attribution::{Usage, attribute};
+use scope_agent::sample::{Mode, Sample};
+
+use crate::made_node::inventory::{inventory, pod};
+use crate::made_node::{Cgroup, Class, Layout, MIB, MadeNode, Process, id, uid};
+use crate::workload::{SECOND, Workload, millicores, own_lines, twice};
+
+#[test]
+fn there_are_no_rates_before_the_second_sample() {
+    let node = MadeNode::new(Layout::V1Cgroupfs);
+    let work = Workload::new();
+    work.write(&node, 0);
+    let known = work.inventory();
+    let sample = node.sampler().take(Mode::Cluster(&known));
+    let usage = attribute(None, &sample, Mode::Cluster(&known));
+    assert_eq!(usage.interval, None);
+    assert!(
+        usage
+            .containers
+            .values()
+            .all(|c| c.cpu.is_none() && c.memory.is_some())
+    );
+    assert!(
+        usage
+            .pods
+            .values()
+            .all(|p| p.cpu.is_none() && p.network.is_none())
+    );
+    assert!(usage.processes.iter().all(|p| p.cpu.is_none()));
+    assert!(usage.host.cpu.is_none() && usage.host.memory_total.is_some());
+
+    // The same sample twice is no interval.
+    let usage = attribute(Some(&sample), &sample, Mode::Cluster(&known));
+    assert_eq!(usage.interval, None);
+    assert!(usage.host.cpu.is_none());
+}
+
+#[test]
+fn processes_and_containers_may_come_and_go_at_any_moment() {
+    let node = MadeNode::new(Layout::Hybrid);
+    let work = Workload::new();
+    work.write(&node, 0);
+    let stop = Arc::new(AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let (node, work, stop) = (&node, &work, &stop);
+        scope.spawn(move || {
+            let path = node.container_path(Class::BestEffort, &uid('7'), &id('7'));
+            while !stop.load(Ordering::Relaxed) {
+                node.cgroup(&path, Cgroup::default());
+                for pid in 5000..5020 {
+                    node.process(pid, &path, &Process::default());
+                }
+                for pid in 5000..5020 {
+                    node.remove_process(pid);
+                }
+                node.remove_cgroup(&path);
+            }
+        });
+        let mut sampler = node.sampler();
+        let mut previous = None;
+        for _ in 0..300 {
+            node.pass(SECOND);
+            let sample = sampler.take(Mode::Standalone);
+            let usage = attribute(previous.as_ref(), &sample, Mode::Standalone);
+            assert!(usage.containers.contains_key(&*work.app));
+            assert!(usage.host.processes >= 6);
+            previous = Some(sample);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_pid_that_is_used_again_is_another_process() {
+    let node = MadeNode::new(Layout::V1Cgroupfs);
+    let work = Workload::new();
+    let known = work.inventory();
+    let mode = Mode::Cluster(&known);
+    let mut sampler = node.sampler();
+    let sidecar = node.container_path(Class::Burstable, &work.web, &work.sidecar);
+    let (_, usage) = twice(&node, &mut sampler, mode, |seconds| {
+        work.write(&node, seconds);
+        if seconds == 1 {
+            // Pid 110 ended in `app`; what is 110 now started since and runs in `sidecar`.
+            node.remove_process(110);
+            let young = Process {
+                start: 2000,
+                ticks: 30,
+                ..Process::default()
+            };
+            node.process(110, &sidecar, &young);
+        }
+    });
+    let reused = usage.processes.iter().find(|p| p.pid == 110).unwrap();
+    assert_eq!(reused.container.as_deref(), Some(&*work.sidecar));
+    assert_eq!(
+        millicores(reused.cpu),
+        Some(300.0),
+        "all that it has used, it used just now"
+    );
+    assert_eq!(usage.containers[&*work.app].processes.unwrap().count, 1);
+}
+
+#[test]
+fn what_was_not_seen_before_but_is_old_is_a_baseline() {
+    let node = MadeNode::new(Layout::V1Cgroupfs);
+    let work = Workload::new();
+    let (_, usage) = twice(&node, &mut node.sampler(), Mode::Standalone, |seconds| {
+        work.write(&node, seconds);
+        if seconds == 0 {
+            node.write("proc/110/stat", "unreadable this time");
+            let youngest = Process {
+                start: 5000,
+                ..Process::default()
+            };
+            node.process_at(300, own_lines(&node), &youngest);
+        }
+    });
+    let process = usage.processes.iter().find(|p| p.pid == 110).unwrap();
+    assert_eq!(process.cpu, None);
+}
+
+#[test]
+fn a_counter_that_steps_back_gives_no_value_for_one_sample() {
+    let node = MadeNode::new(Layout::V2Systemd);
+    let work = Workload::new();
+    let known = work.inventory();
+    let mode = Mode::Cluster(&known);
+    let mut sampler = node.sampler();
+    work.write(&node, 100);
+    let first = sampler.take(mode);
+    node.pass(SECOND);
+    work.write(&node, 50);
+    let second = sampler.take(mode);
+    let usage = attribute(Some(&first), &second, mode);
+    assert!(usage.containers.values().all(|c| c.cpu.is_none()));
+    let web = usage.pods[&*work.web];
+    assert!(web.cpu.is_none() && web.network.is_none());
+    assert!(usage.host.cpu.is_none());
+    let all_none = usage
+        .processes
+        .iter()
+        .filter(|p| p.pid == 110)
+        .all(|p| p.cpu.is_none());
+    assert!(all_none && web.memory.is_some());
+
+    node.pass(SECOND);
+    work.write(&node, 51);
+    let usage = attribute(Some(&second), &sampler.take(mode), mode);
+    assert_eq!(millicores(usage.containers[&*work.app].cpu), Some(250.0));
+    assert_eq!(millicores(usage.pods[&*work.web].cpu), Some(400.0));
+}
+
+#[test]
+fn a_container_that_was_restarted_after_an_oom_begins_anew() {
+    let node = MadeNode::new(Layout::V1Cgroupfs);
+    let work = Workload::new();
+    let mut known = work.inventory();
+    let mut sampler = node.sampler();
+    work.write(&node, 0);
+    let first = sampler.take(Mode::Cluster(&known));
+
+    // The kernel killed it: its cgroup and processes are gone, Kubernetes does not know yet.
+    node.pass(SECOND);
+    work.write(&node, 1);
+    let app = node.container_path(Class::Burstable, &work.web, &work.app);
+    node.remove_cgroup(&app);
+    node.remove_process(110);
+    node.remove_process(111);
+    let second = sampler.take(Mode::Cluster(&known));
+    let usage = attribute(Some(&first), &second, Mode::Cluster(&known));
+    assert!(
+        !usage.containers.contains_key(&*work.app),
+        "it does not run"
+    );
+    assert_eq!(
+        millicores(usage.pods[&*work.web].cpu),
+        Some(400.0),
+        "the pod goes on"
+    );
+    assert!(second.problems.is_empty(), "{:?}", second.problems);
+
+    // The kubelet starts it again, under another ID.
+    node.pass(SECOND);
+    work.write(&node, 2);
+    node.remove_cgroup(&app);
+    node.remove_process(111);
+    let again = id('0');
+    let path = node.container_path(Class::Burstable, &work.web, &again);
+    node.cgroup(
+        &path,
+        Cgroup {
+            cpu_ns: 3_000_000_000,
+            ..Cgroup::default()
+        },
+    );
+    node.process(
+        110,
+        &path,
+        &Process {
+            start: 3000,
+            ..Process::default()
+        },
+    );
+    known = inventory([
+        pod(
+            &work.web,
+            "web-0",
+            &[(&again, "app"), (&work.sidecar, "sidecar")],
+        ),
+        pod(&work.solo, "solo", &[(&work.solo_app, "main")]),
+    ]);
+    let third = sampler.take(Mode::Cluster(&known));
+    let usage = attribute(Some(&second), &third, Mode::Cluster(&known));
+    let container = &usage.containers[&*again];
+    assert_eq!(container.cpu, None, "its first sample");
+    assert_eq!(container.memory.unwrap().working_set, 5 * MIB);
+    assert_eq!(container.processes.unwrap().count, 1);
+}
+
+#[test]
+fn a_process_is_looked_at_again_after_it_may_have_been_moved() {
+    let node = MadeNode::new(Layout::V1Cgroupfs);
+    let work = Workload::new();
+    work.write(&node, 0);
+    let app = node.container_path(Class::Burstable, &work.web, &work.app);
+    let count = |usage: &Usage| usage.containers[&*work.app].processes.unwrap().count;
+    let mut sampler = node.sampler();
+    let mut take = || {
+        let sample = sampler.take(Mode::Standalone);
+        attribute(None, &sample, Mode::Standalone)
+    };
+
+    // The runtime makes the process in its own cgroup and moves it then.
+    node.process_at(200, own_lines(&node), &Process::default());
+    assert_eq!(count(&take()), 2);
+    node.process(200, &app, &Process::default());
+    node.pass(SECOND);
+    take();
+    node.pass(SECOND);
+    assert_eq!(count(&take()), 3, "after two seconds");
+
+    // A process that is moved later is found within 60 samples.
+    node.process_at(200, own_lines(&node), &Process::default());
+    node.pass(SECOND);
+    take();
+    let found = (0..60).any(|_| {
+        node.pass(SECOND);
+        count(&take()) == 2
+    });
+    assert!(found);
+}
+
+#[test]
+fn a_new_container_is_looked_for_at_once_but_not_more_than_once_a_second() {
+    let node = MadeNode::new(Layout::V1Cgroupfs);
+    let work = Workload::new();
+    work.write(&node, 0);
+    let mut sampler = node.sampler();
+    sampler.take(Mode::Standalone);
+    let path = node.container_path(Class::BestEffort, &uid('7'), &id('7'));
+    node.cgroup(&path, Cgroup::default());
+    node.process(700, &path, &Process::default());
+    let memory = |sample: &Sample| {
+        let mut groups = sample.groups.iter();
+        let group = groups
+            .find(|g| g.group.container.as_deref() == Some(&id('7')))
+            .unwrap();
+        group.cgroup.memory.is_some()
+    };
+    node.pass(SECOND / 2);
+    assert!(
+        !memory(&sampler.take(Mode::Standalone)),
+        "half a second after the last walk"
+    );
+    node.pass(SECOND / 2);
+    assert!(memory(&sampler.take(Mode::Standalone)));
+}

@@ -1,6 +1,6 @@
 //! Where the cgroups of pods and containers lie, whatever stands in front of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::CStr;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +23,10 @@ const MAX_DEPTH: usize = 16;
 
 /// An unknown container makes a walk due at once, but not more often than this.
 const BETWEEN_WALKS: Duration = Duration::from_secs(1);
+
+/// Walks that one container is a reason for. It may be in the making at the first; one without a
+/// cgroup of its own is never found.
+const TRIES: u8 = 3;
 
 /// How often to walk without such a reason: finds what has no process that can be seen, looks
 /// again for what was not found, and forgets what is gone.
@@ -78,8 +82,8 @@ pub(super) struct CgroupIndex {
     pub(super) hierarchies: Hierarchies,
     pub(super) containers: HashMap<Arc<str>, IndexedContainer>,
     pub(super) pods: HashMap<Arc<str>, Directories>,
-    /// What was asked for and not found by the last walk.
-    missing: HashSet<Box<str>>,
+    /// How often each container was looked for in vain.
+    tries: HashMap<Box<str>, u8>,
     walked: Option<Duration>,
 }
 
@@ -98,18 +102,31 @@ impl CgroupIndex {
             Some(age) if age >= WALK_ANYWAY => true,
             Some(age) if age >= BETWEEN_WALKS => wanted
                 .clone()
-                .any(|id| !self.containers.contains_key(id) && !self.missing.contains(id)),
+                .any(|id| !self.is_known(id) && self.tries.get(id).is_none_or(|&n| n < TRIES)),
             Some(_) => false,
         };
         if due {
             self.walk(root, problems);
             self.walked = Some(now);
-            self.missing = wanted
-                .filter(|id| !self.containers.contains_key(*id))
-                .map(Box::from)
+            let mut before = std::mem::take(&mut self.tries);
+            self.tries = wanted
+                .filter(|id| !self.is_known(id))
+                .map(|id| (id.into(), before.remove(id).unwrap_or(0).saturating_add(1)))
                 .collect();
         }
         due
+    }
+
+    /// Whether the container was found in every hierarchy: a walk may pass while it is being made
+    /// in one after the other.
+    fn is_known(&self, id: &str) -> bool {
+        let Hierarchies { cpu, memory } = &self.hierarchies;
+        self.containers
+            .get(id)
+            .is_some_and(|IndexedContainer { directories, .. }| {
+                directories.cpu.is_some() == cpu.is_some()
+                    && directories.memory.is_some() == memory.is_some()
+            })
     }
 
     fn walk(&mut self, root: &Path, problems: &mut Problems) {

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use scope_agent::attribution::{ProcessUsage, Usage, attribute};
+use scope_agent::attribution::{Usage, attribute};
 use scope_agent::collect::{self, Mend, Settings, Share};
 use scope_agent::inventory::Inventory;
 use scope_agent::sample::Mode;
 use scope_protocol::{Node, Report, Topology};
 
-use crate::made_node::inventory::pod;
 use crate::made_node::{Layout, MadeNode, id, uid};
-use crate::reported::{ids, known, latest, metric, node, report, settings, usage, write};
+use crate::reported::{ids, known, latest, metric, node, report, settings, usage};
 
 #[test]
 fn templates_do_not_depend_on_what_runs() {

@@ -1,5 +1,6 @@
 //! What changes from one sample to the next.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -280,4 +281,45 @@ fn a_new_container_is_looked_for_at_once_but_not_more_than_once_a_second() {
     );
     node.pass(SECOND / 2);
     assert!(memory(&sampler.take(Mode::Standalone)));
+}
+
+#[test]
+fn a_container_that_was_found_half_made_is_looked_for_again() {
+    let node = MadeNode::new(Layout::V1Cgroupfs);
+    let work = Workload::new();
+    work.write(&node, 0);
+    let app = node.container_path(Class::Burstable, &work.web, &work.app);
+    fs::remove_dir_all(node.path(&node.memory_file(&app, ""))).unwrap();
+    let mut sampler = node.sampler();
+    let mut found = || {
+        let usage = attribute(None, &sampler.take(Mode::Standalone), Mode::Standalone);
+        usage.containers[&*work.app].memory.is_some()
+    };
+    assert!(!found());
+    work.write(&node, 0);
+    node.pass(SECOND);
+    assert!(found());
+}
+
+#[test]
+fn a_container_without_a_cgroup_does_not_cause_walk_after_walk() {
+    let node = MadeNode::new(Layout::V1Cgroupfs);
+    let work = Workload::new();
+    work.write(&node, 0);
+    let app = node.container_path(Class::Burstable, &work.web, &work.app);
+    let memory = node.path(&node.memory_file(&app, ""));
+    fs::remove_dir_all(&memory).unwrap();
+    let mut sampler = node.sampler();
+    let mut found = || {
+        let usage = attribute(None, &sampler.take(Mode::Standalone), Mode::Standalone);
+        usage.containers[&*work.app].memory.is_some()
+    };
+    for _ in 0..4 {
+        assert!(!found());
+        node.pass(SECOND);
+    }
+    work.write(&node, 0);
+    assert!(!found(), "it was looked for often enough");
+    node.pass(30 * SECOND);
+    assert!(found());
 }

@@ -67,7 +67,7 @@ impl Events {
         let publish = self.recorder.publish(&event, object);
         let problem = match tokio::time::timeout(LIMIT, publish).await {
             Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => guarded::said(&error),
             Err(_) => "no answer in time".to_owned(),
         };
         self.metrics.event_lost();

@@ -14,8 +14,16 @@ pub(crate) enum RequestError {
     NotLeading(#[from] NotLeading),
     #[error("{what}: no answer within {} s", limit.as_secs_f32())]
     Timeout { what: String, limit: Duration },
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", said(.source))]
     Api { what: String, source: kube::Error },
+}
+
+/// The API server's own sentence, or what kept it from saying one.
+pub(crate) fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
+        error => error.to_string(),
+    }
 }
 
 impl RequestError {

@@ -85,7 +85,8 @@ fn explain(kind: &str, error: &watcher::Error) -> String {
                 status.message
             )
         }
-        _ => error.to_string(),
+        Some(status) => format!("{} ({})", status.message, status.code),
+        None => error.to_string(),
     }
 }
 

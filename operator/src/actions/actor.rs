@@ -494,3 +494,6 @@ fn locked(rates: &Mutex<Rates>) -> MutexGuard<'_, Rates> {
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
+
+#[cfg(test)]
+mod tests;

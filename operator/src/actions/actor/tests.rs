@@ -1,0 +1,467 @@
+//! Actions against a small API server in memory: what is left of the pods, and what is written down,
+//! whatever goes wrong on the way.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    future::pending,
+};
+
+use axum::http::{Method, Request, Response};
+use jiff::ToSpan;
+use kube::{
+    client::Body,
+    runtime::{reflector, watcher},
+};
+use serde_json::Value;
+
+use super::*;
+use crate::{
+    leader::{self, ClaimWriter},
+    testing,
+};
+
+/// What happens to the next write of a kind, before it is carried out.
+enum Fate {
+    /// Nothing.
+    Done,
+    /// Somebody does this first.
+    After(Box<dyn FnOnce(&mut World) + Send>),
+    /// The server says no: code, reason.
+    Refused(u16, &'static str),
+    /// It is carried out, and nobody answers.
+    AnswerLost,
+    /// It does not arrive, and nobody answers.
+    Lost,
+}
+
+#[derive(Default)]
+struct World {
+    /// By namespace/name.
+    pods: BTreeMap<String, Value>,
+    /// The version that the action has now, and the statuses written to it.
+    action_version: u64,
+    statuses: Vec<Value>,
+    events: Vec<Value>,
+    lists: usize,
+    deletes: usize,
+    at_delete: VecDeque<Fate>,
+    at_status: VecDeque<Fate>,
+    claim: Option<ClaimWriter>,
+}
+
+type Shared = Arc<Mutex<World>>;
+
+fn world(shared: &Shared) -> MutexGuard<'_, World> {
+    shared.lock().unwrap()
+}
+
+impl World {
+    fn put(&mut self, namespace: &str, name: &str, uid: &str, version: u64) {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": namespace, "name": name, "uid": uid, "resourceVersion": version.to_string()},
+            "spec": {"nodeName": "n2", "containers": []},
+        });
+        self.pods.insert(format!("{namespace}/{name}"), pod);
+    }
+
+    fn phase(&self) -> Option<&str> {
+        self.statuses.last()?["phase"].as_str()
+    }
+
+    fn message(&self) -> &str {
+        self.statuses
+            .last()
+            .and_then(|status| status["message"].as_str())
+            .unwrap_or_default()
+    }
+
+    fn delete(&mut self, pod: &str, options: &Value) -> Result<Value, (u16, &'static str)> {
+        let live = self.pods.get(pod).ok_or((404, "NotFound"))?;
+        let wanted = &options["preconditions"];
+        if wanted["uid"] != live["metadata"]["uid"]
+            || wanted["resourceVersion"] != live["metadata"]["resourceVersion"]
+        {
+            return Err((409, "Conflict"));
+        }
+        self.deletes += 1;
+        Ok(self.pods.remove(pod).unwrap())
+    }
+
+    fn write_status(&mut self, body: &Value) -> Result<Value, (u16, &'static str)> {
+        let seen = &body["metadata"]["resourceVersion"];
+        if !seen.is_null() && *seen != json!(self.action_version.to_string()) {
+            return Err((409, "Conflict"));
+        }
+        self.action_version += 1;
+        self.statuses.push(body["status"].clone());
+        Ok(serde_json::to_value(action(10.seconds())).unwrap())
+    }
+
+    fn list(&mut self) -> Value {
+        self.lists += 1;
+        let items: Vec<Value> = self
+            .pods
+            .values()
+            .map(|pod| json!({"metadata": pod["metadata"]}))
+            .collect();
+        json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": items})
+    }
+}
+
+fn answer(answer: Result<Value, (u16, &'static str)>) -> Response<Body> {
+    let (code, body) = match answer {
+        Ok(body) => (200, body),
+        Err((code, reason)) => (
+            code,
+            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+                "reason": reason, "message": format!("the server says {reason}")}),
+        ),
+    };
+    Response::builder()
+        .status(code)
+        .body(Body::from(body.to_string().into_bytes()))
+        .unwrap()
+}
+
+/// Lets `fate` have its way with `write`.
+async fn under(
+    fate: Option<Fate>,
+    shared: &Shared,
+    write: impl FnOnce(&mut World) -> Result<Value, (u16, &'static str)>,
+) -> Result<Value, (u16, &'static str)> {
+    match fate {
+        None | Some(Fate::Done) => write(&mut world(shared)),
+        Some(Fate::After(first)) => {
+            first(&mut world(shared));
+            write(&mut world(shared))
+        }
+        Some(Fate::Refused(code, reason)) => Err((code, reason)),
+        Some(Fate::AnswerLost) => {
+            let _ = write(&mut world(shared));
+            pending().await
+        }
+        Some(Fate::Lost) => pending().await,
+    }
+}
+
+async fn serve(shared: Shared, request: Request<Body>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let body = body.collect_bytes().await.unwrap();
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let path: Vec<&str> = head.uri.path().trim_matches('/').split('/').collect();
+    answer(match (head.method, path.as_slice()) {
+        (Method::GET, ["api", "v1", "pods"]) => Ok(world(&shared).list()),
+        (Method::GET, ["api", "v1", "namespaces", namespace, "pods", name]) => {
+            let pod = world(&shared)
+                .pods
+                .get(&format!("{namespace}/{name}"))
+                .cloned();
+            pod.ok_or((404, "NotFound"))
+        }
+        (Method::DELETE, ["api", "v1", "namespaces", namespace, "pods", name]) => {
+            let fate = world(&shared).at_delete.pop_front();
+            let pod = format!("{namespace}/{name}");
+            under(fate, &shared, |world| world.delete(&pod, &body)).await
+        }
+        (Method::PATCH, [.., "scopeactions", "a-xyz", "status"]) => {
+            let fate = world(&shared).at_status.pop_front();
+            under(fate, &shared, |world| world.write_status(&body)).await
+        }
+        (
+            Method::POST,
+            [
+                "apis",
+                "events.k8s.io",
+                "v1",
+                "namespaces",
+                "demo",
+                "events",
+            ],
+        ) => {
+            world(&shared).events.push(body.clone());
+            Ok(body)
+        }
+        (method, path) => panic!("{method} {path:?} is not for the operator"),
+    })
+}
+
+fn action(until: jiff::Span) -> ScopeAction {
+    let not_after = Timestamp::now().checked_add(until).unwrap();
+    serde_json::from_value(json!({
+        "apiVersion": "scopeplugins.dev/v1alpha1", "kind": "ScopeAction",
+        "metadata": {"name": "a-xyz", "namespace": "scope-plugins", "uid": "uid-of-the-action",
+            "resourceVersion": "1"},
+        "spec": {
+            "plugin": "a", "control": "DeletePod", "target": {"kind": "Pod", "uid": "0f-1"},
+            "node": "n1", "probeID": "probe-1", "appID": "app-1", "notAfter": MicroTime(not_after),
+        },
+    }))
+    .unwrap()
+}
+
+/// An operator that leads, and a world with the clicked pod and another one.
+fn given(change: impl FnOnce(&mut World)) -> (Actor, Shared) {
+    let (writer, claim) = leader::claim();
+    let now = Instant::now();
+    writer.set(Some(now + Duration::from_secs(60)), now);
+    let mut start = World {
+        action_version: 1,
+        claim: Some(writer),
+        ..World::default()
+    };
+    start.put("demo", "web-1", "0f-1", 7);
+    start.put("demo", "web-2", "0f-2", 8);
+    change(&mut start);
+    let shared: Shared = Arc::new(Mutex::new(start));
+    let serving = Arc::clone(&shared);
+    let service = tower::service_fn(move |request| {
+        let shared = Arc::clone(&serving);
+        async move { Ok::<_, std::convert::Infallible>(serve(shared, request).await) }
+    });
+    let client = Client::new(service, "default");
+
+    let (plugins, mut filling) = reflector::store();
+    let plugin = testing::plugin(
+        "a",
+        json!({"agent": {"controls": ["DeletePod"], "maxActionsPerMinute": 1}}),
+    );
+    filling.apply_watcher_event(&watcher::Event::Apply(kube::core::DeserializeGuard(Ok(
+        plugin,
+    ))));
+    let mut settings = testing::settings();
+    settings
+        .allowed_actions
+        .insert(scope_crds::Control::DeletePod);
+    let metrics = Arc::new(Metrics::new());
+    let events = Events::new(client.clone(), "op-1", Arc::clone(&metrics));
+    (
+        Actor::new(client, claim, settings, plugins, events, metrics),
+        shared,
+    )
+}
+
+fn in_ten_seconds() -> ScopeAction {
+    action(10.seconds())
+}
+
+#[tokio::test]
+async fn a_click_deletes_that_pod_and_says_who_asked() {
+    let (actor, shared) = given(|_| {});
+    assert!(actor.handle(&in_ten_seconds()).await);
+    let world = world(&shared);
+    assert_eq!(world.pods.keys().collect::<Vec<_>>(), ["demo/web-2"]);
+    assert_eq!(world.statuses.len(), 2);
+    assert_eq!(
+        world.statuses[0]["phase"],
+        Value::Null,
+        "written before it acts"
+    );
+    assert_eq!(world.statuses[0]["target"]["name"], "web-1");
+    assert_eq!(world.phase(), Some("Succeeded"));
+    assert_eq!(
+        world.statuses[1]["target"],
+        json!({"namespace": "demo", "name": "web-1", "node": "n2"})
+    );
+    let event = &world.events[0];
+    assert_eq!(event["regarding"]["uid"], "0f-1");
+    let note = event["note"].as_str().unwrap();
+    for part in ["app app-1", "probe probe-1", "node n1", "ScopeAction a-xyz"] {
+        assert!(note.contains(part), "{note}");
+    }
+}
+
+#[tokio::test]
+async fn a_pod_whose_status_moves_meanwhile_is_looked_at_again() {
+    let (actor, shared) = given(|world| {
+        let moved: Fate = Fate::After(Box::new(|world| world.put("demo", "web-1", "0f-1", 70)));
+        world.at_delete.push_back(moved);
+    });
+    actor.handle(&in_ten_seconds()).await;
+    let world = world(&shared);
+    assert_eq!(world.phase(), Some("Succeeded"));
+    assert_eq!((world.deletes, world.pods.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_pod_that_becomes_protected_meanwhile_is_spared() {
+    let (actor, shared) = given(|world| {
+        world.at_delete.push_back(Fate::After(Box::new(|world| {
+            world.put("demo", "web-1", "0f-1", 70);
+            let pod = world.pods.get_mut("demo/web-1").unwrap();
+            pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "0f-1"});
+        })));
+    });
+    actor.handle(&in_ten_seconds()).await;
+    assert_eq!(world(&shared).phase(), Some("Refused"));
+    assert_eq!(world(&shared).deletes, 0);
+}
+
+#[tokio::test]
+async fn another_pod_of_the_same_name_is_left_alone() {
+    let (actor, shared) = given(|world| {
+        let replaced = Fate::After(Box::new(|world: &mut World| {
+            world.put("demo", "web-1", "0f-9", 9)
+        }));
+        world.at_delete.push_back(replaced);
+    });
+    actor.handle(&in_ten_seconds()).await;
+    let world = world(&shared);
+    assert_eq!((world.deletes, world.pods.len()), (0, 2));
+    assert_eq!(world.phase(), Some("Failed"));
+    assert!(
+        world.message().contains("demo/web-1 was gone already"),
+        "{}",
+        world.message()
+    );
+}
+
+#[tokio::test]
+async fn a_pod_that_is_gone_is_said_to_be_gone_and_costs_no_place() {
+    let (actor, shared) = given(|world| {
+        world.pods.remove("demo/web-1");
+    });
+    actor.handle(&in_ten_seconds()).await;
+    assert_eq!(world(&shared).phase(), Some("Failed"));
+    assert!(
+        world(&shared)
+            .message()
+            .contains("no pod with the UID 0f-1")
+    );
+    // The plugin has one place a minute.
+    world(&shared).put("demo", "web-1", "0f-1", 7);
+    world(&shared).action_version = 1;
+    actor.handle(&in_ten_seconds()).await;
+    assert_eq!(world(&shared).phase(), Some("Succeeded"));
+    world(&shared).action_version = 1;
+    actor.handle(&in_ten_seconds()).await;
+    assert_eq!(world(&shared).phase(), Some("Refused"));
+    assert!(world(&shared).message().contains("maxActionsPerMinute"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_lost_is_read_from_the_pod() {
+    for (fate, phase, deletes) in [
+        (Fate::AnswerLost, "Succeeded", 1),
+        (Fate::Lost, "Failed", 0),
+    ] {
+        let (actor, shared) = given(|world| world.at_delete.push_back(fate));
+        actor.handle(&in_ten_seconds()).await;
+        assert_eq!(world(&shared).phase(), Some(phase));
+        assert_eq!(world(&shared).deletes, deletes);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_server_is_passed_on_in_its_words() {
+    let (actor, shared) = given(|world| world.at_delete.push_back(Fate::Refused(403, "Forbidden")));
+    actor.handle(&in_ten_seconds()).await;
+    assert_eq!(world(&shared).phase(), Some("Failed"));
+    assert!(
+        world(&shared)
+            .message()
+            .contains("the server says Forbidden")
+    );
+    assert_eq!(world(&shared).deletes, 0);
+}
+
+#[tokio::test]
+async fn a_claim_that_ends_before_the_delete_leaves_the_pod_and_the_action() {
+    let (actor, shared) = given(|world| {
+        world.at_status.push_back(Fate::After(Box::new(|world| {
+            world.claim.as_ref().unwrap().set(None, Instant::now());
+        })));
+    });
+    assert!(!actor.handle(&in_ten_seconds()).await, "left to others");
+    let world = world(&shared);
+    assert_eq!(world.deletes, 0);
+    assert_eq!(world.statuses.len(), 1, "the note that it was begun");
+}
+
+#[tokio::test]
+async fn what_another_replica_began_is_left_to_it() {
+    let (actor, shared) = given(|world| world.action_version = 2);
+    assert!(!actor.handle(&in_ten_seconds()).await);
+    assert_eq!(world(&shared).deletes, 0);
+    assert!(world(&shared).statuses.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_dead_replica_began_is_not_done_again() {
+    let (actor, shared) = given(|_| {});
+    let mut begun = in_ten_seconds();
+    begun.status = Some(
+        serde_json::from_value(json!({
+            "message": "Being carried out", "target": {"namespace": "demo", "name": "web-1"},
+        }))
+        .unwrap(),
+    );
+    assert!(actor.handle(&begun).await);
+    let world = world(&shared);
+    assert_eq!((world.phase(), world.deletes), (Some("Failed"), 0));
+    assert_eq!(
+        world.statuses[0]["target"]["name"], "web-1",
+        "its target stays on record"
+    );
+}
+
+#[tokio::test]
+async fn time_that_runs_out_on_the_way_means_nothing_is_done() {
+    let (actor, shared) = given(|world| {
+        world.at_status.push_back(Fate::After(Box::new(|_| {
+            std::thread::sleep(Duration::from_millis(120));
+        })));
+    });
+    assert!(actor.handle(&action(100.milliseconds())).await);
+    assert_eq!(world(&shared).phase(), Some("Expired"));
+    assert_eq!(world(&shared).deletes, 0);
+}
+
+#[tokio::test]
+async fn what_is_found_late_is_not_even_looked_up() {
+    let (actor, shared) = given(|_| {});
+    assert!(actor.handle(&action((-1).seconds())).await);
+    let world = world(&shared);
+    assert_eq!(
+        (world.phase(), world.lists, world.deletes),
+        (Some("Expired"), 0, 0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_is_written_once_it_can_be_and_the_pod_deleted_once() {
+    let (actor, shared) = given(|world| {
+        world.at_status.push_back(Fate::Done);
+        world
+            .at_status
+            .push_back(Fate::Refused(500, "InternalError"));
+        world.at_status.push_back(Fate::Lost);
+    });
+    assert!(actor.handle(&in_ten_seconds()).await);
+    let world = world(&shared);
+    assert_eq!((world.phase(), world.deletes), (Some("Succeeded"), 1));
+}
+
+#[tokio::test]
+async fn a_pod_that_was_found_before_needs_no_list() {
+    let (actor, shared) = given(|world| {
+        world
+            .at_delete
+            .push_back(Fate::Refused(500, "InternalError"))
+    });
+    actor.handle(&in_ten_seconds()).await;
+    assert_eq!(world(&shared).phase(), Some("Failed"));
+    assert_eq!(world(&shared).lists, 1);
+    let found = actor.resolver.remembered("0f-1").unwrap();
+    assert_eq!(
+        (found.namespace.as_str(), found.name.as_str()),
+        ("demo", "web-1")
+    );
+    let pod = actor.look_up(&in_ten_seconds()).await.ok().unwrap();
+    assert_eq!(pod.uid, "0f-1");
+    assert_eq!(world(&shared).lists, 1);
+    // A pod of that name that is another one is not taken for it.
+    world(&shared).put("demo", "web-1", "0f-9", 9);
+    assert!(actor.look_up(&in_ten_seconds()).await.is_err());
+    assert_eq!(world(&shared).lists, 2);
+}

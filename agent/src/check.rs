@@ -165,6 +165,7 @@ async fn exchange(
     // A connection for this request alone, as a probe makes when it is new.
     let client: Client<UnixConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new())
         .pool_max_idle_per_host(0)
+        .http1_title_case_headers(true)
         .build(UnixConnector);
     Ok(read(client.request(request).await?).await)
 }

@@ -47,6 +47,11 @@ impl KubernetesError {
 pub struct Access(Config);
 
 impl Access {
+    /// With this configuration.
+    pub fn new(config: Config) -> Self {
+        Access(config)
+    }
+
     /// From `KUBECONFIG` or the pod's service account. Nothing is asked of the API server.
     pub async fn find() -> Result<Self, KubernetesError> {
         match Config::infer().await {
@@ -55,23 +60,32 @@ impl Access {
         }
     }
 
-    /// For lists, watches and lookups. What it hears is noted in `contact`. It does not repeat
-    /// requests by itself: the watch and the lookups do, at their own pace.
+    /// For the list and the watch of pods. What it hears is noted in `contact`. It does not repeat
+    /// requests by itself: the watch does, at its own pace.
     pub fn watch_client(&self, contact: Arc<Contact>) -> Result<Client, KubernetesError> {
+        let heard = MapResponseLayer::new(move |response: hyper::Response<Box<DynBody>>| {
+            let contact = response.status().is_success().then(|| contact.clone());
+            if let Some(contact) = &contact {
+                contact.heard();
+            }
+            response.map(|inner| Heard { inner, contact })
+        });
+        let builder = ClientBuilder::try_from(self.patient()).map_err(KubernetesError::Unusable)?;
+        Ok(builder.with_layer(&heard).build())
+    }
+
+    /// For lookups, whose answers are no sign that the watch works.
+    pub fn lookup_client(&self) -> Result<Client, KubernetesError> {
+        Client::try_from(self.patient()).map_err(KubernetesError::Unusable)
+    }
+
+    fn patient(&self) -> Config {
         let mut config = self.0.clone();
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(WATCH_READ_TIMEOUT);
         config.reset_reader_on_write = true;
         config.default_retry = false;
-        let heard = MapResponseLayer::new(move |response: hyper::Response<Box<DynBody>>| {
-            let success = response.status().is_success();
-            response.map(|inner| Heard {
-                inner,
-                contact: success.then(|| contact.clone()),
-            })
-        });
-        let builder = ClientBuilder::try_from(config).map_err(KubernetesError::Unusable)?;
-        Ok(builder.with_layer(&heard).build())
+        config
     }
 
     /// For clicks: one try, soon given up.
@@ -116,6 +130,11 @@ impl Contact {
             self.epoch.elapsed().as_millis() as u64 + 1,
             Ordering::Relaxed,
         );
+    }
+
+    /// Whether something was heard after that.
+    pub fn heard_after(&self, time: Instant) -> bool {
+        self.age().is_some_and(|age| age < time.elapsed())
     }
 
     /// How long ago something was heard; `None` if never.

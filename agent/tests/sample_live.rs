@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use scope_agent::attribution::{Usage, attribute};
 use scope_agent::sample::{Mode, Roots, Sample, Sampler, system_clock};
 
@@ -30,11 +31,15 @@ fn own(usage: &Usage) -> &scope_agent::attribution::ProcessUsage {
         .expect("this process")
 }
 
-/// Keeps one CPU busy for as long as it is given one.
-fn burn(duration: Duration) {
-    let start = Instant::now();
+/// Uses so much CPU, however long it takes to get it on a busy machine.
+fn burn(cpu: Duration) {
+    let used = || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    };
+    let start = used();
     let mut n = 0u64;
-    while start.elapsed() < duration {
+    while used() - start < cpu {
         n = std::hint::black_box(n.wrapping_mul(31).wrapping_add(7));
     }
 }
@@ -51,7 +56,7 @@ fn this_process_is_found_with_what_it_uses() {
     let before_first = own_cpu();
     let first = sampler.take(Mode::Standalone);
     let after_first = own_cpu();
-    burn(Duration::from_millis(700));
+    burn(Duration::from_millis(300));
     let before_second = own_cpu();
     let second = sampler.take(Mode::Standalone);
     let after_second = own_cpu();
@@ -69,8 +74,8 @@ fn this_process_is_found_with_what_it_uses() {
         "{seen:?}: {least:?} to {most:?}"
     );
     assert!(
-        seen > Duration::from_millis(50),
-        "the burner got a CPU at all: {seen:?}"
+        seen >= Duration::from_millis(250),
+        "{seen:?} of 300 ms; others saw {least:?} to {most:?}"
     );
 
     let other = procfs::process::Process::myself().unwrap().stat().unwrap();
@@ -121,14 +126,14 @@ fn all_processes_are_found_and_kernel_threads_are_only_counted() {
 fn the_host_is_measured() {
     let mut sampler = sampler();
     let first = sampler.take(Mode::Standalone);
-    burn(Duration::from_millis(500));
+    burn(Duration::from_millis(300));
     let second = sampler.take(Mode::Standalone);
     let host = attribute(Some(&first), &second, Mode::Standalone).host;
     let cpus = host.cpus.unwrap();
     assert!(cpus >= std::thread::available_parallelism().unwrap().get() as u32);
     let used = host.cpu.unwrap();
     assert!(
-        used.millicores > 50.0 && used.millicores < f64::from(cpus) * 1100.0,
+        used.millicores > 1.0 && used.millicores < f64::from(cpus) * 1100.0,
         "{used:?}"
     );
     let total = host.memory_total.unwrap();

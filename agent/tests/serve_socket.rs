@@ -110,7 +110,7 @@ fn the_socket_is_private_from_its_first_instant() {
     let seen = watcher.join().expect("watches");
     assert!(
         seen.iter().all(|mode| *mode == 0o600),
-        "modes seen: {seen:o?}"
+        "modes seen: {seen:?}"
     );
 }
 

@@ -35,6 +35,10 @@ const LOOKUPS: usize = 4;
 /// For one lookup. The client itself would wait for ever.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A watch that goes on after a failure says nothing until something happens, but its connection
+/// was heard of. This often it is looked whether it was.
+const RECOVERY_CHECK: Duration = Duration::from_millis(500);
+
 /// How the watch behaves.
 #[derive(Debug, Clone)]
 pub struct WatchSettings {
@@ -82,22 +86,23 @@ fn selection(node: &str) -> watcher::Config {
     config
 }
 
-/// Keeps the inventory until `stop`.
+/// Keeps the inventory until `stop`. The first client is the one whose contact is in `shared`.
 pub async fn watch(
     client: Client,
+    lookup_client: Client,
     settings: WatchSettings,
     shared: InventoryWatch,
     stop: CancellationToken,
 ) {
     let mut keeper = Keeper {
-        client: client.clone(),
+        client: lookup_client,
         shared,
         pods: Pods::default(),
         owners: Owners::default(),
         lookups: JoinSet::new(),
         state: WatchState::default(),
         silenced: BTreeSet::new(),
-        failing_since: None,
+        failing: None,
     };
     let jitter = settings.start_jitter.mul_f64(random());
     tokio::select! {
@@ -118,7 +123,8 @@ struct Keeper {
     state: WatchState,
     /// Kinds of failed lookups that were logged since one of that kind last worked.
     silenced: BTreeSet<&'static str>,
-    failing_since: Option<Instant>,
+    /// Since when the watch fails, and when it did last.
+    failing: Option<(Instant, Instant)>,
 }
 
 impl Keeper {
@@ -149,6 +155,11 @@ impl Keeper {
                     if let Ok((lookup, result)) = done {
                         self.answered(lookup, result);
                         dirty = true;
+                    }
+                }
+                () = tokio::time::sleep(RECOVERY_CHECK), if self.failing.is_some() => {
+                    if let Some((_, last)) = self.failing && self.shared.contact.heard_after(last) {
+                        self.works_again();
                     }
                 }
                 () = at(later) => { later = None; dirty = true; }
@@ -206,7 +217,7 @@ impl Keeper {
     }
 
     fn works_again(&mut self) {
-        if let Some(since) = self.failing_since.take() {
+        if let Some((since, _)) = self.failing.take() {
             self.state.error = None;
             tracing::info!(after = ?since.elapsed(), "the watch of this node's pods works again");
             self.publish_state();
@@ -221,8 +232,10 @@ impl Keeper {
             watcher::Error::NoResourceVersion => "resource_version",
         };
         *self.state.failures.entry(what).or_default() += 1;
-        if self.failing_since.is_none() {
-            self.failing_since = Some(Instant::now());
+        let now = Instant::now();
+        let since = self.failing.map(|(since, _)| since);
+        self.failing = Some((since.unwrap_or(now), now));
+        if since.is_none() {
             tracing::warn!(
                 error = %error,
                 "the watch of this node's pods failed; the last inventory stays, and it is tried again"

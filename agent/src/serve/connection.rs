@@ -66,9 +66,9 @@ pub struct Activity {
 }
 
 impl Activity {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Activity {
-            epoch: Instant::now(),
+            epoch: now,
             state: AtomicU64::new(0),
         }
     }
@@ -102,18 +102,18 @@ impl Activity {
             .store(micros << 2 | phase as u64, Ordering::Relaxed);
     }
 
-    fn bytes_came(&self) {
+    fn bytes_came(&self, now: Instant) {
         if self.get().0 == Phase::Idle {
-            self.set(Phase::Head, Instant::now());
+            self.set(Phase::Head, now);
         }
     }
 
     /// A whole head was read.
-    pub(super) fn request_began(&self) {
+    pub(super) fn request_began(&self, now: Instant) {
         match self.get() {
             (Phase::Head, since) => self.set(Phase::Request, since),
             // Its bytes came along with an earlier request.
-            _ => self.set(Phase::Request, Instant::now()),
+            _ => self.set(Phase::Request, now),
         }
     }
 
@@ -122,9 +122,9 @@ impl Activity {
         self.set(Phase::Flush, since);
     }
 
-    fn all_written(&self) {
+    fn all_written(&self, now: Instant) {
         if self.get().0 == Phase::Flush {
-            self.set(Phase::Idle, Instant::now());
+            self.set(Phase::Idle, now);
         }
     }
 }
@@ -144,7 +144,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.activity.bytes_came();
+            self.activity.bytes_came(Instant::now());
         }
         polled
     }
@@ -163,7 +163,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.inner).poll_flush(cx);
         if matches!(polled, Poll::Ready(Ok(()))) {
-            self.activity.all_written();
+            self.activity.all_written(Instant::now());
         }
         polled
     }
@@ -221,56 +221,33 @@ impl Drop for AnswerBody {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_request_counts_from_its_first_byte_and_idleness_from_its_last() {
+    #[test]
+    fn a_request_counts_from_its_first_byte_and_idleness_from_its_last() {
         let limits = Limits::default();
-        let activity = Activity::new();
         let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let activity = Activity::new(start);
         assert_eq!(activity.deadline(&limits), start + limits.idle);
 
-        tokio::time::advance(Duration::from_secs(3)).await;
-        activity.bytes_came();
-        tokio::time::advance(Duration::from_secs(1)).await;
-        activity.bytes_came();
-        assert_eq!(
-            activity.get(),
-            (Phase::Head, start + Duration::from_secs(3))
-        );
-        assert_eq!(
-            activity.deadline(&limits),
-            start + Duration::from_secs(3) + limits.head
-        );
+        activity.bytes_came(at(3));
+        activity.bytes_came(at(4));
+        assert_eq!(activity.get(), (Phase::Head, at(3)));
+        assert_eq!(activity.deadline(&limits), at(3) + limits.head);
 
-        activity.request_began();
-        activity.all_written(); // a flush before the answer is complete means nothing
-        assert_eq!(
-            activity.get(),
-            (Phase::Request, start + Duration::from_secs(3))
-        );
+        activity.request_began(at(4));
+        // A flush before the answer is complete means nothing.
+        activity.all_written(at(4));
+        assert_eq!(activity.get(), (Phase::Request, at(3)));
 
         activity.answer_complete();
-        activity.bytes_came(); // the next request, sent without waiting
-        assert_eq!(
-            activity.get(),
-            (Phase::Flush, start + Duration::from_secs(3))
-        );
-        assert_eq!(
-            activity.deadline(&limits),
-            start + Duration::from_secs(3) + limits.request
-        );
+        // The next request, sent without waiting.
+        activity.bytes_came(at(4));
+        assert_eq!(activity.get(), (Phase::Flush, at(3)));
+        assert_eq!(activity.deadline(&limits), at(3) + limits.request);
 
-        tokio::time::advance(Duration::from_secs(1)).await;
-        activity.all_written();
-        assert_eq!(
-            activity.get(),
-            (Phase::Idle, start + Duration::from_secs(5))
-        );
-
-        tokio::time::advance(Duration::from_secs(1)).await;
-        activity.request_began();
-        assert_eq!(
-            activity.get(),
-            (Phase::Request, start + Duration::from_secs(6))
-        );
+        activity.all_written(at(5));
+        assert_eq!(activity.get(), (Phase::Idle, at(5)));
+        activity.request_began(at(6));
+        assert_eq!(activity.get(), (Phase::Request, at(6)));
     }
 }

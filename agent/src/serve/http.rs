@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -128,7 +129,7 @@ impl Connections {
     fn enter(self: &Arc<Self>, metrics: Arc<SocketMetrics>) -> Entry {
         let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let seat = Arc::new(Seat {
-            activity: Arc::new(Activity::new()),
+            activity: Arc::new(Activity::new(Instant::now())),
             leave: Notify::new(),
         });
         self.open().insert(number, seat.clone());
@@ -185,7 +186,7 @@ async fn attend(
         let activity = activity.clone();
         let metrics = entry.metrics.clone();
         move |request: hyper::Request<hyper::body::Incoming>| {
-            activity.request_began();
+            activity.request_began(Instant::now());
             let router = router.clone();
             let activity = activity.clone();
             let metrics = metrics.clone();

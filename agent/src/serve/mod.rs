@@ -103,8 +103,10 @@ pub struct Parts {
 
 /// What is needed in a cluster.
 pub struct KubernetesParts {
-    /// For the inventory.
+    /// For the watch of pods.
     pub watch: Client,
+    /// For lookups of owners and namespaces.
+    pub lookup: Client,
     /// For clicks.
     pub click: Client,
     /// The inventory.
@@ -121,6 +123,7 @@ impl Parts {
                 let inventory = InventoryWatch::default();
                 Some(KubernetesParts {
                     watch: access.watch_client(inventory.contact.clone())?,
+                    lookup: access.lookup_client()?,
                     click: access.click_client()?,
                     inventory,
                 })
@@ -241,6 +244,7 @@ pub async fn run_with(
             "the watch of this node's pods",
             crate::inventory::watch(
                 kubernetes.watch,
+                kubernetes.lookup,
                 settings,
                 kubernetes.inventory,
                 ending.clone(),

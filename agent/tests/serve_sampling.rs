@@ -1,0 +1,292 @@
+//! The sampler's thread: one sample a tick whoever asks, a slow cadence when nobody does, and the
+//! end of the agent when it ends.
+
+mod raw_http;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use raw_http::{ask, connect, eventually, get, probe_request};
+use scope_agent::collect::Mend;
+use scope_agent::sample::{Problems, Roots};
+use scope_agent::serve::{
+    ASKED_LATELY, Config, Demand, Parts, Publication, Render, Rendered, SLOW_CADENCE,
+    SamplerThread, ServeError, Tick, run_with,
+};
+use scope_protocol::{PluginSpec, Report, encode};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+const ID: &str = "p";
+
+fn config(plugins: &Path, interval: Duration) -> Config {
+    Config {
+        plugin_id: ID.into(),
+        label: ID.into(),
+        description: None,
+        sample_interval: interval,
+        mend: Mend::Auto,
+        host: "h".into(),
+        roots: Roots { proc: "/proc".into(), cgroup: "/sys/fs/cgroup".into() },
+        plugin_dir: plugins.into(),
+        http_listen: None,
+        cluster: None,
+    }
+}
+
+/// An agent in this process, with its own thread and runtime.
+struct Running {
+    _tmp: TempDir,
+    plugins: PathBuf,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<Result<(), ServeError>>>,
+}
+
+impl Running {
+    fn start(interval: Duration, render: Render) -> Self {
+        let tmp = tempfile::tempdir().expect("a directory");
+        let plugins = tmp.path().join("plugins");
+        let config = config(&plugins, interval);
+        let stop = CancellationToken::new();
+        let token = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(run_with(config, Parts { render, kubernetes: None }, token))
+        });
+        Running { _tmp: tmp, plugins, stop, thread: Some(thread) }
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.plugins.join(ID)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir().join("p.sock")
+    }
+
+    fn wait(&self) {
+        eventually("it serves", || std::os::unix::net::UnixStream::connect(self.socket()).is_ok());
+    }
+
+    fn end(mut self) -> Result<(), ServeError> {
+        self.stop.cancel();
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<(), ServeError> {
+        self.thread.take().expect("joined once").join().expect("the agent's own thread is whole")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A report that says which tick it is from.
+fn numbered(number: u64) -> Rendered {
+    let report = Report::new(PluginSpec {
+        id: ID.into(),
+        label: ID.into(),
+        description: format!("tick {number}"),
+        controller: false,
+    });
+    let mut body = Vec::new();
+    encode(&report, &mut body);
+    Rendered { body, problems: Problems::default() }
+}
+
+fn numbering() -> Render {
+    Box::new(|tick: &Tick| numbered(tick.number))
+}
+
+/// Which tick the body is from; `None` before the first.
+fn tick_of(body: &[u8]) -> Option<u64> {
+    let report: serde_json::Value = serde_json::from_slice(body).expect("JSON");
+    let said = report["Plugins"][0]["description"].as_str().expect("a description");
+    said.strip_prefix("tick ").map(|n| n.parse().expect("a number"))
+}
+
+#[test]
+fn two_probes_at_different_rates_see_the_same_reports() {
+    let running = Running::start(Duration::from_millis(200), numbering());
+    running.wait();
+    let socket = running.socket();
+    let probe = |id: &'static str, every: Duration| {
+        let socket = socket.clone();
+        std::thread::spawn(move || {
+            let mut stream = connect(&socket);
+            let end = Instant::now() + Duration::from_secs(3);
+            let mut bodies = std::collections::BTreeMap::new();
+            while Instant::now() < end {
+                let body = ask(&mut stream, &probe_request(id)).body;
+                if let Some(tick) = tick_of(&body) {
+                    let first = bodies.entry(tick).or_insert_with(|| body.clone());
+                    assert_eq!(*first, body, "one tick, one body");
+                }
+                std::thread::sleep(every);
+            }
+            bodies
+        })
+    };
+    let fast = probe("aaa", Duration::from_millis(23));
+    let slow = probe("bbb", Duration::from_millis(310));
+    let fast = fast.join().expect("probes");
+    let slow = slow.join().expect("probes");
+    assert!(fast.len() >= 10, "ticks seen: {:?}", fast.keys());
+    assert!(slow.len() >= 5, "ticks seen: {:?}", slow.keys());
+    let mut both = 0;
+    for (tick, body) in &slow {
+        if let Some(same) = fast.get(tick) {
+            assert_eq!(same, body);
+            both += 1;
+        }
+    }
+    assert!(both >= 4, "only {both} ticks were seen by both");
+    running.end().expect("ends in order");
+}
+
+#[test]
+fn before_the_first_sample_the_report_is_the_plugin_alone() {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let running = Running::start(
+        Duration::from_secs(1),
+        Box::new(move |tick| {
+            let _ = wait.recv();
+            numbered(tick.number)
+        }),
+    );
+    running.wait();
+    let began = Instant::now();
+    let reply = get(&running.socket(), "/report?api_version=1&probe_id=ab");
+    assert!(began.elapsed() < Duration::from_millis(500), "a request waits for no sample");
+    assert_eq!(tick_of(&reply.body), None);
+    let verdict = scope_protocol::conformance::check_report(
+        &running.socket().to_string_lossy(),
+        &scope_protocol::conformance::Answer::ok(&reply.body, Duration::ZERO),
+    );
+    assert!(verdict.conformant(), "{verdict}");
+    drop(go);
+    eventually("a sample is reported", || {
+        tick_of(&get(&running.socket(), "/report").body).is_some()
+    });
+    running.end().expect("ends in order");
+}
+
+#[test]
+fn a_stuck_sample_does_not_hold_up_requests_or_the_end() {
+    let running = Running::start(
+        Duration::from_millis(100),
+        Box::new(|tick| {
+            if tick.number == 2 {
+                std::thread::sleep(Duration::from_secs(20));
+            }
+            numbered(tick.number)
+        }),
+    );
+    running.wait();
+    eventually("it is stuck", || tick_of(&get(&running.socket(), "/report").body) == Some(1));
+    for _ in 0..20 {
+        let began = Instant::now();
+        get(&running.socket(), "/report?api_version=1&probe_id=ab");
+        assert!(began.elapsed() < Duration::from_millis(250), "{:?}", began.elapsed());
+    }
+    let began = Instant::now();
+    running.end().expect("ends in order");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_sampler_that_panics_ends_the_agent_and_leaves_nothing() {
+    let mut running = Running::start(
+        Duration::from_millis(100),
+        Box::new(|tick| {
+            assert!(tick.number < 3, "on purpose");
+            numbered(tick.number)
+        }),
+    );
+    running.wait();
+    let dir = running.dir();
+    let error = running.join().expect_err("ends by itself");
+    assert!(error.to_string().contains("the sampler ended by itself"), "{error}");
+    assert_eq!(error.exit_code(), 70);
+    assert!(!dir.exists(), "the sockets are gone");
+}
+
+struct Thread {
+    publication: Arc<Publication>,
+    demand: Arc<Demand>,
+    sampler: SamplerThread,
+    ticks: Arc<AtomicU64>,
+}
+
+impl Thread {
+    fn start(interval: Duration, took: Duration) -> Self {
+        let publication = Arc::new(Publication::new("first"));
+        let demand = Arc::new(Demand::new());
+        let ticks = Arc::new(AtomicU64::new(0));
+        let counted = ticks.clone();
+        let render: Render = Box::new(move |_| {
+            std::thread::sleep(took);
+            counted.fetch_add(1, Ordering::Relaxed);
+            Rendered::default()
+        });
+        let (sampler, _ends) =
+            SamplerThread::start(render, interval, publication.clone(), demand.clone())
+                .expect("starts");
+        Thread { publication, demand, sampler, ticks }
+    }
+
+    fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.sampler.stop();
+    }
+}
+
+#[test]
+fn ticks_that_take_too_long_are_left_out_not_caught_up() {
+    let thread = Thread::start(Duration::from_millis(50), Duration::from_millis(120));
+    std::thread::sleep(Duration::from_millis(1000));
+    let state = thread.sampler.state();
+    // One begins on every third point of the grid.
+    assert!((4..=7).contains(&state.ticks), "{state:?}");
+    assert!(state.skipped >= state.ticks, "{state:?}");
+    assert_eq!(state.times.iter().sum::<u64>(), state.ticks);
+    assert!(state.busy >= Duration::from_millis(120) * state.ticks as u32);
+    assert_eq!(thread.publication.get().sequence, state.ticks);
+}
+
+#[test]
+fn the_sampler_slows_down_unasked_and_the_next_request_wakes_it() {
+    let interval = Duration::from_millis(500);
+    let thread = Thread::start(interval, Duration::ZERO);
+    // Nobody asks from the start on.
+    eventually("the cadence is slow", || thread.sampler.state().cadence == SLOW_CADENCE);
+    let asleep = thread.ticks();
+    let expected = ASKED_LATELY.as_millis() / interval.as_millis();
+    assert!((u128::from(asleep)).abs_diff(expected) <= 4, "{asleep} ticks in {ASKED_LATELY:?}");
+    std::thread::sleep(interval * 3);
+    assert_eq!(thread.ticks(), asleep, "it sleeps");
+
+    let began = Instant::now();
+    thread.demand.asked(Some("ab"), 0);
+    eventually("it is awake", || thread.ticks() > asleep);
+    assert!(began.elapsed() < interval, "at once, not at the next point: {:?}", began.elapsed());
+    eventually("and stays so", || thread.ticks() > asleep + 2);
+    assert_eq!(thread.sampler.state().cadence, interval);
+}

@@ -24,6 +24,7 @@ mod run;
 mod settings;
 mod signals;
 mod status;
+mod tell;
 #[cfg(test)]
 mod testing;
 mod watches;

@@ -24,9 +24,9 @@ use scope_crds::{ScopePlugin, ScopePluginStatus};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    apply::{Outcome, Writer},
+    apply::Writer,
     desired,
-    events::{self, Events, Note},
+    events::{self, Events},
     guarded::RequestError,
     leader::jitter,
     memory::Memory,
@@ -36,6 +36,7 @@ use crate::{
     readiness::Readiness,
     settings::Settings,
     status::{self, Facts, Trouble},
+    tell,
     watches::{Guarded, kind},
 };
 
@@ -219,7 +220,7 @@ async fn look(plugin: &ScopePlugin, context: &Context) -> Result<Option<Duration
         .writer
         .carry_out(plan, daemon_set.as_deref())
         .await?;
-    tell_repair(plugin, &outcome, context).await;
+    tell::repair(plugin, &outcome, &context.events).await;
 
     // What is ours, as new as it is known.
     let live = outcome.daemon_set.as_ref().or(daemon_set.as_deref());
@@ -331,7 +332,7 @@ async fn unreadable(
     }
     let name = object.name_any();
     context.writer.status(&name, &status).await?;
-    tell_transitions(object, None, &status, context).await;
+    tell::transitions(object, None, &status, &context.events).await;
     context.memory().wrote(&uid, status, Instant::now());
     Ok(None)
 }
@@ -353,7 +354,7 @@ async fn write_status(
     }
     context.writer.status(names::id(plugin), &status).await?;
     context.memory().wrote(uid, status.clone(), Instant::now());
-    tell_transitions(plugin, previous.as_ref(), &status, context).await;
+    tell::transitions(plugin, previous.as_ref(), &status, &context.events).await;
     Ok(())
 }
 
@@ -369,59 +370,6 @@ fn same_but_for_times(one: &ScopePluginStatus, other: &ScopePluginStatus) -> boo
                     && one.status == other.status
                     && one.message == other.message
             })
-}
-
-/// An Event and a log line for each transition that a person would want to know.
-async fn tell_transitions<K: Resource<DynamicType = ()>>(
-    object: &K,
-    before: Option<&ScopePluginStatus>,
-    after: &ScopePluginStatus,
-    context: &Context,
-) {
-    let plugin = object.meta().name.as_deref().unwrap_or_default();
-    for transition in status::transitions(before, after) {
-        let status::Transition {
-            warning,
-            reason,
-            message,
-        } = transition;
-        if warning {
-            tracing::warn!(plugin, reason, "{message}");
-        } else {
-            tracing::info!(plugin, reason, "{message}");
-        }
-        let note = Note {
-            warning,
-            reason,
-            action: "Rollout",
-            text: message,
-        };
-        context.events.publish(note, &object.object_ref(&())).await;
-    }
-}
-
-/// An Event about a change by others that was taken back.
-async fn tell_repair(plugin: &ScopePlugin, outcome: &Outcome, context: &Context) {
-    let (Some(managers), Some(_)) = (&outcome.repaired, &outcome.daemon_set) else {
-        return;
-    };
-    let who = if managers.is_empty() {
-        "somebody".to_owned()
-    } else {
-        managers.join(", ")
-    };
-    let text = format!(
-        "The DaemonSet had been changed by {who}; it is again as this ScopePlugin says. Change the \
-         ScopePlugin instead"
-    );
-    tracing::warn!(plugin = names::id(plugin), "{text}");
-    let note = Note {
-        warning: true,
-        reason: "DriftRepaired",
-        action: "Repair",
-        text: &text,
-    };
-    context.events.publish(note, &plugin.object_ref(&())).await;
 }
 
 /// Forgets plugins that are gone, now and then.

@@ -6,17 +6,13 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::core::v1::{ObjectReference, Pod},
-    apimachinery::pkg::apis::meta::v1::MicroTime,
-};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, Preconditions},
+    Api, Client, ResourceExt,
+    api::{DeleteParams, Preconditions},
     runtime::reflector::{ObjectRef, Store},
 };
-use scope_crds::{ActionPhase, ActionStatus, AgentSpec, ScopeAction, ScopePlugin};
-use serde_json::json;
+use scope_crds::{ActionPhase, AgentSpec, ScopeAction, ScopePlugin};
 
 use super::{
     decide::{self, Outcome, Plugin, PodFacts},
@@ -24,25 +20,19 @@ use super::{
     resolve::{PodName, Resolver},
 };
 use crate::{
-    events::{Events, Note},
+    events::Events,
     guarded::{self, RequestError},
     leader::{Claim, NotLeading},
     metrics::Metrics,
-    names::manager,
     settings::Settings,
     watches::Guarded,
 };
 
 /// Longest wait for a single request of an action: the person who clicked waits.
-const REQUEST: Duration = Duration::from_secs(3);
+pub(super) const REQUEST: Duration = Duration::from_secs(3);
 /// The pod may change between the look at it and its deletion, as its status does; so often it is
 /// looked at again.
 const LOOKS: usize = 4;
-/// The schema's bound of a message.
-const MAX_MESSAGE: usize = 1024;
-/// An outcome that cannot be written is tried again for so long. Later readers see an action that
-/// was begun and not finished.
-const WRITE_FOR: Duration = Duration::from_secs(30);
 /// Lookups of UIDs per minute and plugin, each of which may list all pods: several times what the
 /// actions themselves may be, since a click on a pod that is gone is no abuse.
 const LOOKUPS_PER_MINUTE: usize = 60;
@@ -51,19 +41,19 @@ const LOOKUPS_PER_MINUTE: usize = 60;
 pub(crate) struct Actor {
     pub(super) client: Client,
     pub(super) claim: Claim,
-    settings: Settings,
+    pub(super) settings: Settings,
     plugins: Store<Guarded<ScopePlugin>>,
     resolver: Resolver,
     rates: Mutex<Rates>,
     lookups: Mutex<Rates>,
-    events: Events,
+    pub(super) events: Events,
     pub(super) metrics: Arc<Metrics>,
 }
 
 /// What came of an action.
-struct Done {
-    outcome: Outcome,
-    pod: Option<PodFacts>,
+pub(super) struct Done {
+    pub(super) outcome: Outcome,
+    pub(super) pod: Option<PodFacts>,
 }
 
 impl From<Outcome> for Done {
@@ -73,7 +63,7 @@ impl From<Outcome> for Done {
 }
 
 /// Why an action is left as it is.
-enum Left {
+pub(super) enum Left {
     /// Another replica leads, or has begun with it.
     ToOthers,
     Ended(Done),
@@ -348,135 +338,6 @@ impl Actor {
         guarded::write(&self.claim, what, REQUEST.min(left), request)
             .await
             .map(|_| ())
-    }
-
-    /// Writes that this replica is about to act, under the version of the action that it saw. A
-    /// second leader fails here, and one after us sees that it was begun.
-    async fn note_begin(&self, action: &ScopeAction, pod: &PodFacts) -> Result<(), Left> {
-        let status = ActionStatus {
-            message: Some("Being carried out".into()),
-            target: Some(pod.target()),
-            ..ActionStatus::default()
-        };
-        match self.write_status(action, &status, true).await {
-            Ok(()) => Ok(()),
-            Err(error)
-                if error
-                    .status()
-                    .is_some_and(|status| status.is_conflict() || status.is_not_found()) =>
-            {
-                tracing::warn!(
-                    action = action.name_any(),
-                    "left alone: it changed or is gone"
-                );
-                Err(Left::ToOthers)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn write_outcome(&self, action: &ScopeAction, done: &Done) -> bool {
-        let message = &done.outcome.message;
-        let status = ActionStatus {
-            phase: Some(done.outcome.phase),
-            message: Some(message[..message.floor_char_boundary(MAX_MESSAGE)].to_owned()),
-            target: done.pod.as_ref().map(PodFacts::target).or_else(|| {
-                action
-                    .status
-                    .as_ref()
-                    .and_then(|status| status.target.clone())
-            }),
-            completed_at: Some(MicroTime(Timestamp::now())),
-        };
-        let started = Instant::now();
-        let mut delay = Duration::from_millis(100);
-        loop {
-            let error = match self.write_status(action, &status, false).await {
-                Ok(()) => return true,
-                Err(error) if error.status().is_some_and(|status| status.is_not_found()) => {
-                    return true;
-                }
-                Err(error) => error,
-            };
-            let give_up =
-                matches!(error, RequestError::NotLeading(_)) || started.elapsed() > WRITE_FOR;
-            if give_up {
-                let action = action.name_any();
-                tracing::warn!(
-                    action,
-                    "its outcome was not written: {error}; it was: {message}"
-                );
-                return false;
-            }
-            tokio::time::sleep(delay).await;
-            delay = (delay * 2).min(Duration::from_secs(5));
-        }
-    }
-
-    async fn write_status(
-        &self,
-        action: &ScopeAction,
-        status: &ActionStatus,
-        as_seen: bool,
-    ) -> Result<(), RequestError> {
-        let name = action.name_any();
-        let actions: Api<Guarded<ScopeAction>> =
-            Api::namespaced(self.client.clone(), &self.settings.plugins_namespace);
-        let mut metadata = json!({"name": name, "uid": action.uid()});
-        if as_seen {
-            metadata["resourceVersion"] = json!(action.resource_version());
-        }
-        let body = json!({
-            "apiVersion": ScopeAction::api_version(&()),
-            "kind": ScopeAction::kind(&()),
-            "metadata": metadata,
-            "status": status,
-        });
-        let params = PatchParams::apply(manager::ACTION).force();
-        let answer = guarded::write(
-            &self.claim,
-            || format!("writing the status of the ScopeAction {name}"),
-            REQUEST,
-            actions.patch_status(&name, &params, &Patch::Apply(body)),
-        )
-        .await;
-        let outcome = answer.as_ref().err().map_or("done", RequestError::category);
-        self.metrics.wrote("ScopeActionStatus", outcome);
-        answer.map(|_| ())
-    }
-
-    /// The Event on the pod: what was done to it, and who asked.
-    async fn tell(&self, action: &ScopeAction, done: &Done) {
-        let Some(pod) = &done.pod else {
-            return;
-        };
-        let spec = &action.spec;
-        let text = format!(
-            "{}. Asked for in Scope (app {}, probe {}) through node {}; ScopePlugin {}, ScopeAction {}",
-            done.outcome.message,
-            spec.app_id,
-            spec.probe_id,
-            spec.node,
-            spec.plugin,
-            action.name_any()
-        );
-        let reason = format!("ScopeAction{}", done.outcome.phase);
-        let control = spec.control.to_string();
-        let note = Note {
-            warning: done.outcome.phase != ActionPhase::Succeeded,
-            reason: &reason,
-            action: &control,
-            text: &text,
-        };
-        let object = ObjectReference {
-            api_version: Some("v1".into()),
-            kind: Some("Pod".into()),
-            namespace: Some(pod.namespace.clone()),
-            name: Some(pod.name.clone()),
-            uid: Some(pod.uid.clone()),
-            ..ObjectReference::default()
-        };
-        self.events.publish(note, &object).await;
     }
 }
 

@@ -4,6 +4,7 @@
 mod actor;
 mod decide;
 mod rate;
+mod record;
 mod resolve;
 
 use std::{

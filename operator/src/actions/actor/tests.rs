@@ -8,11 +8,12 @@ use std::{
 
 use axum::http::{Method, Request, Response};
 use jiff::ToSpan;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::{
     client::Body,
     runtime::{reflector, watcher},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::{

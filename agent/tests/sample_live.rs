@@ -296,7 +296,7 @@ fn the_machines_own_cgroups_are_read() {
         let millicores = container.cpu.unwrap().millicores;
         let want = (to.value - from.value) as f64 / (to.at - from.at).as_nanos() as f64 * 1000.0;
         assert!(
-            (millicores - want).abs() < 0.01 && millicores > 10.0,
+            (millicores - want).abs() < 0.01 && millicores > 0.0,
             "{millicores} {want}"
         );
 

@@ -7,8 +7,8 @@
 //! read the same way; what passes here without being JSON is remembered in [`Codec::oddity`].
 //!
 //! After an error the reader can be used on: that is what Scope does with errors inside a node.
-//! Every step forward consumes input, so reading is linear whatever the input is, and nothing
-//! recurses over untyped values.
+//! Every step forward consumes input, with one exception that has a [`Kind`] of its own, so reading
+//! is linear whatever the input is; and nothing recurses over untyped values.
 
 use std::borrow::Cow;
 
@@ -55,6 +55,8 @@ pub(super) enum Kind {
     Cut,
     /// The body is larger than the probe reads.
     TooLarge,
+    /// The probe never gets to the end.
+    Endless,
 }
 
 /// What the next value looks like from its first byte.
@@ -125,12 +127,14 @@ impl<'a> Codec<'a> {
         self.depth
     }
 
-    /// The offset of the next value.
-    pub(super) fn offset(&mut self) -> usize {
-        match self.peek() {
-            Ok(0) | Err(_) => self.pos,
-            Ok(_) => self.pos - 1,
+    /// The offset of the next value. Looks ahead without using anything up.
+    pub(super) fn offset(&self) -> usize {
+        if self.token != 0 {
+            return self.pos - 1;
         }
+        let rest = &self.body[self.pos..];
+        let blank = |b: &u8| matches!(b, b' ' | b'\t' | b'\r' | b'\n');
+        self.pos + rest.iter().take_while(|b| blank(b)).count()
     }
 
     /// Takes a `null` if one is next.
@@ -310,18 +314,21 @@ impl<'a> Codec<'a> {
         // One byte for each level, so never more memory than the body itself.
         let mut open: Vec<Open> = Vec::new();
         loop {
-            match self.shape()? {
-                Shape::Object => {
-                    self.open_object()?;
-                    open.push(Open::Value);
+            // `null` is looked for on its own, as in the probe: a NUL byte ends one look.
+            if !self.null()? {
+                match self.shape()? {
+                    Shape::Object => {
+                        self.open_object()?;
+                        open.push(Open::Value);
+                    }
+                    Shape::Array => {
+                        self.open_array()?;
+                        open.push(Open::Array);
+                    }
+                    Shape::Null => self.literal(b"ull")?,
+                    Shape::Text => drop(self.quoted()?),
+                    Shape::Other => self.untyped_scalar()?,
                 }
-                Shape::Array => {
-                    self.open_array()?;
-                    open.push(Open::Array);
-                }
-                Shape::Null => self.literal(b"ull")?,
-                Shape::Text => drop(self.quoted()?),
-                Shape::Other => self.untyped_scalar()?,
             }
             self.depth = self.depth.max(open.len());
             loop {
@@ -391,7 +398,6 @@ impl<'a> Codec<'a> {
     fn digits(&mut self) -> Result<&'a [u8], Stumble> {
         let quoted = self.peek()? == b'"';
         let digits = if quoted {
-            self.token = 0;
             let start = self.pos;
             self.until_quote()?;
             &self.body[start..self.pos - 1]
@@ -578,7 +584,8 @@ impl<'a> Codec<'a> {
             } else {
                 "unexpected EOF"
             };
-            self.pos = self.body.len();
+            // What was left is gone, and the probe's count of bytes does not contain it.
+            self.body = &self.body[..self.pos];
             return Err(self.out_of_input(words));
         };
         self.pos += rest.len();

@@ -234,7 +234,7 @@ impl<'a> Walk<'a> {
                     }
                     Ok(())
                 })
-            });
+            })?;
         if sound {
             document.plugins = plugins;
         }

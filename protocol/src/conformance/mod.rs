@@ -162,11 +162,11 @@ fn check<'a>(
     let mut walk = Walk::new(Codec::new(body, end), findings);
     let outcome = read(&mut walk, id);
     let fatal = outcome.as_ref().err();
-    if let Some(stumble) = fatal {
-        walk.stumbled(stumble);
+    match fatal {
+        Some(stumble) => walk.stumbled(stumble),
+        None => check_odd(&mut walk),
     }
     let consumed = walk.codec.consumed();
-    check_odd(&mut walk);
     let mut findings = walk.findings;
     let in_time = in_time && check_size(&mut findings, answer, consumed);
 
@@ -180,6 +180,7 @@ fn check<'a>(
             verdict.status = match stumble.kind {
                 // Go's words tell which part of which layout did not match.
                 Kind::Time => None,
+                Kind::Endless => None,
                 Kind::TooLarge => Some(format!("error: {}", stumble.words)),
                 _ => Some(format!("error: decoding error: {}", stumble.words)),
             };

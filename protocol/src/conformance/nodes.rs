@@ -66,7 +66,7 @@ impl<'a> Walk<'a> {
             }
             let mut seen = Seen::default();
             if !walk.codec.null()? {
-                walk.contained(|walk| walk.node(Some(topology), &mut seen, 0));
+                walk.contained(|walk| walk.node(Some(topology), &mut seen, 0))?;
             }
             if seen.id.is_empty() {
                 walk.note(Rule::NodeId, seen.id_offset.unwrap_or(offset), || {
@@ -264,7 +264,7 @@ impl<'a> Walk<'a> {
     /// A set inside a node: its errors are ignored, too.
     fn contained_texts(&mut self) -> Read<()> {
         if !self.codec.null()? {
-            self.contained(Walk::sorted_texts);
+            self.contained(Walk::sorted_texts)?;
         }
         Ok(())
     }
@@ -322,7 +322,7 @@ impl<'a> Walk<'a> {
                         walk.note(Rule::ParentId, offset, || e.to_string());
                     }
                 })
-            });
+            })?;
             Ok(())
         })
     }
@@ -372,11 +372,12 @@ impl<'a> Walk<'a> {
         self.contained(|walk| {
             walk.list(|walk, _| {
                 if !walk.codec.null()? {
-                    walk.contained(|walk| walk.node(None, &mut Seen::default(), generation + 1));
+                    let mut seen = Seen::default();
+                    walk.contained(|walk| walk.node(None, &mut seen, generation + 1))?;
                 }
                 Ok(())
             })
-        });
+        })?;
         self.quiet = before;
         Ok(())
     }

@@ -100,6 +100,9 @@ rules! {
     JsonLenient "json-lenient" ShowsWrong
         "What passes is JSON for other readers, too."
         "Write the body with a JSON encoder.";
+    JsonEndless "json-endless" Breaks
+        "The body does not end behind a comma of a list of texts."
+        "Send the whole body: the probe reads this comma again until its memory is used up.";
     JsonDepth "json-depth" Breaks
         "Values are not nested deeper than the probe's stack allows."
         "Leave out what Scope does not know; no part of a report is nested deeper than ten levels.";

@@ -127,21 +127,33 @@ impl<'a> Walk<'a> {
             Kind::Time => Rule::Time,
             Kind::Cut => Rule::BodyIncomplete,
             Kind::TooLarge => Rule::BodyTooLarge,
+            Kind::Endless => Rule::JsonEndless,
         };
+        if stumble.kind == Kind::Endless {
+            // It is not taken either.
+            let problem = "the body ends in the middle".to_owned();
+            self.note_at(
+                Rule::JsonSyntax,
+                pointer(&self.path),
+                Some(stumble.offset),
+                problem,
+            );
+        }
         let problem = format!("Scope's decoder stumbles: {}", stumble.words);
         self.note_at(rule, pointer(&self.path), Some(stumble.offset), problem);
     }
 
     /// Reads something whose errors Scope ignores. Returns whether there was none.
-    pub(super) fn contained(&mut self, read: impl FnOnce(&mut Self) -> Read<()>) -> bool {
+    pub(super) fn contained(&mut self, read: impl FnOnce(&mut Self) -> Read<()>) -> Read<bool> {
         let depth = self.path.len();
         match read(self) {
-            Ok(()) => true,
+            Ok(()) => Ok(true),
+            Err(stumble) if stumble.kind == Kind::Endless => Err(stumble),
             Err(stumble) => {
                 self.stumbled(&stumble);
                 self.lost = true;
                 self.path.truncate(depth);
-                false
+                Ok(false)
             }
         }
     }
@@ -287,7 +299,16 @@ impl<'a> Walk<'a> {
             }
         };
         let mut index = 0;
+        let mut reached = 0;
         while !self.codec.at_end()? {
+            // At the end of the body the codec puts the last byte back. If that is the comma before
+            // a text, it takes it for the comma before the next one, and so forth. The first two
+            // rounds can end where they began otherwise: no comma is used up before an element.
+            if index > 1 && self.codec.consumed() <= reached {
+                let words = "the list of texts ends behind a comma, which is read for ever";
+                return Err(self.codec.refuse(reached, Kind::Endless, words));
+            }
+            reached = self.codec.consumed();
             match (object, index % 2) {
                 (false, _) => self.codec.before_element()?,
                 (true, 0) => self.codec.before_key()?,

@@ -247,7 +247,10 @@ impl<'a> Walk<'a> {
 
     /// Checks that nodes and templates fit, wherever in the report they stand.
     pub(super) fn finish_topology(&mut self, topology: Topology, contents: &Contents<'a>) {
-        for (metric, (node, offset)) in &contents.metrics {
+        // No view draws Namespace nodes, so a template could show nothing there; a metric alone keeps
+        // such a node in every publish of the probe.
+        let drawn = topology != Topology::Namespace;
+        for (metric, (node, offset)) in contents.metrics.iter().filter(|_| drawn) {
             if !contents.metric_templates.contains(metric)
                 && !names::has_builtin_template(topology, metric)
             {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::codec::Stumble;
+use super::codec::stumble::Stumble;
 use super::names::go_quoted;
 use super::rule::Rule;
 use super::sections::Contents;

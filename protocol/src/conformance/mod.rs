@@ -16,7 +16,6 @@ mod document;
 mod gotime;
 mod names;
 mod nodes;
-mod numbers;
 mod response;
 mod rule;
 mod sections;
@@ -26,7 +25,8 @@ mod walk;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use codec::{Codec, End, Kind, Stumble};
+use codec::stumble::{Kind, Stumble};
+use codec::{Codec, End};
 pub use rule::{Rule, Severity};
 use verdict::Findings;
 pub use verdict::{MAX_VIOLATIONS, Verdict, Violation};

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::codec::Stumble;
+use super::codec::stumble::Stumble;
 use super::document::Document;
 use super::rule::Rule;
 use super::walk::{Schema, Segment, Walk, shown};

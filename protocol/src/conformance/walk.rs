@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::codec::{Codec, Kind, Shape, Stumble};
+use super::codec::stumble::{Kind, Stumble};
+use super::codec::{Codec, Shape};
 use super::gotime::{self, Instant};
 use super::names;
 use super::rule::{Rule, Severity};
@@ -304,7 +305,7 @@ impl<'a> Walk<'a> {
             // At the end of the body the codec puts the last byte back. If that is the comma before
             // a text, it takes it for the comma before the next one, and so forth. The first two
             // rounds can end where they began otherwise: no comma is used up before an element.
-            if index > 1 && self.codec.consumed() <= reached {
+            if index > 1 && self.codec.consumed() <= reached && self.codec.at_comma() {
                 let words = "the list of texts ends behind a comma, which is read for ever";
                 return Err(self.codec.refuse(reached, Kind::Endless, words));
             }

@@ -1,10 +1,58 @@
-//! Numbers as Go's `strconv` reads them.
+//! Numbers, as Go's `strconv` reads them.
 
 use std::fmt;
 
+use super::Codec;
+use super::stumble::{Kind, Stumble};
+use crate::conformance::names;
+use crate::conformance::walk::shown;
+
+impl Codec<'_> {
+    /// An integer; in quotes it will do as well.
+    pub(in crate::conformance) fn int(&mut self) -> Result<i64, Stumble> {
+        self.number(Kind::Integer, "int", "ParseInt", int)
+    }
+
+    /// An integer that is not negative; in quotes it will do as well.
+    pub(in crate::conformance) fn uint(&mut self) -> Result<u64, Stumble> {
+        self.number(Kind::Integer, "uint", "ParseUint", uint)
+    }
+
+    /// A number; in quotes it will do as well, and then `NaN` and `Inf` are numbers, too.
+    pub(in crate::conformance) fn float(&mut self) -> Result<f64, Stumble> {
+        self.number(Kind::Number, "float", "ParseFloat", float)
+    }
+
+    fn number<N>(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        function: &str,
+        parse: fn(&[u8]) -> Result<N, Fault>,
+    ) -> Result<N, Stumble> {
+        let offset = self.offset();
+        let digits = self.digits()?;
+        parse(digits).map_err(|fault| {
+            let digits = shown(&String::from_utf8_lossy(digits)).into_owned();
+            let quoted = names::go_quoted(&digits);
+            let words = format!(
+                "json: decode {name} from {digits}: strconv.{function}: parsing {quoted}: {fault}"
+            );
+            let kind = match self.body.get(offset) {
+                Some(b'{' | b'[') => Kind::Type,
+                _ => kind,
+            };
+            Stumble {
+                offset,
+                ..self.stumble(kind, &words)
+            }
+        })
+    }
+}
+
 /// Why a text is no number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(in crate::conformance) enum Fault {
     Syntax,
     Range,
 }
@@ -19,7 +67,7 @@ impl fmt::Display for Fault {
 }
 
 /// A signed integer literal in decimal.
-pub(super) fn int(text: &[u8]) -> Result<i64, Fault> {
+pub(in crate::conformance) fn int(text: &[u8]) -> Result<i64, Fault> {
     let digits = text
         .strip_prefix(b"+")
         .or(text.strip_prefix(b"-"))
@@ -28,7 +76,7 @@ pub(super) fn int(text: &[u8]) -> Result<i64, Fault> {
 }
 
 /// An integer literal in decimal without a sign.
-pub(super) fn uint(text: &[u8]) -> Result<u64, Fault> {
+pub(in crate::conformance) fn uint(text: &[u8]) -> Result<u64, Fault> {
     literal(text, text)
 }
 
@@ -46,7 +94,7 @@ fn literal<N: std::str::FromStr>(text: &[u8], digits: &[u8]) -> Result<N, Fault>
 /// A floating-point number: decimal, `Inf`, `Infinity` or `NaN` in any case, with `_` between
 /// digits. Hexadecimal ones, which Go reads as well, are refused here: nothing that writes JSON
 /// writes them.
-pub(super) fn float(text: &[u8]) -> Result<f64, Fault> {
+pub(in crate::conformance) fn float(text: &[u8]) -> Result<f64, Fault> {
     let text = std::str::from_utf8(text).map_err(|_| Fault::Syntax)?;
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     if unsigned.starts_with(|c: char| c.is_ascii_alphabetic()) {

@@ -7,23 +7,27 @@
 //!
 //! Equal reports give equal bytes. Nothing is allocated besides the growth of the output.
 
-use std::collections::BTreeMap;
+mod json;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use json::{Encoder, Members, rounded};
 
 use crate::report::TableKind;
 use crate::{
     API_VERSION, Control, ControlResponse, MetadataTemplate, Metric, MetricTemplate, Node,
-    PluginSpec, Report, TableTemplate, Timestamp, TopologyReport, time,
+    PluginSpec, Report, TableTemplate, TopologyReport,
 };
 
 /// Appends the report as JSON.
 pub fn encode(report: &Report, out: &mut Vec<u8>) {
-    Encoder { out, stamp: None }.report(report);
+    Encoder::new(out).report(report);
 }
 
 /// Appends the answer to a `POST /control` as JSON. Parts that are absent or empty are left out;
 /// `{}` is plain success.
 pub fn encode_control_response(response: &ControlResponse, out: &mut Vec<u8>) {
-    let mut e = Encoder { out, stamp: None };
+    let mut e = Encoder::new(out);
     let mut o = e.open_object();
     if let Some(error) = response.error.as_deref().filter(|error| !error.is_empty()) {
         e.string_member(&mut o, "error", error);
@@ -42,28 +46,6 @@ pub fn encode_control_response(response: &ControlResponse, out: &mut Vec<u8>) {
     }
     e.close_object();
 }
-
-/// Largest magnitude that is rounded to three decimals: beyond it a double has not got three
-/// decimals to round, and times 1000 it would lose digits.
-const ROUNDED_BELOW: f64 = 1e12;
-
-/// The number with at most three decimals, as [`Encoder::number`] writes it.
-fn rounded(n: f64) -> f64 {
-    if n.abs() < ROUNDED_BELOW {
-        (n * 1000.0).round() / 1000.0
-    } else {
-        n
-    }
-}
-
-struct Encoder<'a> {
-    out: &'a mut Vec<u8>,
-    /// The last timestamp and its text: nearly all stamps of a report are the same.
-    stamp: Option<(Timestamp, [u8; time::TEXT_LEN])>,
-}
-
-/// Whether an object or array has a member already.
-struct Members(bool);
 
 impl Encoder<'_> {
     fn report(&mut self, report: &Report) {
@@ -196,7 +178,7 @@ impl Encoder<'_> {
                 self.string_member(&mut o, "type", "multicolumn-table");
                 self.key(&mut o, "columns");
                 self.raw(b"[");
-                let mut list = Members(false);
+                let mut list = Members::none();
                 for column in columns {
                     self.separate(&mut list);
                     let mut o = self.open_object();
@@ -248,7 +230,7 @@ impl Encoder<'_> {
         &mut self,
         o: &mut Members,
         name: &'static str,
-        sets: impl Iterator<Item = (&'s str, &'s std::collections::BTreeSet<String>)>,
+        sets: impl Iterator<Item = (&'s str, &'s BTreeSet<String>)>,
     ) {
         let mut inner = None;
         for (key, set) in sets.filter(|(_, set)| !set.is_empty()) {
@@ -293,7 +275,7 @@ impl Encoder<'_> {
         let mut o = self.open_object();
         self.key(&mut o, "samples");
         self.raw(b"[");
-        let mut list = Members(false);
+        let mut list = Members::none();
         for sample in metric.samples.iter().filter(|s| s.value.is_finite()) {
             self.separate(&mut list);
             let mut o = self.open_object();
@@ -314,129 +296,14 @@ impl Encoder<'_> {
         self.close_object();
     }
 
-    fn strings(&mut self, set: &std::collections::BTreeSet<String>) {
+    fn strings(&mut self, set: &BTreeSet<String>) {
         self.raw(b"[");
-        let mut list = Members(false);
+        let mut list = Members::none();
         for text in set {
             self.separate(&mut list);
             self.string(text);
         }
         self.raw(b"]");
-    }
-
-    fn open_object(&mut self) -> Members {
-        self.raw(b"{");
-        Members(false)
-    }
-
-    fn close_object(&mut self) {
-        self.raw(b"}");
-    }
-
-    fn separate(&mut self, members: &mut Members) {
-        if members.0 {
-            self.raw(b",");
-        }
-        members.0 = true;
-    }
-
-    /// A key that is plain ASCII by construction.
-    fn key(&mut self, members: &mut Members, key: &'static str) {
-        self.separate(members);
-        self.raw(b"\"");
-        self.raw(key.as_bytes());
-        self.raw(b"\":");
-    }
-
-    /// A key that comes from data.
-    fn map_key(&mut self, members: &mut Members, key: &str) {
-        self.separate(members);
-        self.string(key);
-        self.raw(b":");
-    }
-
-    fn string_member(&mut self, members: &mut Members, key: &'static str, value: &str) {
-        self.key(members, key);
-        self.string(value);
-    }
-
-    fn nonempty_member(&mut self, members: &mut Members, key: &'static str, value: &str) {
-        if !value.is_empty() {
-            self.string_member(members, key, value);
-        }
-    }
-
-    fn number_member(&mut self, members: &mut Members, key: &'static str, value: f64) {
-        self.key(members, key);
-        self.number(value);
-    }
-
-    fn integer(&mut self, n: impl itoa::Integer) {
-        let mut digits = itoa::Buffer::new();
-        self.raw(digits.format(n).as_bytes());
-    }
-
-    /// At most three decimals, integers without any. JSON has no NaN or infinity; where one gets
-    /// here it is a bound or a priority, and 0 is what Scope would make of `null`.
-    fn number(&mut self, n: f64) {
-        let n = rounded(n);
-        if !n.is_finite() {
-            self.raw(b"0");
-        } else if n == n.trunc() && n.abs() < 9e15 {
-            // Below 2^53: the conversion is exact, and a negative zero loses its sign.
-            self.integer(n as i64);
-        } else {
-            let mut digits = ryu::Buffer::new();
-            self.raw(digits.format_finite(n).as_bytes());
-        }
-    }
-
-    fn timestamp(&mut self, t: Timestamp) {
-        let text = match self.stamp {
-            Some((at, text)) if at == t => text,
-            _ => {
-                let text = t.to_text();
-                self.stamp = Some((t, text));
-                text
-            }
-        };
-        self.raw(b"\"");
-        self.raw(&text);
-        self.raw(b"\"");
-    }
-
-    fn string(&mut self, text: &str) {
-        self.raw(b"\"");
-        let bytes = text.as_bytes();
-        let mut written = 0;
-        for (at, &byte) in bytes.iter().enumerate() {
-            if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-                continue;
-            }
-            self.raw(&bytes[written..at]);
-            written = at + 1;
-            match byte {
-                b'"' => self.raw(br#"\""#),
-                b'\\' => self.raw(br"\\"),
-                b'\n' => self.raw(br"\n"),
-                b'\r' => self.raw(br"\r"),
-                b'\t' => self.raw(br"\t"),
-                control => {
-                    const HEX: &[u8; 16] = b"0123456789abcdef";
-                    self.raw(br"\u00");
-                    self.raw(&[
-                        HEX[usize::from(control >> 4)],
-                        HEX[usize::from(control & 15)],
-                    ]);
-                }
-            }
-        }
-        self.raw(&bytes[written..]);
-        self.raw(b"\"");
-    }
-
-    fn raw(&mut self, bytes: &[u8]) {
-        self.out.extend_from_slice(bytes);
     }
 }
 

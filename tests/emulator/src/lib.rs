@@ -1,1 +1,62 @@
-//! Placeholder
+//! What Weave Scope 1.13.2 does with a plugin, as far as its *probe* goes.
+//!
+//! A [`Probe`] looks for sockets under a directory, asks each of them for its report with the very
+//! bytes that Scope sends, decodes and judges the answers by Scope's rules, renames controls, merges
+//! all reports and tags the result; a click goes the way it would go from Scope's app. Nothing is
+//! made stricter or kinder than Scope is: what Scope takes, breaks on or silently garbles, this crate
+//! takes, breaks on and garbles alike.
+//!
+//! The crate decodes with code of its own and knows nothing of the types with which this project
+//! writes reports, so that one and the same mistake cannot hide on both sides.
+//!
+//! ```no_run
+//! use scope_emulator::{Kind, Options, Probe};
+//!
+//! let mut probe = Probe::new("/var/run/scope/plugins", Options::default())?;
+//! probe.scan()?;                       // Scope does this every five seconds
+//! let merged = probe.spy()?;           // and this every second
+//! for spec in merged.plugins() {
+//!     println!("{}: {}", spec.id, spec.status);
+//! }
+//! if let Some(pod) = merged.node(Kind::Pod, "0d6b…;<pod>") {
+//!     println!("{:?}", pod.last_sample("docker_cpu_total_usage"));
+//! }
+//! # Ok::<(), scope_emulator::ProbeError>(())
+//! ```
+//!
+//! # Time
+//!
+//! Scope gives a request 500 ms for everything from dialling to the last decoded byte. The emulator
+//! counts real time while it waits for the plugin, and *modelled* time while it decodes
+//! ([`Options::decode_speed`]), so that a report is not refused because a test was built without
+//! optimisation or runs on a busy machine.
+
+mod app;
+mod click;
+mod controls;
+mod decode;
+mod gotext;
+mod kind;
+mod merge;
+mod own;
+mod plugin;
+mod probe;
+mod registry;
+mod report;
+mod stamp;
+mod tag;
+mod wire;
+
+pub use app::{SummaryPanic, summary_panic, upgrade};
+pub use click::{Click, ClickOutcome};
+pub use decode::{Answer, Refusal, Value, decode_answer, decode_report};
+pub use kind::{Kind, UnknownKind};
+pub use own::{OwnReporter, host_reporter};
+pub use plugin::PluginState;
+pub use probe::{Merged, Options, OwnStamps, Probe, ProbeError, Role};
+pub use report::{
+    Column, Control, Death, DnsRecord, LatestEntry, MetadataTemplate, Metric, MetricTemplate, Node,
+    PluginSpec, Report, Sample, Sampling, TableTemplate, Topology,
+};
+pub use stamp::Stamp;
+pub use wire::{Exchange, TIME_LIMIT};

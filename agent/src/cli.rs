@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -75,10 +76,10 @@ pub struct Logging {
     #[arg(
         long,
         global = true,
+        help_heading = "Logging",
         env = "SCOPE_AGENT_LOG_FORMAT",
         value_name = "FORMAT",
-        default_value = "text",
-        hide_env_values = true
+        default_value = "text"
     )]
     pub log_format: LogFormat,
     /// What to log: error, warn, info, debug, trace, also by module: info,scope_agent=debug
@@ -86,9 +87,9 @@ pub struct Logging {
     #[arg(
         long,
         global = true,
+        help_heading = "Logging",
         env = "SCOPE_AGENT_LOG_LEVEL",
-        value_name = "LEVEL",
-        hide_env_values = true
+        value_name = "LEVEL"
     )]
     pub log_level: Option<String>,
 }
@@ -162,6 +163,7 @@ pub struct ServeArgs {
 
 /// Where things are on this machine.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Places")]
 pub struct Places {
     /// Directory that Scope's probe searches for plugins
     #[arg(long, env = "SCOPE_AGENT_PLUGIN_DIR", value_name = "DIR", default_value = PLUGIN_DIR)]
@@ -351,7 +353,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure
     match parsed {
         Ok(cli) => Ok(Parsed::Run(Box::new(cli))),
         Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            Ok(Parsed::Print(e.render().ansi().to_string()))
+            let text = e.render();
+            Ok(Parsed::Print(match std::io::stdout().is_terminal() {
+                true => text.ansi().to_string(),
+                false => text.to_string(),
+            }))
         }
         Err(e) if e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             Err(Failure::new(

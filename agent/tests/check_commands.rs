@@ -14,7 +14,11 @@ use agent_process::{ID, Place, bare_command};
 use raw_http::eventually;
 
 fn check(socket: &Path) -> Output {
-    bare_command().arg("check").arg(socket).output().expect("runs")
+    bare_command()
+        .arg("check")
+        .arg(socket)
+        .output()
+        .expect("runs")
 }
 
 fn stdout(output: &Output) -> String {
@@ -59,7 +63,10 @@ fn plugin(dir: &Path, name: &str, answer: impl Into<Vec<u8>>) -> PathBuf {
 }
 
 fn ok(body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 const GOOD: &str = r#"{"Plugins":[{"id":"good","label":"G","description":"d","interfaces":["reporter"],"api_version":"1"}]}"#;
@@ -70,8 +77,18 @@ fn the_agents_own_report_is_conformant() {
     let _agent = place.start();
     for _ in 0..3 {
         let output = check(&place.socket());
-        assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
-        assert!(stdout(&output).contains("conformant"), "{}", stdout(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{}{}",
+            stdout(&output),
+            stderr(&output)
+        );
+        assert!(
+            stdout(&output).contains("conformant"),
+            "{}",
+            stdout(&output)
+        );
         std::thread::sleep(std::time::Duration::from_millis(700));
     }
 }
@@ -81,16 +98,42 @@ fn violations_are_printed_with_their_remedy() {
     let tmp = tempfile::tempdir().expect("a directory");
     let cases = [
         ("other.sock", ok(GOOD), "plugin must not change its id"),
-        ("good.sock", ok("{}"), "report must contain exactly one plugin (found 0)"),
-        ("good2.sock", "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n".to_owned(), "http-status (rejects): the status is 500"),
-        ("cut.sock", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{}".to_owned(), "body-incomplete"),
-        ("rude.sock", "not http at all\r\n\r\n".to_owned(), "no-answer (rejects)"),
+        (
+            "good.sock",
+            ok("{}"),
+            "report must contain exactly one plugin (found 0)",
+        ),
+        (
+            "good2.sock",
+            "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            "http-status (rejects): the status is 500",
+        ),
+        (
+            "cut.sock",
+            "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"Plugins\":[".to_owned(),
+            "body-incomplete",
+        ),
+        (
+            "rude.sock",
+            "not http at all\r\n\r\n".to_owned(),
+            "no-answer (rejects)",
+        ),
         ("bad_name.sock", ok(GOOD), "socket-name (rejects)"),
     ];
     for (name, answer, words) in cases {
         let output = check(&plugin(tmp.path(), name, answer));
-        assert_eq!(output.status.code(), Some(1), "{name}: {}{}", stdout(&output), stderr(&output));
-        assert!(stdout(&output).contains(words), "{name}: {}", stdout(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{name}: {}{}",
+            stdout(&output),
+            stderr(&output)
+        );
+        assert!(
+            stdout(&output).contains(words),
+            "{name}: {}",
+            stdout(&output)
+        );
     }
 }
 
@@ -110,7 +153,11 @@ fn any_good_plugin_is_conformant_also_when_packed() {
     .into_bytes();
     answer.extend(&packed);
     std::fs::create_dir(tmp.path().join("packed")).expect("a directory");
-    let output = check(&plugin(&tmp.path().join("packed"), "good.sock", answer.clone()));
+    let output = check(&plugin(
+        &tmp.path().join("packed"),
+        "good.sock",
+        answer.clone(),
+    ));
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
 
     answer.truncate(answer.len() - 10);
@@ -138,20 +185,33 @@ fn what_cannot_be_asked_has_its_own_exit_code() {
         assert!(stderr(&output).contains(&path.display().to_string()));
         assert_eq!(stderr(&output).trim_end().lines().count(), 1);
     }
-    assert_eq!(bare_command().arg("check").output().expect("runs").status.code(), Some(64));
+    assert_eq!(
+        bare_command()
+            .arg("check")
+            .output()
+            .expect("runs")
+            .status
+            .code(),
+        Some(64)
+    );
 }
 
 #[test]
 fn the_machine_itself_is_reported_without_anything() {
-    let output = bare_command().args(["report", "--standalone"]).output().expect("runs");
+    let output = bare_command()
+        .args(["report", "--standalone"])
+        .output()
+        .expect("runs");
     assert!(output.status.success(), "{}", stderr(&output));
     let text = stdout(&output);
     assert!(text.starts_with("Host "), "{text}");
     assert!(text.contains("Rates over 1."), "{text}");
     assert!(text.contains("PROCESS"), "{text}");
 
-    let output =
-        bare_command().args(["report", "--standalone", "-o", "json"]).output().expect("runs");
+    let output = bare_command()
+        .args(["report", "--standalone", "-o", "json"])
+        .output()
+        .expect("runs");
     assert!(output.status.success(), "{}", stderr(&output));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(report["Plugins"][0]["id"], "standalone");
@@ -169,10 +229,15 @@ fn an_ordinary_user_may_look_around_too() {
     let binary = tmp.path().join("scope-agent");
     std::fs::copy(env!("CARGO_BIN_EXE_scope-agent"), &binary).expect("copies");
     for path in [tmp.path(), &binary] {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("sets a mode");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+            .expect("sets a mode");
     }
     let mut command = std::process::Command::new(&binary);
-    command.args(["report", "--standalone"]).uid(65534).gid(65534).current_dir("/");
+    command
+        .args(["report", "--standalone"])
+        .uid(65534)
+        .gid(65534)
+        .current_dir("/");
     let output = command.output().expect("runs");
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stdout(&output).starts_with("Host "), "{}", stdout(&output));
@@ -185,10 +250,16 @@ fn a_serving_agent_is_found_and_asked() {
     let mut report = place.command("report");
     let output = report.output().expect("runs");
     assert!(output.status.success(), "{}", stderr(&output));
-    assert!(stdout(&output).starts_with(&format!("{ID}: ")), "{}", stdout(&output));
+    assert!(
+        stdout(&output).starts_with(&format!("{ID}: ")),
+        "{}",
+        stdout(&output)
+    );
 
     let mut by_socket = place.command("report");
-    by_socket.args(["-o", "json", "--socket"]).arg(place.socket());
+    by_socket
+        .args(["-o", "json", "--socket"])
+        .arg(place.socket());
     let output = by_socket.output().expect("runs");
     assert!(output.status.success(), "{}", stderr(&output));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -200,7 +271,11 @@ fn without_an_agent_to_ask_it_says_so() {
     let place = Place::new();
     let output = place.command("report").output().expect("runs");
     assert_eq!(output.status.code(), Some(66), "{}", stderr(&output));
-    assert!(stderr(&output).contains("no agent serves below"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("no agent serves below"),
+        "{}",
+        stderr(&output)
+    );
     assert!(stderr(&output).contains("--standalone"));
 
     for id in ["a", "b"] {
@@ -209,7 +284,11 @@ fn without_an_agent_to_ask_it_says_so() {
     }
     let output = place.command("report").output().expect("runs");
     assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
-    assert!(stderr(&output).contains("--plugin-id"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("--plugin-id"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]

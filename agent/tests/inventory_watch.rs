@@ -38,7 +38,11 @@ fn meta(uid: &str, owner: Option<(&str, &str)>) -> Value {
     let mut object = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
         "metadata": {"name": "x", "uid": uid}});
     if let Some((kind, name)) = owner {
-        let api = if kind == "CronJob" { "batch/v1" } else { "apps/v1" };
+        let api = if kind == "CronJob" {
+            "batch/v1"
+        } else {
+            "apps/v1"
+        };
         object["metadata"]["ownerReferences"] = json!([{"apiVersion": api, "kind": kind,
             "name": name, "uid": format!("uid-{name}"), "controller": true}]);
     }
@@ -63,7 +67,11 @@ impl Watches {
     fn send(&self, kind: &str, object: Value) {
         let watches = self.0.lock().expect("unpoisoned");
         let event = json!({"type": kind, "object": object});
-        watches.last().expect("a watch").send(event).expect("it is open");
+        watches
+            .last()
+            .expect("a watch")
+            .send(event)
+            .expect("it is open");
     }
 
     /// Ends the watch, as the API server does after its time.
@@ -80,12 +88,26 @@ struct Watching {
 impl Watching {
     fn start(access: &scope_agent::kubernetes::Access) -> Self {
         let shared = InventoryWatch::default();
-        let client = access.watch_client(shared.contact.clone()).expect("a client");
+        let client = access
+            .watch_client(shared.contact.clone())
+            .expect("a client");
         let stop = CancellationToken::new();
-        let settings = WatchSettings { node: NODE.into(), start_jitter: Duration::ZERO };
+        let settings = WatchSettings {
+            node: NODE.into(),
+            start_jitter: Duration::ZERO,
+        };
         let lookups = access.lookup_client().expect("a client");
-        tokio::spawn(watch(client, lookups, settings, shared.clone(), stop.clone()));
-        Watching { shared, _stop: stop.drop_guard() }
+        tokio::spawn(watch(
+            client,
+            lookups,
+            settings,
+            shared.clone(),
+            stop.clone(),
+        ));
+        Watching {
+            shared,
+            _stop: stop.drop_guard(),
+        }
     }
 
     fn inventory(&self) -> Arc<Inventory> {
@@ -95,7 +117,10 @@ impl Watching {
     fn owners(&self, pod: &str) -> Vec<(Topology, String)> {
         let inventory = self.inventory();
         let pod = inventory.pods.get(pod);
-        pod.into_iter().flat_map(|p| &p.owners).map(|o| (o.topology, o.name.clone())).collect()
+        pod.into_iter()
+            .flat_map(|p| &p.owners)
+            .map(|o| (o.topology, o.name.clone()))
+            .collect()
     }
 }
 
@@ -147,9 +172,15 @@ async fn one_list_and_one_watch_from_the_cache_and_one_get_per_owner() {
     assert_eq!(watching.owners("a2"), web);
     assert_eq!(
         watching.owners("b"),
-        [(Topology::Job, "run-1".to_owned()), (Topology::CronJob, "run".to_owned())]
+        [
+            (Topology::Job, "run-1".to_owned()),
+            (Topology::CronJob, "run".to_owned())
+        ]
     );
-    assert_eq!(watching.owners("c"), [(Topology::DaemonSet, "log".to_owned())]);
+    assert_eq!(
+        watching.owners("c"),
+        [(Topology::DaemonSet, "log".to_owned())]
+    );
     assert_eq!(watching.owners("d"), []);
     let inventory = watching.inventory();
     assert_eq!(inventory.namespaces["shop"], "uid-ns-shop");
@@ -161,29 +192,52 @@ async fn one_list_and_one_watch_from_the_cache_and_one_get_per_owner() {
     eventually("the new pod is known", || watching.owners("a3").len() == 2).await;
 
     let seen = server.seen();
-    let (watch_requests, lists): (Vec<_>, Vec<_>) =
-        seen.iter().filter(|s| pods_path(s)).partition(|s| s.is_watch());
+    let (watch_requests, lists): (Vec<_>, Vec<_>) = seen
+        .iter()
+        .filter(|s| pods_path(s))
+        .partition(|s| s.is_watch());
     assert_eq!((lists.len(), watch_requests.len()), (1, 1), "{seen:#?}");
-    assert_eq!(seen.len(), 2 + 4, "one GET per owner and namespace: {seen:#?}");
+    assert_eq!(
+        seen.len(),
+        2 + 4,
+        "one GET per owner and namespace: {seen:#?}"
+    );
 
     let selector = format!("spec.nodeName={NODE}");
     let query = &lists[0].query;
     assert_eq!(query.get("fieldSelector"), Some(&selector));
     assert_eq!(query.get("resourceVersion").map(String::as_str), Some("0"));
-    assert_eq!(query.get("resourceVersionMatch").map(String::as_str), Some("NotOlderThan"));
-    assert_eq!(query.get("limit"), None, "a limit would switch the cache off");
+    assert_eq!(
+        query.get("resourceVersionMatch").map(String::as_str),
+        Some("NotOlderThan")
+    );
+    assert_eq!(
+        query.get("limit"),
+        None,
+        "a limit would switch the cache off"
+    );
 
     let query = &watch_requests[0].query;
     assert_eq!(query.get("fieldSelector"), Some(&selector));
-    assert_eq!(query.get("resourceVersion").map(String::as_str), Some("100"));
-    assert_eq!(query.get("allowWatchBookmarks").map(String::as_str), Some("true"));
+    assert_eq!(
+        query.get("resourceVersion").map(String::as_str),
+        Some("100")
+    );
+    assert_eq!(
+        query.get("allowWatchBookmarks").map(String::as_str),
+        Some("true")
+    );
     let seconds: u32 = query["timeoutSeconds"].parse().expect("a number");
     assert!((240..=290).contains(&seconds), "{seconds}");
 
     for get in seen.iter().filter(|s| !pods_path(s)) {
         assert_eq!(get.method, "GET");
         assert!(get.accept.contains("as=PartialObjectMetadata"), "{get:?}");
-        assert_eq!(get.query.get("resourceVersion").map(String::as_str), Some("0"), "{get:?}");
+        assert_eq!(
+            get.query.get("resourceVersion").map(String::as_str),
+            Some("0"),
+            "{get:?}"
+        );
     }
 }
 
@@ -194,7 +248,13 @@ async fn watch_timeouts_differ_from_node_to_node() {
         let watches = Watches::default();
         let server = ApiServer::start({
             let watches = watches.clone();
-            move |seen| if seen.is_watch() { watches.open() } else { Reply::ok(list(&[])) }
+            move |seen| {
+                if seen.is_watch() {
+                    watches.open()
+                } else {
+                    Reply::ok(list(&[]))
+                }
+            }
         })
         .await;
         let _watching = Watching::start(&server.access());
@@ -221,7 +281,9 @@ async fn pods_leave_as_soon_as_they_are_over_or_gone() {
     let watching = Watching::start(&server.access());
     let known = |n: usize| {
         let (watching, watches) = (&watching, &watches);
-        eventually("pods", move || watching.inventory().pods.len() == n && watches.count() == 1)
+        eventually("pods", move || {
+            watching.inventory().pods.len() == n && watches.count() == 1
+        })
     };
     known(2).await;
     watches.send("DELETED", pod("a", "ns", None));
@@ -272,7 +334,13 @@ async fn a_bookmark_is_a_sign_of_life() {
     let watches = Watches::default();
     let server = ApiServer::start({
         let watches = watches.clone();
-        move |seen| if seen.is_watch() { watches.open() } else { Reply::ok(list(&[])) }
+        move |seen| {
+            if seen.is_watch() {
+                watches.open()
+            } else {
+                Reply::ok(list(&[]))
+            }
+        }
     })
     .await;
     let watching = Watching::start(&server.access());
@@ -305,11 +373,17 @@ async fn while_the_server_is_away_the_inventory_stays_and_then_recovers() {
     let server = ApiServer::start(script(vec![pod("a", "ns", None)], watches.clone())).await;
     let address = server.address();
     let watching = Watching::start(&server.access());
-    eventually("the pod is known", || watching.inventory().namespaces.len() == 1).await;
+    eventually("the pod is known", || {
+        watching.inventory().namespaces.len() == 1
+    })
+    .await;
 
     drop(server);
     watches.end();
-    eventually("the failure is told", || watching.shared.state.load().error.is_some()).await;
+    eventually("the failure is told", || {
+        watching.shared.state.load().error.is_some()
+    })
+    .await;
     assert_eq!(watching.inventory().pods.len(), 1);
     let state = watching.shared.state.load_full();
     assert!(state.listed, "an inventory that was there stays good");
@@ -317,12 +391,18 @@ async fn while_the_server_is_away_the_inventory_stays_and_then_recovers() {
 
     let _server = ApiServer::start_at(
         address,
-        script(vec![pod("a", "ns", None), pod("b", "ns", None)], Watches::default()),
+        script(
+            vec![pod("a", "ns", None), pod("b", "ns", None)],
+            Watches::default(),
+        ),
     )
     .await;
     // It goes on from where it was, so that what happened meanwhile comes by the watch or, where
     // the server has forgotten, by a new list.
-    eventually("it works again", || watching.shared.state.load().error.is_none()).await;
+    eventually("it works again", || {
+        watching.shared.state.load().error.is_none()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -350,7 +430,10 @@ async fn a_forgotten_version_means_a_new_list() {
         json!({"kind": "Status", "status": "Failure", "code": 410, "reason": "Expired",
                "message": "too old resource version"}),
     );
-    eventually("the new list is in", || watching.inventory().pods.contains_key("new")).await;
+    eventually("the new list is in", || {
+        watching.inventory().pods.contains_key("new")
+    })
+    .await;
     assert_eq!(watching.inventory().pods.len(), 1);
 }
 
@@ -363,9 +446,18 @@ async fn missing_rights_are_told_and_not_fatal() {
     })
     .await;
     let watching = Watching::start(&server.access());
-    eventually("the pod is known all the same", || watching.owners("a").len() == 1).await;
+    eventually("the pod is known all the same", || {
+        watching.owners("a").len() == 1
+    })
+    .await;
     eventually("the failures are counted", || {
-        watching.shared.state.load().lookups.get("failed").is_some_and(|n| *n >= 2)
+        watching
+            .shared
+            .state
+            .load()
+            .lookups
+            .get("failed")
+            .is_some_and(|n| *n >= 2)
     })
     .await;
 }
@@ -383,7 +475,10 @@ async fn what_the_cache_has_not_heard_of_is_asked_of_the_store() {
     })
     .await;
     let watching = Watching::start(&server.access());
-    eventually("the Deployment is known", || watching.owners("a").len() == 2).await;
+    eventually("the Deployment is known", || {
+        watching.owners("a").len() == 2
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -404,11 +499,17 @@ async fn a_refused_list_is_told_and_tried_again() {
     let watching = Watching::start(&server.access());
     eventually("the failure is told", || {
         let state = watching.shared.state.load();
-        state.error.as_ref().is_some_and(|e| e.contains("pods is forbidden"))
+        state
+            .error
+            .as_ref()
+            .is_some_and(|e| e.contains("pods is forbidden"))
     })
     .await;
     assert!(!watching.shared.state.load().listed);
-    assert!(watching.shared.contact.age().is_none(), "a refusal is no news");
+    assert!(
+        watching.shared.contact.age().is_none(),
+        "a refusal is no news"
+    );
     refuse.store(false, std::sync::atomic::Ordering::Relaxed);
     eventually("it is listed", || watching.shared.state.load().listed).await;
 }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::Bytes;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::Request;
 use axum::routing::{get, post};
 use raw_http::{ask, connect, eventually, probe_request, read_reply, wait_for_close};
-use scope_agent::serve::{Demand, Ended, Limits, Listener, Publication, Reporter, SocketMetrics};
+use scope_agent::serve::{
+    Demand, Ended, Limits, Listener, Publication, Reporter, SocketMetrics, read_body,
+};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +43,7 @@ impl Server {
             demand: Arc::new(Demand::new()),
             own_probe_id: "0".into(),
         };
-        let echo = |body: Bytes| async move { body };
+        let echo = |request: Request| read_body(request.into_body(), 64 * 1024);
         let slow = || async {
             tokio::time::sleep(Duration::from_millis(200)).await;
             "slow"
@@ -52,7 +53,7 @@ impl Server {
             "never"
         };
         let router = scope_agent::serve::reporter(reporter)
-            .merge(Router::new().route("/echo", post(echo)).layer(DefaultBodyLimit::max(64 * 1024)))
+            .route("/echo", post(echo))
             .route("/slow", get(slow))
             .route("/stuck", get(stuck));
         let tmp = tempfile::tempdir().expect("a directory");
@@ -69,13 +70,21 @@ impl Server {
                     .build()
                     .expect("a runtime")
                     .block_on(async {
-                        let listener = tokio::net::UnixListener::from_std(listener).expect("listens");
+                        let listener =
+                            tokio::net::UnixListener::from_std(listener).expect("listens");
                         let listener = Listener::Unix(listener);
-                        scope_agent::serve::serve_http(listener, router, limits, metrics, stop).await;
+                        scope_agent::serve::serve_http(listener, router, limits, metrics, stop)
+                            .await;
                     });
             }
         });
-        Server { _tmp: tmp, socket, metrics, stop, thread: Some(thread) }
+        Server {
+            _tmp: tmp,
+            socket,
+            metrics,
+            stop,
+            thread: Some(thread),
+        }
     }
 
     fn connect(&self) -> UnixStream {
@@ -88,7 +97,9 @@ impl Server {
     }
 
     fn ended(&self, why: Ended) {
-        eventually(&format!("{why:?} is counted"), || self.metrics.ended_count(why) > 0);
+        eventually(&format!("{why:?} is counted"), || {
+            self.metrics.ended_count(why) > 0
+        });
     }
 }
 
@@ -110,7 +121,10 @@ fn the_probes_exact_request_is_answered_on_a_kept_connection() {
     let mut stream = server.connect();
     for _ in 0..3 {
         let reply = ask(&mut stream, &probe_request("5bdcc0beddf3c14"));
-        assert_eq!((reply.status, reply.body.as_slice()), (200, b"{}".as_slice()));
+        assert_eq!(
+            (reply.status, reply.body.as_slice()),
+            (200, b"{}".as_slice())
+        );
         let head = reply.head.to_ascii_lowercase();
         assert!(head.contains("content-type: application/json"), "{head}");
         assert!(!head.contains("content-encoding"), "{head}");
@@ -124,18 +138,40 @@ fn old_clients_and_other_methods_get_what_they_should() {
     let server = Server::start(Limits::default(), "{}");
     for (request, status) in [
         ("GET /report HTTP/1.0\r\n\r\n", 200),
-        ("HEAD /report HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200),
-        ("POST /report HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 405),
-        ("GET /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 405),
-        ("GET /reports HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
-        ("GET /report/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 404),
-        ("GET http://plugin/report HTTP/1.1\r\nHost: plugin\r\nConnection: close\r\n\r\n", 200),
+        (
+            "HEAD /report HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            200,
+        ),
+        (
+            "POST /report HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            405,
+        ),
+        (
+            "GET /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            405,
+        ),
+        (
+            "GET /reports HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            404,
+        ),
+        (
+            "GET /report/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            404,
+        ),
+        (
+            "GET http://plugin/report HTTP/1.1\r\nHost: plugin\r\nConnection: close\r\n\r\n",
+            200,
+        ),
     ] {
         let mut stream = server.connect();
         stream.write_all(request.as_bytes()).expect("sends");
         let mut text = String::new();
         std::io::Read::read_to_string(&mut stream, &mut text).expect("reads to the close");
-        let got: u16 = text.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+        let got: u16 = text
+            .split(' ')
+            .nth(1)
+            .and_then(|s| s.parse().ok())
+            .expect("a status");
         assert_eq!(got, status, "{request}");
     }
 }
@@ -164,7 +200,11 @@ fn what_is_not_http_is_refused_and_closed() {
         let _ = stream.shutdown(std::net::Shutdown::Write);
         if let Some(reply) = read_reply(&mut stream) {
             let start = &garbage[..garbage.len().min(40)];
-            assert!((400..=505).contains(&reply.status), "{start:?}: {}", reply.status);
+            assert!(
+                (400..=505).contains(&reply.status),
+                "{start:?}: {}",
+                reply.status
+            );
         }
         wait_for_close(&mut stream);
         server.serves();
@@ -208,8 +248,14 @@ fn a_half_closed_client_gets_its_answer() {
         stream
             .write_all(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
             .expect("sends");
-        stream.shutdown(std::net::Shutdown::Write).expect("half closes");
-        assert_eq!(read_reply(&mut stream).expect("an answer").status, 200, "{target}");
+        stream
+            .shutdown(std::net::Shutdown::Write)
+            .expect("half closes");
+        assert_eq!(
+            read_reply(&mut stream).expect("an answer").status,
+            200,
+            "{target}"
+        );
         wait_for_close(&mut stream);
     }
 }
@@ -226,7 +272,9 @@ fn a_client_that_leaves_in_the_middle_is_forgotten() {
         stream.write_all(half.as_bytes()).expect("sends");
         drop(stream);
     }
-    eventually("all connections are closed", || server.metrics.open.get() == 0);
+    eventually("all connections are closed", || {
+        server.metrics.open.get() == 0
+    });
     server.serves();
 }
 
@@ -244,7 +292,10 @@ fn a_slow_head_is_cut_off() {
     }
     wait_for_close(&mut stream);
     let took = began.elapsed();
-    assert!(took >= SHORT.head && took < Duration::from_secs(2), "{took:?}");
+    assert!(
+        took >= SHORT.head && took < Duration::from_secs(8),
+        "{took:?}"
+    );
     server.ended(Ended::HeadTimeout);
     server.serves();
 }
@@ -259,8 +310,11 @@ fn a_slow_body_and_a_stuck_answer_are_cut_off() {
         let mut stream = server.connect();
         stream.write_all(request.as_bytes()).expect("sends");
         let took = wait_for_close(&mut stream);
-        assert!(took >= SHORT.request - Duration::from_millis(50), "{took:?}");
-        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert!(
+            took >= SHORT.request - Duration::from_millis(50),
+            "{took:?}"
+        );
+        assert!(took < Duration::from_secs(8), "{took:?}");
     }
     server.ended(Ended::RequestTimeout);
     server.serves();
@@ -271,13 +325,17 @@ fn a_slow_reader_is_cut_off_and_others_are_served_meanwhile() {
     // More than fits into the socket's buffers.
     let server = Server::start(SHORT, vec![b'x'; 4 * 1024 * 1024]);
     let mut slow = server.connect();
-    slow.write_all(probe_request("ab").as_bytes()).expect("sends");
+    slow.write_all(probe_request("ab").as_bytes())
+        .expect("sends");
     let began = Instant::now();
     let mut served = 0;
     while server.metrics.ended_count(Ended::RequestTimeout) == 0 {
         server.serves();
         served += 1;
-        assert!(began.elapsed() < Duration::from_secs(10), "the slow reader stays");
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "the slow reader stays"
+        );
     }
     assert!(served > 0);
 }
@@ -292,7 +350,9 @@ fn a_kept_connection_outlives_the_times_of_a_request() {
         std::thread::sleep(SHORT.head + Duration::from_millis(100));
     }
     // Several requests at once, as some clients send them.
-    stream.write_all(probe_request("ab").repeat(3).as_bytes()).expect("sends");
+    stream
+        .write_all(probe_request("ab").repeat(3).as_bytes())
+        .expect("sends");
     for _ in 0..3 {
         assert_eq!(read_reply(&mut stream).expect("an answer").status, 200);
     }
@@ -328,7 +388,9 @@ fn requests_under_way_are_not_evicted() {
     let server = Server::start(SHORT, "{}");
     let mut busy: Vec<_> = (0..4).map(|_| server.connect()).collect();
     for stream in &mut busy {
-        stream.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").expect("sends");
+        stream
+            .write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            .expect("sends");
     }
     std::thread::sleep(Duration::from_millis(50));
     let mut fifth = server.connect();
@@ -345,11 +407,12 @@ fn the_end_lets_answers_leave() {
     let server = Server::start(Limits::default(), "{}");
     let mut idle = server.connect();
     let mut slow = server.connect();
-    slow.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").expect("sends");
+    slow.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("sends");
     eventually("both are open", || server.metrics.open.get() == 2);
     std::thread::sleep(Duration::from_millis(50));
     server.stop.cancel();
-    assert!(wait_for_close(&mut idle) < Duration::from_millis(500));
+    assert!(wait_for_close(&mut idle) < Duration::from_millis(1500));
     assert_eq!(read_reply(&mut slow).expect("an answer").status, 200);
     wait_for_close(&mut slow);
 }

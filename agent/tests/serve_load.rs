@@ -25,7 +25,11 @@ struct Latency {
 
 impl std::fmt::Display for Latency {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "median {:?}, p99 {:?}, worst {:?}", self.median, self.p99, self.worst)
+        write!(
+            f,
+            "median {:?}, p99 {:?}, worst {:?}",
+            self.median, self.p99, self.worst
+        )
     }
 }
 
@@ -41,7 +45,11 @@ fn measure(socket: &Path) -> Latency {
     }
     times.sort();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    Latency { median: at(0.5), p99: at(0.99), worst: at(1.0) }
+    Latency {
+        median: at(0.5),
+        p99: at(0.99),
+        worst: at(1.0),
+    }
 }
 
 /// Reads a request, writes the body; one connection, one thread, nothing else.
@@ -110,7 +118,12 @@ fn two_hundred_idle_and_slow_clients_do_not_matter() {
     println!("  bare server alone:                {bare_alone}");
     println!("  agent beset by {CLIENTS} clients:       {beset}");
     println!("  bare server in the same minute:   {bare_beset}");
-    assert!(beset.worst < PROBE, "a probe would have given up: {beset}");
-    assert!(alone.worst < PROBE, "a probe would have given up: {alone}");
+    // On a machine that is busy with something else, the bare server is late as well.
+    for (agent, bare) in [(&alone, &bare_alone), (&beset, &bare_beset)] {
+        assert!(
+            agent.worst < PROBE.max(bare.worst * 2),
+            "a probe would have given up: {agent}; a bare server: {bare}"
+        );
+    }
     drop(idle);
 }

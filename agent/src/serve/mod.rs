@@ -38,7 +38,7 @@ pub use metrics::{Ended, Exposition, Kind, Number, OPEN_METRICS, SocketMetrics};
 pub use publication::{ASKED_LATELY, Demand, Probe, Publication, Published, is_probe_id};
 pub use readiness::{Checks, Readiness, keep_checking};
 pub use rendering::{empty_report, renderer, settings};
-pub use routes::{Controls, Reporter, controls, reporter};
+pub use routes::{Controls, Reporter, controls, read_body, reporter};
 pub use sampler::{Render, Rendered, SLOW_CADENCE, SamplerState, SamplerThread, TICK_BOUNDS, Tick};
 pub use socket::{PluginDirectory, SocketError, socket_path};
 

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, RawQuery, State};
+use axum::body::{Body, Bytes};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use scope_protocol::{ControlRequest, encode_control_response};
 
 use super::publication::{Demand, Publication};
@@ -61,10 +63,7 @@ pub struct Controls {
 pub fn controls(controls: Controls) -> Router {
     Router::new()
         .route("/report", get(controls_report))
-        .route(
-            "/control",
-            post(control).layer(DefaultBodyLimit::max(CONTROL_BODY_BYTES)),
-        )
+        .route("/control", post(control))
         .with_state(controls)
 }
 
@@ -72,21 +71,38 @@ async fn controls_report(State(controls): State<Controls>) -> Response {
     ([JSON], controls.report).into_response()
 }
 
-async fn control(
-    State(controls): State<Controls>,
-    RawQuery(query): RawQuery,
-    body: Bytes,
-) -> Response {
+async fn control(State(controls): State<Controls>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let body = match read_body(body, CONTROL_BODY_BYTES).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
     let request = match ControlRequest::parse(&body) {
         Ok(request) => request,
         // No probe sends such a thing, so that there is no person to tell.
         Err(e) => return (StatusCode::BAD_REQUEST, format!("{e}\n")).into_response(),
     };
-    let probe_id = probe_id(query.as_deref()).unwrap_or_default();
+    let probe_id = probe_id(head.uri.query()).unwrap_or_default();
     let answer = controls.desk.take(&request, probe_id).await;
     let mut body = Vec::new();
     encode_control_response(&answer, &mut body);
     ([JSON], body).into_response()
+}
+
+/// A body of at most so many bytes. One that announces more is refused without waiting for it.
+pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Response> {
+    let too_large = || {
+        let said = format!("the body may have {limit} bytes\n");
+        (StatusCode::PAYLOAD_TOO_LARGE, said).into_response()
+    };
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(e) if e.is::<LengthLimitError>() => Err(too_large()),
+        Err(_) => Err((StatusCode::BAD_REQUEST, "the body broke off\n").into_response()),
+    }
 }
 
 /// The value of `probe_id` in a query, as it stands: what needs escaping is no probe's ID.

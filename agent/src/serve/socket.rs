@@ -171,7 +171,7 @@ struct Bound {
 type Identity = (u64, u64);
 
 fn identity(stat: &Stat) -> Identity {
-    (stat.st_dev as u64, stat.st_ino as u64)
+    (stat.st_dev, stat.st_ino)
 }
 
 impl PluginDirectory {

@@ -34,7 +34,9 @@ impl Place {
     /// The agent with nothing of this process's environment that it would read.
     pub(crate) fn command(&self, subcommand: &str) -> Command {
         let mut command = bare_command();
-        command.arg(subcommand).env("SCOPE_AGENT_PLUGIN_DIR", &self.plugins);
+        command
+            .arg(subcommand)
+            .env("SCOPE_AGENT_PLUGIN_DIR", &self.plugins);
         command
     }
 
@@ -57,8 +59,13 @@ pub(crate) fn bare_command() -> Command {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("SCOPE_AGENT_")
-            || ["NODE_NAME", "POD_NAMESPACE", "KUBECONFIG", "KUBERNETES_SERVICE_HOST"]
-                .contains(&&*text)
+            || [
+                "NODE_NAME",
+                "POD_NAMESPACE",
+                "KUBECONFIG",
+                "KUBERNETES_SERVICE_HOST",
+            ]
+            .contains(&&*text)
         {
             command.env_remove(&name);
         }
@@ -106,7 +113,11 @@ impl Agent {
             std::io::Read::read_to_end(&mut pipe, &mut stderr).expect("reads");
         }
         let status = self.child.wait().expect("waits");
-        Output { status, stdout: Vec::new(), stderr }
+        Output {
+            status,
+            stdout: Vec::new(),
+            stderr,
+        }
     }
 }
 

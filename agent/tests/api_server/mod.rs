@@ -83,7 +83,9 @@ impl ApiServer {
         address: SocketAddr,
         script: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let listener = tokio::net::TcpListener::bind(address).await.expect("listens");
+        let listener = tokio::net::TcpListener::bind(address)
+            .await
+            .expect("listens");
         let address = listener.local_addr().expect("an address");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let stop = CancellationToken::new();
@@ -120,7 +122,11 @@ impl ApiServer {
                 }
             }
         });
-        ApiServer { address, seen, _stop: stop.drop_guard() }
+        ApiServer {
+            address,
+            seen,
+            _stop: stop.drop_guard(),
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -197,7 +203,10 @@ async fn write(reply: Reply) -> Response {
         Reply::Events(receiver) => {
             let lines = futures::stream::unfold(receiver, |mut receiver| async {
                 let event = receiver.recv().await?;
-                Some((Ok::<_, std::convert::Infallible>(Bytes::from(format!("{event}\n"))), receiver))
+                Some((
+                    Ok::<_, std::convert::Infallible>(Bytes::from(format!("{event}\n"))),
+                    receiver,
+                ))
             });
             (json_type, Body::from_stream(lines.boxed())).into_response()
         }
@@ -210,7 +219,10 @@ pub(crate) async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     let patience = Duration::from_secs(30);
     let deadline = tokio::time::Instant::now() + patience;
     while !so() {
-        assert!(tokio::time::Instant::now() < deadline, "{what}: not within {patience:?}");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{what}: not within {patience:?}"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

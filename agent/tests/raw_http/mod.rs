@@ -18,8 +18,12 @@ pub(crate) struct Reply {
 
 pub(crate) fn connect(socket: &Path) -> UnixStream {
     let stream = UnixStream::connect(socket).expect("connects");
-    stream.set_read_timeout(Some(PATIENCE)).expect("sets a timeout");
-    stream.set_write_timeout(Some(PATIENCE)).expect("sets a timeout");
+    stream
+        .set_read_timeout(Some(PATIENCE))
+        .expect("sets a timeout");
+    stream
+        .set_write_timeout(Some(PATIENCE))
+        .expect("sets a timeout");
     stream
 }
 
@@ -33,7 +37,10 @@ pub(crate) fn probe_request(probe_id: &str) -> String {
 
 pub(crate) fn get(socket: &Path, target: &str) -> Reply {
     let mut stream = connect(socket);
-    ask(&mut stream, &format!("GET {target} HTTP/1.1\r\nHost: plugin\r\n\r\n"))
+    ask(
+        &mut stream,
+        &format!("GET {target} HTTP/1.1\r\nHost: plugin\r\n\r\n"),
+    )
 }
 
 pub(crate) fn post(socket: &Path, target: &str, body: &str) -> Reply {
@@ -67,10 +74,15 @@ pub(crate) fn read_reply(stream: &mut UnixStream) -> Option<Reply> {
         }
     }
     let head = String::from_utf8(head).expect("a head of text");
-    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|s| s.parse().ok())
+        .expect("a status");
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| value.trim().parse::<usize>().ok())?
     });
     let mut body = Vec::new();
     match length {

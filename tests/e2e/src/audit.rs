@@ -70,38 +70,35 @@ pub fn nothing_forbidden(requests: &[Request]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One start of an agent: one list and one watch of the pods of its node from the watch cache, at most
-/// one GET per owner and namespace, and nothing else.
-pub fn agent_start(requests: &[Request], plugin: &str, node: &str) -> anyhow::Result<()> {
+/// The start of a plugin's agents on these nodes: one list and one watch of the pods of each node from
+/// the watch cache, by each agent at most one GET per owner and namespace, and nothing else.
+pub fn agents_start(requests: &[Request], plugin: &str, nodes: &[String]) -> anyhow::Result<()> {
     let user = agent(plugin);
-    let selector = format!("fieldSelector=spec.nodeName%3D{node}");
-    let of_node =
-        |r: &&Request| r.user == user && r.resource == "pods" && r.uri.contains(&selector);
-    let lists: Vec<_> = requests
-        .iter()
-        .filter(of_node)
-        .filter(|r| r.verb == "list")
-        .collect();
-    let watches: Vec<_> = requests
-        .iter()
-        .filter(of_node)
-        .filter(|r| r.verb == "watch")
-        .collect();
-    ensure!(lists.len() == 1, "lists of pods of {node}: {lists:?}");
-    ensure!(watches.len() == 1, "watches of pods of {node}: {watches:?}");
-    ensure!(
-        lists[0].uri.contains("resourceVersion=0"),
-        "not from the watch cache: {:?}",
-        lists[0]
-    );
-    let mut gets: BTreeMap<(&str, &str, &str), u32> = BTreeMap::new();
+    for node in nodes {
+        let selector = format!("fieldSelector=spec.nodeName%3D{node}");
+        let of_node =
+            |r: &&Request| r.user == user && r.resource == "pods" && r.uri.contains(&selector);
+        let lists: Vec<_> = requests
+            .iter()
+            .filter(of_node)
+            .filter(|r| r.verb == "list")
+            .collect();
+        let watches: Vec<_> = requests
+            .iter()
+            .filter(of_node)
+            .filter(|r| r.verb == "watch")
+            .collect();
+        ensure!(lists.len() == 1, "lists of pods of {node}: {lists:?}");
+        ensure!(watches.len() == 1, "watches of pods of {node}: {watches:?}");
+        let cached = lists[0].uri.contains("resourceVersion=0");
+        ensure!(cached, "not from the watch cache: {:?}", lists[0]);
+    }
+    let mut gets: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
     for request in requests.iter().filter(|r| r.user == user) {
         match (request.verb.as_str(), request.resource.as_str()) {
             ("list" | "watch", "pods") => {
-                ensure!(
-                    request.uri.contains("fieldSelector=spec.nodeName%3D"),
-                    "wide: {request:?}"
-                );
+                let narrow = request.uri.contains("fieldSelector=spec.nodeName%3D");
+                ensure!(narrow, "wide: {request:?}");
             }
             ("get", "replicasets" | "jobs" | "namespaces") => {
                 *gets
@@ -111,8 +108,13 @@ pub fn agent_start(requests: &[Request], plugin: &str, node: &str) -> anyhow::Re
             _ => anyhow::bail!("an agent's start should not cost {request:?}"),
         }
     }
+    // The agents of a plugin share an account, so the log cannot tell them apart here.
     for (object, count) in gets {
-        ensure!(count == 1, "{object:?} was read {count} times by one agent");
+        ensure!(
+            count <= nodes.len(),
+            "{object:?} was read {count} times by {} agents",
+            nodes.len()
+        );
     }
     Ok(())
 }

@@ -207,7 +207,7 @@ impl World {
     /// # Errors
     /// When there is not exactly one.
     pub fn agent_pid(&self, node: &str) -> anyhow::Result<u32> {
-        let cgroup = format!("/{PREFIX}/{node}/");
+        let (cluster, below) = (format!("/throwaway-{PREFIX}-"), format!("/{node}/"));
         let mut found = BTreeSet::new();
         for entry in std::fs::read_dir("/proc")?.flatten() {
             let Some(pid) = entry
@@ -219,7 +219,8 @@ impl World {
             };
             let read = |file: &str| std::fs::read(entry.path().join(file)).unwrap_or_default();
             let is_agent = read("cmdline").starts_with(b"/scope-agent\0");
-            if is_agent && String::from_utf8_lossy(&read("cgroup")).contains(&cgroup) {
+            let cgroup = String::from_utf8_lossy(&read("cgroup")).into_owned();
+            if is_agent && cgroup.contains(&cluster) && cgroup.contains(&below) {
                 found.insert(pid);
             }
         }

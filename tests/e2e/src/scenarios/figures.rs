@@ -53,7 +53,7 @@ pub(super) fn start_workloads(world: &mut World) -> anyhow::Result<()> {
                 let report = world.hear(&node)?;
                 for pod in truth::pods(&kubectl)?.iter().filter(|p| p.node == node) {
                     let seen = report.node("Pod", &pod.node_id());
-                    if seen.is_none_or(|s| s.metric("docker_memory_usage").is_none()) {
+                    if seen.is_none_or(|s| s.metric("cpu_millicores").is_none()) {
                         return Ok(Err(format!("{} is missing on {node}", pod.name)));
                     }
                 }

@@ -62,9 +62,7 @@ pub(super) fn install(world: &mut World) -> anyhow::Result<()> {
     }
     let requests = world.audit_since(mark)?;
     audit::nothing_forbidden(&requests)?;
-    for node in world.nodes() {
-        audit::agent_start(&requests, PLUGIN, &node)?;
-    }
+    audit::agents_start(&requests, PLUGIN, &world.nodes())?;
     Ok(())
 }
 

@@ -13,75 +13,77 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use agent_process::{Agent, ID, Place};
-use api_server::{ApiServer, Reply};
+use api_server::{ApiServer, Reply, Seen};
 use raw_http::{eventually, get, post};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 const ACTIONS: &str = "/apis/scopeplugins.dev/v1alpha1/namespaces/scope-plugins/scopeactions";
 
 /// An API server on a thread of its own.
 struct Cluster {
-    address: SocketAddr,
-    runtime: Option<tokio::runtime::Runtime>,
-    server: Option<ApiServer>,
+    server: Arc<ApiServer>,
+    stop: CancellationToken,
+}
+
+fn script(list_allowed: Arc<AtomicBool>) -> impl Fn(&Seen) -> Reply {
+    move |seen| match seen.path.as_str() {
+        "/api/v1/pods" if seen.is_watch() => Reply::Never,
+        "/api/v1/pods" if !list_allowed.load(Ordering::Relaxed) => {
+            Reply::status(403, "Forbidden", "pods is forbidden")
+        }
+        "/api/v1/pods" => Reply::ok(json!({
+            "apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "1"},
+            "items": [{"metadata": {"name": "web-1", "namespace": "shop", "uid": "abc-1"},
+                       "status": {"phase": "Running"}}]})),
+        "/api/v1/namespaces/shop" => Reply::ok(json!({
+            "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+            "metadata": {"name": "shop", "uid": "def-1"}})),
+        ACTIONS if seen.method == "POST" => {
+            let mut action = seen.body.clone();
+            action["metadata"]["name"] = "node-metrics-1".into();
+            action["metadata"]["resourceVersion"] = "7".into();
+            action["status"] = json!({"phase": "Succeeded", "message": "done"});
+            Reply::Json(201, action)
+        }
+        other => Reply::status(404, "NotFound", other),
+    }
 }
 
 impl Cluster {
     fn start(list_allowed: Arc<AtomicBool>) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let server = runtime.block_on(ApiServer::start(move |seen| match seen.path.as_str() {
-            "/api/v1/pods" if seen.is_watch() => Reply::Never,
-            "/api/v1/pods" if !list_allowed.load(Ordering::Relaxed) => {
-                Reply::status(403, "Forbidden", "pods is forbidden")
-            }
-            "/api/v1/pods" => Reply::ok(json!({
-                "apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "1"},
-                "items": [{"metadata": {"name": "web-1", "namespace": "shop", "uid": "abc-1"},
-                           "status": {"phase": "Running"}}]})),
-            "/api/v1/namespaces/shop" => Reply::ok(json!({
-                "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
-                "metadata": {"name": "shop", "uid": "def-1"}})),
-            ACTIONS if seen.method == "POST" => {
-                let mut action = seen.body.clone();
-                action["metadata"]["name"] = "node-metrics-1".into();
-                action["metadata"]["resourceVersion"] = "7".into();
-                action["status"] = json!({"phase": "Succeeded", "message": "done"});
-                Reply::Json(201, action)
-            }
-            other => Reply::status(404, "NotFound", other),
-        }));
-        Cluster {
-            address: server.address(),
-            runtime: Some(runtime),
-            server: Some(server),
-        }
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let (send, receive) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(async {
+                let server = Arc::new(ApiServer::start(script(list_allowed)).await);
+                send.send(server).expect("awaited");
+                stopped.cancelled().await;
+            });
+        });
+        let server = receive.recv().expect("starts");
+        Cluster { server, stop }
     }
 
     fn kubeconfig(&self, path: &Path) {
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-            "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", self.address)}}],
+            "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", self.server.address())}}],
             "users": [{"name": "u", "user": {}}]});
         std::fs::write(path, config.to_string()).expect("writes");
-    }
-
-    fn seen(&self) -> &ApiServer {
-        self.server.as_ref().expect("present until dropped")
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        drop(self.server.take());
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        self.stop.cancel();
     }
 }
 
@@ -185,7 +187,7 @@ fn two_sockets_readiness_and_a_click() {
     }
 
     let kinds: std::collections::BTreeSet<(String, String)> = cluster
-        .seen()
+        .server
         .seen()
         .into_iter()
         .map(|s| (s.method, s.path))

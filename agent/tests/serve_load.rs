@@ -1,7 +1,6 @@
 //! Two hundred idle and slow clients, and what they cost the one that matters. A bare server in the
 //! same run, with the same body, shows what the machine itself costs just now.
 
-mod agent_process;
 mod raw_http;
 
 use std::io::{Read as _, Write as _};
@@ -9,9 +8,14 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use agent_process::Place;
-use raw_http::{ask, connect, probe_request};
+use raw_http::{ask, connect, eventually, probe_request};
+use scope_agent::collect::Mend;
+use scope_agent::sample::{Problems, Roots};
+use scope_agent::serve::{Config, Parts, Rendered, run_with};
+use tokio_util::sync::CancellationToken;
 
+/// As large as the report of a node with 110 pods.
+const BODY: usize = 300_000;
 const REQUESTS: usize = 300;
 const CLIENTS: usize = 200;
 /// The probe's limit for everything.
@@ -52,6 +56,42 @@ fn measure(socket: &Path) -> Latency {
     }
 }
 
+/// An agent in this process, on a thread of its own, with reports of a fixed size.
+fn agent(plugins: &Path, body: Vec<u8>, stop: CancellationToken) -> std::thread::JoinHandle<()> {
+    let config = Config {
+        plugin_id: "p".into(),
+        label: "p".into(),
+        description: None,
+        sample_interval: Duration::from_secs(1),
+        mend: Mend::Auto,
+        host: "h".into(),
+        roots: Roots {
+            proc: "/proc".into(),
+            cgroup: "/sys/fs/cgroup".into(),
+        },
+        plugin_dir: plugins.into(),
+        http_listen: None,
+        cluster: None,
+    };
+    let render = Box::new(move |_: &_| Rendered {
+        body: body.clone(),
+        problems: Problems::default(),
+    });
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let parts = Parts {
+            render,
+            kubernetes: None,
+        };
+        runtime
+            .block_on(run_with(config, parts, stop))
+            .expect("ends in order");
+    })
+}
+
 /// Reads a request, writes the body; one connection, one thread, nothing else.
 fn bare_server(socket: &Path, body: Vec<u8>) {
     let listener = UnixListener::bind(socket).expect("binds");
@@ -87,12 +127,20 @@ fn slow_loris(socket: &Path, done: &std::sync::atomic::AtomicBool) {
 
 #[test]
 fn two_hundred_idle_and_slow_clients_do_not_matter() {
-    let place = Place::new();
-    let _agent = place.start();
-    let socket = place.socket();
-    let body = ask(&mut connect(&socket), &probe_request("5bdcc0beddf3c14")).body;
-    let bare = place.plugins.join("bare.sock");
-    bare_server(&bare, body.clone());
+    let tmp = tempfile::tempdir().expect("a directory");
+    let plugins = tmp.path().join("plugins");
+    let plugin =
+        r#"{"Plugins":[{"id":"p","label":"p","interfaces":["reporter"],"api_version":"1"}]}"#;
+    let body = format!("{plugin}{}", " ".repeat(BODY - plugin.len())).into_bytes();
+    let stop = CancellationToken::new();
+    let agent = agent(&plugins, body.clone(), stop.clone());
+    let socket = plugins.join("p/p.sock");
+    eventually("the report is there", || {
+        UnixStream::connect(&socket).is_ok()
+            && ask(&mut connect(&socket), &probe_request("ab")).body == body
+    });
+    let bare = tmp.path().join("bare.sock");
+    bare_server(&bare, body);
 
     let alone = measure(&socket);
     let bare_alone = measure(&bare);
@@ -113,7 +161,7 @@ fn two_hundred_idle_and_slow_clients_do_not_matter() {
         measured
     });
 
-    println!("GET /report of {} bytes, {REQUESTS} times", body.len());
+    println!("GET /report of {BODY} bytes, {REQUESTS} times");
     println!("  agent alone:                      {alone}");
     println!("  bare server alone:                {bare_alone}");
     println!("  agent beset by {CLIENTS} clients:       {beset}");
@@ -126,4 +174,6 @@ fn two_hundred_idle_and_slow_clients_do_not_matter() {
         );
     }
     drop(idle);
+    stop.cancel();
+    agent.join().expect("ends in order");
 }

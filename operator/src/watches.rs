@@ -3,7 +3,7 @@
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt, future};
+use futures::{Stream, StreamExt, future, stream};
 use kube::{
     Api, Resource, ResourceExt,
     core::DeserializeGuard,
@@ -104,7 +104,7 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     let (store, writer) = reflector::store::<K>();
-    let readiness = Arc::clone(readiness);
+    let (readiness, filled) = (Arc::clone(readiness), store.clone());
     let objects = events(
         api,
         watcher::Config::default(),
@@ -119,10 +119,28 @@ where
             readiness.filled(kind);
         }
     })
-    .touched_objects()
-    // Said and counted above.
-    .filter_map(|object| future::ready(object.ok()));
+    // Errors are said and counted above.
+    .filter_map(|event| future::ready(event.ok()))
+    .flat_map(move |event| stream::iter(touched(event, &filled)));
     (store, objects)
+}
+
+/// The objects that an event has touched, each when `store` has it (or has it no more). What a list
+/// brings gets into the store only when the list is complete: told before, whoever looks there would
+/// take a new object for a deleted one and never hear of it again.
+fn touched<K>(event: Event<K>, store: &Store<K>) -> Vec<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    match event {
+        Event::Apply(object) | Event::Delete(object) => vec![object],
+        Event::Init | Event::InitApply(_) => Vec::new(),
+        Event::InitDone => store
+            .state()
+            .iter()
+            .map(|object| K::clone(object))
+            .collect(),
+    }
 }
 
 /// One object: what it is, each time it changes, or nothing when it is gone.
@@ -201,6 +219,8 @@ impl Backoff for Delays {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::ServiceAccount;
+
     use super::*;
 
     #[test]
@@ -211,6 +231,37 @@ mod tests {
         assert!(taken[7] >= CACHE && taken[7] <= CACHE * 5 / 4);
         delays.reset();
         assert!(delays.next().unwrap() < Delays::FIRST * 2);
+    }
+
+    #[test]
+    fn a_listed_object_is_told_when_the_store_has_it() {
+        let (store, mut writer) = reflector::store::<ServiceAccount>();
+        let account = |name: &str| ServiceAccount {
+            metadata: kube::core::ObjectMeta {
+                name: Some(name.into()),
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let mut told = |event: Event<ServiceAccount>| {
+            writer.apply_watcher_event(&event);
+            let mut names: Vec<String> = touched(event, &store)
+                .iter()
+                .map(ResourceExt::name_any)
+                .collect();
+            names.sort();
+            names
+        };
+        assert!(told(Event::Init).is_empty());
+        assert!(told(Event::InitApply(account("a"))).is_empty());
+        assert!(told(Event::InitApply(account("b"))).is_empty());
+        assert_eq!(told(Event::InitDone), ["a", "b"]);
+        assert_eq!(told(Event::Apply(account("c"))), ["c"]);
+        assert_eq!(told(Event::Delete(account("a"))), ["a"]);
+        // A list that was made anew, as after an outage, brings an object that nobody has seen.
+        assert!(told(Event::Init).is_empty());
+        assert!(told(Event::InitApply(account("d"))).is_empty());
+        assert_eq!(told(Event::InitDone), ["d"]);
     }
 
     #[test]

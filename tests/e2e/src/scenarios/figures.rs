@@ -299,11 +299,11 @@ pub(super) fn against_the_kubelet(world: &mut World) -> anyhow::Result<()> {
     for node in world.nodes() {
         // The kubelet's figures are a mean over some 10 s up to the stamp it gives. Ours are taken
         // over the same time, and compared when the kubelet has moved on.
-        let mut ours: Vec<(Instant, BTreeMap<String, (f64, f64)>)> = Vec::new();
+        let mut ours = Vec::new();
         let before = kubelet_figures(&kubectl, &node)?;
         let started = Instant::now();
         let theirs = loop {
-            ours.push((Instant::now(), our_figures(world, &node)?));
+            ours.push(our_figures(world, &node)?);
             let theirs = kubelet_figures(&kubectl, &node)?;
             let moved = theirs
                 .iter()
@@ -319,7 +319,7 @@ pub(super) fn against_the_kubelet(world: &mut World) -> anyhow::Result<()> {
         };
         let mut compared = 0;
         for (key, kubelet) in &theirs {
-            let of_us: Vec<_> = ours.iter().filter_map(|(_, f)| f.get(key)).collect();
+            let of_us: Vec<_> = ours.iter().filter_map(|f| f.get(key)).collect();
             ensure!(
                 !of_us.is_empty(),
                 "{key} is known to the kubelet of {node} but not reported"

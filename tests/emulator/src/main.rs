@@ -196,7 +196,6 @@ const SCAN_EVERY: Duration = Duration::from_secs(5);
 fn watch(mut probe: Probe, seconds: Option<u64>, interval: Duration) -> ExitCode {
     let begun = Instant::now();
     let mut scanned = begun;
-    let mut all_well = true;
     loop {
         let tick = Instant::now();
         if tick - scanned >= SCAN_EVERY {
@@ -210,7 +209,7 @@ fn watch(mut probe: Probe, seconds: Option<u64>, interval: Duration) -> ExitCode
             return ExitCode::FAILURE;
         }
         print::plugins(&probe);
-        all_well = probe.plugins().all(|plugin| plugin.spec.status == "ok");
+        let all_well = probe.plugins().all(|plugin| plugin.spec.status == "ok");
         let over = seconds
             .is_some_and(|seconds| begun.elapsed() + interval > Duration::from_secs(seconds));
         if over {

@@ -340,6 +340,8 @@ fn merge_table(left: TableTemplate, right: TableTemplate) -> TableTemplate {
     }
 }
 
+/// Unites the names of an address, unless the smaller side knows them all already: then the larger
+/// side stays as it was, names missing or not, by a slip of Scope's.
 fn merge_dns(
     left: BTreeMap<String, DnsRecord>,
     right: BTreeMap<String, DnsRecord>,
@@ -347,11 +349,15 @@ fn merge_dns(
     let (mut out, other) = larger_first(left, right);
     for (address, record) in other {
         let merged = match out.get(&address) {
-            Some(existing) => DnsRecord {
-                forward: union(&record.forward, &existing.forward),
-                reverse: union(&record.reverse, &existing.reverse),
-            },
             None => record,
+            Some(existing) => {
+                let forward = union(&record.forward, &existing.forward);
+                let reverse = union(&record.reverse, &existing.reverse);
+                if (forward.len(), reverse.len()) == (record.forward.len(), record.reverse.len()) {
+                    continue;
+                }
+                DnsRecord { forward, reverse }
+            }
         };
         out.insert(address, merged);
     }

@@ -45,15 +45,14 @@ impl Body {
             Framing::Nothing | Framing::Length(0) => true,
             Framing::Chunked => {
                 let rest = self.connection.buffered();
-                let end: &[u8] = match (self.complete, self.chunk_over && self.chunk == 0) {
-                    (true, _) => b"\r\n",
-                    (false, true) => b"\r\n0\r\n\r\n",
-                    (false, false) => return false,
+                let trailer = match (self.complete, self.chunk_over && self.chunk == 0) {
+                    (true, _) => Some(rest),
+                    (false, true) => rest.strip_prefix(b"\r\n0\r\n"),
+                    (false, false) => None,
                 };
-                let over = rest == end;
+                let over = trailer.is_some_and(|end| end == b"\r\n" || end.ends_with(b"\r\n\r\n"));
                 if over {
-                    self.connection.take(end.len());
-                    self.complete = true;
+                    self.connection.take(self.connection.buffered().len());
                 }
                 over
             }

@@ -124,17 +124,21 @@ impl Client {
         mut watch: Watch,
         facts: &mut Exchange,
     ) -> Result<(String, Head, Body), String> {
-        let method = first.method;
+        let operation = if first.method == "POST" {
+            "Post"
+        } else {
+            "Get"
+        };
+        let describe = |url: &str, words: &str| format!("{operation} {}: {words}", quote(url));
         let mut request = first;
         for sent in 1.. {
-            let (head, mut body) =
-                self.send(&request, watch, facts)
-                    .map_err(|error| match error {
-                        WireError::Deadline => "context deadline exceeded".to_owned(),
-                        WireError::NoAnswer(words)
-                        | WireError::NothingWritten(words)
-                        | WireError::Text(words) => request.describe(method, &words),
-                    })?;
+            let answer = self.send(&request, watch, facts);
+            let (head, mut body) = answer.map_err(|error| match error {
+                WireError::Deadline => "context deadline exceeded".to_owned(),
+                WireError::NoAnswer(words)
+                | WireError::NothingWritten(words)
+                | WireError::Text(words) => describe(&request.url(), &words),
+            })?;
             let redirect = match head.code {
                 301..=303 => true,
                 307 | 308 => !head.location.is_empty(),
@@ -143,23 +147,21 @@ impl Client {
             if !redirect {
                 return Ok((request.host, head, body));
             }
+            if !head.location.is_empty() {
+                read_briefly(&mut body);
+            }
+            watch = body.watch.clone();
+            self.keep(request.host.clone(), &head, body);
             if head.location.is_empty() {
                 let words = format!("{} response missing Location header", head.code);
-                return Err(request.describe(method, &words));
+                return Err(describe(&request.url(), &words));
+            }
+            if sent == MAX_REQUESTS {
+                let words = format!("stopped after {MAX_REQUESTS} redirects");
+                return Err(describe(&head.location, &words));
             }
             let next = request.redirected(head.code, &head.location);
-            let next = next.map_err(|words| request.describe(method, &words))?;
-            if sent == MAX_REQUESTS {
-                let name = if method == "POST" { "Post" } else { "Get" };
-                let place = quote(&head.location);
-                return Err(format!(
-                    "{name} {place}: stopped after {MAX_REQUESTS} redirects"
-                ));
-            }
-            read_briefly(&mut body);
-            watch = body.watch.clone();
-            self.keep(request.host, &head, body);
-            request = next;
+            request = next.map_err(|words| describe(&head.location, &words))?;
         }
         unreachable!("the number of redirects is limited")
     }

@@ -100,21 +100,20 @@ impl Gunzip {
             if !self.inside && !self.header()? {
                 return Ok(false);
             }
-            if self.at == self.packed.len() && !self.more()? {
-                return Err(Stop::text("unexpected EOF"));
-            }
             block.reserve(BLOCK);
             let before = (self.inflate.total_in(), block.len());
             let input = &self.packed[self.at..];
             let status = self
                 .inflate
                 .decompress_vec(input, block, FlushDecompress::None);
-            self.at += (self.inflate.total_in() - before.0) as usize;
+            let taken = (self.inflate.total_in() - before.0) as usize;
+            self.at += taken;
             self.crc.update(&block[before.1..]);
             match status {
                 Ok(Status::StreamEnd) => {
                     self.inside = false;
-                    if let Err(stop) = self.trailer() {
+                    // Go looks for another member at once.
+                    if let Err(stop) = self.trailer().and_then(|()| self.header()) {
                         // Go notices together with the very last byte.
                         if block.pop().is_none() || block.is_empty() {
                             return Err(stop);
@@ -132,6 +131,10 @@ impl Gunzip {
             }
             if !block.is_empty() {
                 return Ok(true);
+            }
+            let stuck = self.inside && taken == 0;
+            if stuck && !self.more()? {
+                return Err(Stop::text("unexpected EOF"));
             }
         }
     }

@@ -13,6 +13,8 @@ pub(crate) struct Request {
     /// Path and query.
     pub(super) target: String,
     pub(super) referer: Option<String>,
+    /// Says that it carries JSON, which a redirected click goes on saying without its body.
+    json: bool,
     pub(super) body: Option<Vec<u8>>,
 }
 
@@ -24,6 +26,7 @@ impl Request {
             host: "plugin".to_owned(),
             target: target("/report", probe_id),
             referer: None,
+            json: false,
             body: None,
         }
     }
@@ -32,6 +35,7 @@ impl Request {
     pub(crate) fn control(probe_id: &str, body: String) -> Self {
         Self {
             method: "POST",
+            json: true,
             body: Some(body.into_bytes()),
             target: target("/control", probe_id),
             ..Self::report(probe_id)
@@ -42,15 +46,6 @@ impl Request {
         format!("http://{}{}", self.host, self.target)
     }
 
-    /// How Go names the request in an error.
-    pub(super) fn describe(&self, first_method: &str, error: &str) -> String {
-        let operation = match first_method {
-            "POST" => "Post",
-            _ => "Get",
-        };
-        format!("{operation} \"{}\": {error}", self.url())
-    }
-
     /// Header fields in Go's order: host, agent, length, then the others by name.
     pub(super) fn bytes(&self) -> Vec<u8> {
         let mut head = format!(
@@ -59,6 +54,8 @@ impl Request {
         );
         if let Some(body) = &self.body {
             let _ = write!(head, "Content-Length: {}\r\n", body.len());
+        }
+        if self.json {
             head.push_str("Content-Type: application/json\r\n");
         }
         if let Some(referer) = &self.referer {
@@ -79,6 +76,7 @@ impl Request {
             host,
             target,
             referer: Some(self.url()),
+            json: self.json,
             body: self.body.clone().filter(|_| keeps_body),
         })
     }

@@ -121,17 +121,21 @@ impl Body {
         match self {
             Body::Template(template) => fill_in(template, now).into_bytes(),
             Body::Padded { megabytes } => {
-                let head = r#"{"Plugins":[{"id":"fx","label":"Fx","interfaces":["reporter"],"api_version":"1"}],"Pad":""#;
-                let size = megabytes * 1024 * 1024;
-                let padding = size.saturating_sub(head.len() + 2);
-                let mut body = head.as_bytes().to_vec();
-                body.resize(head.len() + padding, b'x');
+                let mut body = fill_in(GOOD, now).into_bytes();
+                body.extend_from_slice(b",\"Pad\":\"");
+                body.resize((megabytes * 1024 * 1024).saturating_sub(2), b'x');
                 body.extend_from_slice(b"\"}");
                 body
             }
         }
     }
 }
+
+/// A good report without its last bracket.
+const GOOD: &str = r#"{"Plugins":[{"id":"fx","label":"Fx","interfaces":["reporter"],"api_version":"1"}],
+    "Host":{"nodes":{"fxhost;<host>":{"id":"fxhost;<host>",
+        "metrics":{"m":{"samples":[{"date":"@NOW@","value":5}],"min":0,"max":10}}}},
+        "metric_templates":{"m":{"id":"m","label":"M","priority":0.1}}}"#;
 
 /// Replaces `@NOW@` and `@NOW+seconds@`.
 fn fill_in(template: &str, now: SystemTime) -> String {

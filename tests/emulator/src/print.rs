@@ -1,5 +1,7 @@
 //! What the program prints.
 
+use std::collections::BTreeSet;
+
 use scope_emulator::{ClickOutcome, Kind, Merged, Node, PluginState, Probe};
 
 /// One line for each plugin.
@@ -12,8 +14,12 @@ pub(crate) fn plugins(probe: &Probe) {
     if !any {
         println!("no plugin: there is no socket with a valid name");
     }
-    // Sockets that are no plugins would only show in the probe's log.
-    for line in probe.log().filter(|line| line.contains("error loading")) {
+    // Sockets that are no plugins would only show in the probe's log, once a scan.
+    let complaints: BTreeSet<&str> = probe
+        .log()
+        .filter(|line| line.contains("error loading"))
+        .collect();
+    for line in complaints {
         println!("  {line}");
     }
 }

@@ -106,8 +106,9 @@ impl Writer {
     {
         let (mut object, uid, force) = match step {
             Step::Keep | Step::Wait => return Ok(None),
-            // Not forced: whoever made one of this name in this moment keeps their fields, and
-            // this request conflicts with them.
+            // Not forced: where somebody made one of this name in this moment and a field of it
+            // differs, this request conflicts. (An account without any such field would become ours;
+            // the namespace's admission policies and RBAC leave nobody who could race us to one.)
             Step::Create(object) => (object, None, false),
             Step::Update { object, uid, .. } => (object, Some(uid), true),
         };

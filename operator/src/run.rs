@@ -30,7 +30,7 @@ use std::{
 
 use futures::{StreamExt, future};
 use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::ServiceAccount};
-use kube::{Api, core::PartialObjectMeta};
+use kube::{Api, ResourceExt, core::PartialObjectMeta};
 use scope_crds::{ScopeAction, ScopePlugin};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -142,7 +142,12 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
         kind::ACTIONS,
         &metrics,
         &readiness,
-        without_managed_fields,
+        // Agents make these: what they could fill up without being read is not kept.
+        |click: &mut Guarded<ScopeAction>| {
+            without_managed_fields(click);
+            click.annotations_mut().clear();
+            click.labels_mut().clear();
+        },
     );
 
     let events = Events::new(clients.act.clone(), &pod_name, Arc::clone(&metrics));

@@ -62,6 +62,17 @@ pub(crate) fn images(prefix: &str, to: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let context = target_dir().join("image-context");
     std::fs::create_dir_all(&context)?;
     std::fs::create_dir_all(to)?;
+    // Archives of another version would be taken for images of this one.
+    for entry in std::fs::read_dir(to)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        if name.starts_with("scope-") && name.ends_with(".tar") {
+            std::fs::remove_file(&path)?;
+        }
+    }
     let mut images = Vec::new();
     for stage in ["operator", "agent"] {
         let name = format!("scope-{stage}");

@@ -40,7 +40,7 @@ enum Task {
         #[command(subcommand)]
         task: cluster::Task,
     },
-    /// Builds the two images as archives that any container tool can load
+    /// Builds the two images as OCI archives
     Image {
         /// What stands before `/scope-operator` and `/scope-agent` in the images' names
         #[arg(long, default_value = "harness.local")]

@@ -210,7 +210,7 @@ impl Actor {
                 noted = true;
             }
             // The last look at the clock; the claim is looked at by the write itself.
-            let Some(left) = decide::left(spec, Timestamp::now()) else {
+            let Some(left) = decide::left(action, Timestamp::now()) else {
                 return Err(about(Outcome::expired(spec)));
             };
             let name = format!("{}/{}", pod.namespace, pod.name);
@@ -279,7 +279,7 @@ impl Actor {
                     "Too many clicks on unknown pods. Click again in {seconds} s"
                 ))
             })?;
-        let Some(left) = decide::left(spec, Timestamp::now()) else {
+        let Some(left) = decide::left(action, Timestamp::now()) else {
             return Err(Outcome::expired(spec).into());
         };
         let found = match tokio::time::timeout(left, self.resolver.find(uid)).await {

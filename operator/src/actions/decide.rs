@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use scope_crds::{ActionPhase, AgentSpec, ScopeAction, ScopeActionSpec, ScopePlugin, TargetName};
 
@@ -76,7 +76,7 @@ pub(super) fn admit<'a>(
             target.namespace, target.name
         )));
     }
-    if left(spec, now).is_none() {
+    if left(action, now).is_none() {
         return Err(Outcome::expired(spec));
     }
     let plugin = match plugin {
@@ -116,9 +116,21 @@ pub(super) fn admit<'a>(
     Ok(agent)
 }
 
+/// The latest that anything is done after the API server took the action, whatever `notAfter` says: an
+/// agent gives itself 10 s, and neither a node's wrong clock nor a stolen token shall make it hours.
+const LONGEST: SignedDuration = SignedDuration::from_secs(15);
+
 /// How long the action may still be carried out; nothing when it is too late.
-pub(super) fn left(spec: &ScopeActionSpec, now: Timestamp) -> Option<Duration> {
-    Duration::try_from(spec.not_after.0.duration_since(now))
+pub(super) fn left(action: &ScopeAction, now: Timestamp) -> Option<Duration> {
+    let not_after = action.spec.not_after.0;
+    let bound = action
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or(not_after, |created| {
+            created.0.checked_add(LONGEST).unwrap_or(not_after)
+        });
+    Duration::try_from(not_after.min(bound).duration_since(now))
         .ok()
         .filter(|left| !left.is_zero())
 }
@@ -140,17 +152,22 @@ pub(super) fn is_pending(action: &ScopeAction) -> bool {
         .is_none_or(|status| status.phase.is_none())
 }
 
-/// Whether this is the pod that Scope knows by `uid`.
+/// Whether this is the pod that Scope knows by `uid`. Besides the pod of that UID it may be the mirror of
+/// a static pod, which Scope knows by the hash of its file. Anybody can write that annotation, so
+/// whatever is known by it alone is [judged](judge) as a mirror and never deleted.
 pub(super) fn is_target(pod: &ObjectMeta, uid: &str) -> bool {
+    pod.uid.as_deref() == Some(uid) || is_mirror_of(pod, uid)
+}
+
+fn is_mirror_of(pod: &ObjectMeta, hash: &str) -> bool {
     let annotation = |key| {
         pod.annotations
             .as_ref()
             .and_then(|annotations| annotations.get(key))
             .map(String::as_str)
     };
-    pod.uid.as_deref() == Some(uid)
-        || annotation(CONFIG_MIRROR) == Some(uid)
-        || annotation(CONFIG_HASH) == Some(uid)
+    annotation(CONFIG_MIRROR)
+        .is_some_and(|mirror| mirror == hash || annotation(CONFIG_HASH) == Some(hash))
 }
 
 /// What the decision and the delete need to know of a pod, all from one read.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client, api::ListParams};
+use kube::{Api, Client, api::ListParams, core::PartialObjectMeta};
 
 use super::decide::is_target;
 use crate::guarded::{self, RequestError};
@@ -56,7 +56,8 @@ impl Resolver {
         self.hits().remove(uid);
     }
 
-    /// Lists pods until the one with this UID comes by. The caller limits the time.
+    /// Lists pods until the one with this UID comes by; failing that, the mirror of the static pod with
+    /// this hash. The caller limits the time.
     pub(super) async fn find(&self, uid: &str) -> Result<Option<PodName>, RequestError> {
         let _turn = self.turn.lock().await;
         // Whoever had the turn before may have found it.
@@ -65,6 +66,11 @@ impl Resolver {
         }
         let pods: Api<Pod> = Api::all(self.client.clone());
         let mut params = ListParams::default().limit(PAGE);
+        let named = |pod: &PartialObjectMeta<Pod>| PodName {
+            namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+            name: pod.metadata.name.clone().unwrap_or_default(),
+        };
+        let mut mirror = None;
         for _ in 0..MAX_PAGES {
             let page = guarded::read(
                 || "looking for the pod".into(),
@@ -72,21 +78,20 @@ impl Resolver {
                 pods.list_metadata(&params),
             )
             .await?;
-            let hit = page.items.iter().find(|pod| is_target(&pod.metadata, uid));
-            if let Some(pod) = hit {
-                let found = PodName {
-                    namespace: pod.metadata.namespace.clone().unwrap_or_default(),
-                    name: pod.metadata.name.clone().unwrap_or_default(),
-                };
+            let exact = |pod: &&PartialObjectMeta<Pod>| pod.metadata.uid.as_deref() == Some(uid);
+            if let Some(found) = page.items.iter().find(exact).map(named) {
                 self.hits().put(uid, found.clone());
                 return Ok(Some(found));
             }
+            // An annotation is anybody's to write: it counts only where no pod has the UID.
+            let target = |pod: &&PartialObjectMeta<Pod>| is_target(&pod.metadata, uid);
+            mirror = mirror.or_else(|| page.items.iter().find(target).map(named));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
-                None => return Ok(None),
+                None => break,
             }
         }
-        Ok(None)
+        Ok(mirror)
     }
 
     fn hits(&self) -> MutexGuard<'_, Hits> {

@@ -85,7 +85,6 @@ fn container(plugin: &ScopePlugin, settings: &Settings) -> Container {
         args: Some(arguments(plugin, settings)),
         env: Some(vec![
             field("NODE_NAME", "spec.nodeName"),
-            field("POD_NAME", "metadata.name"),
             field("POD_NAMESPACE", "metadata.namespace"),
         ]),
         ports: Some(vec![ContainerPort {

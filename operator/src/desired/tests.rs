@@ -251,7 +251,7 @@ fn the_rendering_is_stable_across_versions() {
         .take(8)
         .map(|b| format!("{b:02x}"))
         .collect();
-    assert_eq!(hash, "8eef522718bce92c");
+    assert_eq!(hash, "82c30cbaeaee29ab");
 }
 
 #[test]

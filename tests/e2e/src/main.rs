@@ -11,7 +11,7 @@ use scope_e2e::world::World;
 /// End-to-end tests on a real cluster of two nodes, which this program makes and removes.
 #[derive(Parser)]
 struct Arguments {
-    /// Directory with the images `scope-operator.tar` and `scope-agent.tar` (`cargo xtask image`).
+    /// Directory with the archives of the two images, as `cargo xtask image` makes them.
     #[arg(long)]
     images: PathBuf,
     /// Stop after the first scenario that fails and leave the cluster up.

@@ -1,3 +1,4 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use scope_crds::Control;
 use serde_json::{Value, json};
 
@@ -153,13 +154,22 @@ fn everything_else_is_refused_in_words() {
 #[test]
 fn time_runs_out_at_the_given_moment() {
     let action = action(Value::Null);
-    assert_eq!(left(&action.spec, now()), Some(Duration::from_secs(10)));
+    assert_eq!(left(&action, now()), Some(Duration::from_secs(10)));
     assert_eq!(
-        left(&action.spec, at("2030-01-01T00:00:09.999Z")),
+        left(&action, at("2030-01-01T00:00:09.999Z")),
         Some(Duration::from_millis(1))
     );
-    assert_eq!(left(&action.spec, at("2030-01-01T00:00:10Z")), None);
-    assert_eq!(left(&action.spec, at("2031-01-01T00:00:00Z")), None);
+    assert_eq!(left(&action, at("2030-01-01T00:00:10Z")), None);
+    assert_eq!(left(&action, at("2031-01-01T00:00:00Z")), None);
+}
+
+#[test]
+fn a_far_deadline_is_cut_by_the_api_server_s_clock() {
+    let mut action = action(Value::Null);
+    action.spec.not_after = MicroTime(at("2099-01-01T00:00:00Z"));
+    action.metadata.creation_timestamp = Some(Time(now()));
+    assert_eq!(left(&action, now()), Some(Duration::from_secs(15)));
+    assert_eq!(left(&action, at("2030-01-01T00:00:15Z")), None);
 }
 
 #[test]
@@ -185,6 +195,12 @@ fn a_pod_is_known_by_its_uid_or_by_the_hash_of_its_file() {
         "abc"
     ));
     assert!(is(
+        json!({"annotations": {
+            "kubernetes.io/config.hash": "abc", "kubernetes.io/config.mirror": "def"}}),
+        "abc"
+    ));
+    // Written by somebody else than a kubelet: no pod is taken for another by that.
+    assert!(!is(
         json!({"annotations": {"kubernetes.io/config.hash": "abc"}}),
         "abc"
     ));

@@ -18,6 +18,10 @@ use scope_protocol::{API_VERSION, MAX_BODY_BYTES, REQUEST_DEADLINE};
 
 use crate::exit;
 
+/// The ID under which the command `check` asks: of the form of a probe's, since a plugin may insist on
+/// it. An agent does not take it for a probe.
+pub const CHECKER: &str = "5c09ec4ec4";
+
 /// How long an answer is waited for. The probe gives up after half a second; a check that waits
 /// longer can say how slow the plugin is instead of just that it is.
 const PATIENCE: Duration = Duration::from_secs(5);

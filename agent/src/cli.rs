@@ -154,7 +154,7 @@ pub struct ServeArgs {
     #[arg(long, env = "SCOPE_AGENT_HTTP_LISTEN", value_name = "ADDRESS", value_parser = http_listen)]
     pub http_listen: Option<HttpListen>,
     /// Run without Kubernetes: containers by their cgroups, processes and the host
-    #[arg(long, env = "SCOPE_AGENT_STANDALONE", value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, env = "SCOPE_AGENT_STANDALONE", value_parser = clap::builder::BoolishValueParser::new())]
     pub standalone: bool,
     /// Where things are.
     #[command(flatten)]

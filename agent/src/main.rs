@@ -91,6 +91,21 @@ fn log(cli: &Cli) -> Result<(), Failure> {
             format!("{level:?} is no log level (--log-level): {e}"),
         )
     };
+    // A bare word that is no level would be taken for a module and silence everything else.
+    for word in level
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.contains('='))
+    {
+        if !["off", "error", "warn", "info", "debug", "trace"].contains(&word) {
+            return Err(Failure::new(
+                exit::USAGE,
+                format!(
+                    "{word:?} is no log level (--log-level): take error, warn, info, debug or trace"
+                ),
+            ));
+        }
+    }
     // The client reports every failed request as an error of its own; ours say what it means.
     let filter = EnvFilter::builder()
         .parse(format!("kube_client::client::builder=off,{level}"))

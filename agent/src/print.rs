@@ -23,15 +23,13 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// The ID under which commands ask. It is no probe's: the agent takes whoever has none for somebody
 /// who wants the whole report once, not a fifth of it in turn.
 const NO_PROBE: &str = "";
-/// The ID under which `check` asks: of the form of a probe's, since a plugin may insist on it.
-const CHECKER: &str = "5c09ec4ec4";
 /// An agent that sampled slowly makes a whole report within its interval of a minute at most; one
 /// that is asked every second does within a second or two.
 const NEW_REPORT: Duration = Duration::from_secs(3);
 
 /// `check`: prints what Scope will not like about a plugin's answer.
 pub async fn check(socket: &Path) -> Result<ExitCode, Failure> {
-    let answer = check::ask(socket, CHECKER).await.map_err(asking)?;
+    let answer = check::ask(socket, check::CHECKER).await.map_err(asking)?;
     let verdict = check::judge(socket, &answer);
     let mut text = format!(
         "{}: {} bytes in {} ms",

@@ -3,9 +3,11 @@
 mod raw_http;
 
 use std::io::Write as _;
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,7 @@ use scope_agent::serve::{
     Demand, Ended, Limits, Listener, Publication, Reporter, SocketMetrics, read_body,
 };
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// A server on a thread of its own, as in the agent: one thread for all connections.
@@ -24,6 +27,10 @@ struct Server {
     _tmp: TempDir,
     socket: PathBuf,
     metrics: Arc<SocketMetrics>,
+    /// Requests for `/gated` that came.
+    arrived: Arc<AtomicUsize>,
+    /// What they wait for.
+    gate: Arc<Semaphore>,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
@@ -44,9 +51,15 @@ impl Server {
             own_probe_id: "0".into(),
         };
         let echo = |request: Request| read_body(request.into_body(), 64 * 1024);
-        let slow = || async {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            "slow"
+        let arrived = Arc::new(AtomicUsize::new(0));
+        let gate = Arc::new(Semaphore::new(0));
+        let gated = {
+            let (arrived, gate) = (arrived.clone(), gate.clone());
+            move || async move {
+                arrived.fetch_add(1, Ordering::Relaxed);
+                gate.acquire().await.expect("never closed").forget();
+                "through"
+            }
         };
         let stuck = || async {
             std::future::pending::<()>().await;
@@ -54,7 +67,7 @@ impl Server {
         };
         let router = scope_agent::serve::reporter(reporter)
             .route("/echo", post(echo))
-            .route("/slow", get(slow))
+            .route("/gated", get(gated))
             .route("/stuck", get(stuck));
         let tmp = tempfile::tempdir().expect("a directory");
         let socket = tmp.path().join("s.sock");
@@ -82,6 +95,8 @@ impl Server {
             _tmp: tmp,
             socket,
             metrics,
+            arrived,
+            gate,
             stop,
             thread: Some(thread),
         }
@@ -94,6 +109,17 @@ impl Server {
     fn serves(&self) {
         let reply = ask(&mut self.connect(), &probe_request("ab"));
         assert_eq!(reply.status, 200);
+    }
+
+    /// Sends a request that waits for the gate, and waits until it has arrived.
+    fn ask_gated(&self, stream: &mut UnixStream) {
+        let before = self.arrived.load(Ordering::Relaxed);
+        stream
+            .write_all(b"GET /gated HTTP/1.1\r\nHost: x\r\n\r\n")
+            .expect("sends");
+        eventually("it arrives", || {
+            self.arrived.load(Ordering::Relaxed) > before
+        });
     }
 
     fn ended(&self, why: Ended) {
@@ -197,7 +223,7 @@ fn what_is_not_http_is_refused_and_closed() {
         let mut stream = server.connect();
         // The server may close before all of it is sent.
         let _ = stream.write_all(garbage.as_bytes());
-        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let _ = stream.shutdown(Shutdown::Write);
         if let Some(reply) = read_reply(&mut stream) {
             let start = &garbage[..garbage.len().min(40)];
             assert!(
@@ -243,21 +269,22 @@ fn a_body_that_is_too_large_is_refused() {
 #[test]
 fn a_half_closed_client_gets_its_answer() {
     let server = Server::start(Limits::default(), "{}");
-    for target in ["/report", "/slow"] {
-        let mut stream = server.connect();
-        stream
-            .write_all(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
-            .expect("sends");
-        stream
-            .shutdown(std::net::Shutdown::Write)
-            .expect("half closes");
-        assert_eq!(
-            read_reply(&mut stream).expect("an answer").status,
-            200,
-            "{target}"
-        );
-        wait_for_close(&mut stream);
-    }
+    let mut stream = server.connect();
+    stream
+        .write_all(b"GET /report HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("sends");
+    stream.shutdown(Shutdown::Write).expect("half closes");
+    assert_eq!(read_reply(&mut stream).expect("an answer").status, 200);
+    wait_for_close(&mut stream);
+
+    // Also one that takes a while.
+    let mut stream = server.connect();
+    server.ask_gated(&mut stream);
+    stream.shutdown(Shutdown::Write).expect("half closes");
+    std::thread::sleep(Duration::from_millis(50));
+    server.gate.add_permits(1);
+    assert_eq!(read_reply(&mut stream).expect("an answer").status, 200);
+    wait_for_close(&mut stream);
 }
 
 #[test]
@@ -266,7 +293,7 @@ fn a_client_that_leaves_in_the_middle_is_forgotten() {
     for half in [
         "GET /rep",
         "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc",
-        "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /report HTTP/1.1\r\nHost: x\r\n\r\n",
     ] {
         let mut stream = server.connect();
         stream.write_all(half.as_bytes()).expect("sends");
@@ -323,7 +350,11 @@ fn a_slow_body_and_a_stuck_answer_are_cut_off() {
 #[test]
 fn a_slow_reader_is_cut_off_and_others_are_served_meanwhile() {
     // More than fits into the socket's buffers.
-    let server = Server::start(SHORT, vec![b'x'; 4 * 1024 * 1024]);
+    let limits = Limits {
+        request: Duration::from_secs(3),
+        ..SHORT
+    };
+    let server = Server::start(limits, vec![b'x'; 4 * 1024 * 1024]);
     let mut slow = server.connect();
     slow.write_all(probe_request("ab").as_bytes())
         .expect("sends");
@@ -333,7 +364,7 @@ fn a_slow_reader_is_cut_off_and_others_are_served_meanwhile() {
         server.serves();
         served += 1;
         assert!(
-            began.elapsed() < Duration::from_secs(10),
+            began.elapsed() < Duration::from_secs(25),
             "the slow reader stays"
         );
     }
@@ -363,7 +394,11 @@ fn a_kept_connection_outlives_the_times_of_a_request() {
 
 #[test]
 fn the_longest_idle_connection_makes_room() {
-    let server = Server::start(SHORT, "{}");
+    let limits = Limits {
+        connections: SHORT.connections,
+        ..Limits::default()
+    };
+    let server = Server::start(limits, "{}");
     let mut first = server.connect();
     let mut second = server.connect();
     let mut probe = server.connect();
@@ -385,17 +420,19 @@ fn the_longest_idle_connection_makes_room() {
 
 #[test]
 fn requests_under_way_are_not_evicted() {
-    let server = Server::start(SHORT, "{}");
+    let limits = Limits {
+        connections: SHORT.connections,
+        ..Limits::default()
+    };
+    let server = Server::start(limits, "{}");
     let mut busy: Vec<_> = (0..4).map(|_| server.connect()).collect();
     for stream in &mut busy {
-        stream
-            .write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-            .expect("sends");
+        server.ask_gated(stream);
     }
-    std::thread::sleep(Duration::from_millis(50));
     let mut fifth = server.connect();
     wait_for_close(&mut fifth);
     assert_eq!(server.metrics.ended_count(Ended::Refused), 1);
+    server.gate.add_permits(4);
     for stream in &mut busy {
         assert_eq!(read_reply(stream).expect("an answer").status, 200);
     }
@@ -404,15 +441,26 @@ fn requests_under_way_are_not_evicted() {
 
 #[test]
 fn the_end_lets_answers_leave() {
-    let server = Server::start(Limits::default(), "{}");
+    let limits = Limits {
+        drain: Duration::from_secs(10),
+        ..Limits::default()
+    };
+    let server = Server::start(limits, "{}");
     let mut idle = server.connect();
-    let mut slow = server.connect();
-    slow.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
-        .expect("sends");
-    eventually("both are open", || server.metrics.open.get() == 2);
-    std::thread::sleep(Duration::from_millis(50));
+    let mut busy = server.connect();
+    server.ask_gated(&mut busy);
     server.stop.cancel();
-    assert!(wait_for_close(&mut idle) < Duration::from_millis(1500));
-    assert_eq!(read_reply(&mut slow).expect("an answer").status, 200);
-    wait_for_close(&mut slow);
+    wait_for_close(&mut idle);
+    server.gate.add_permits(1);
+    assert_eq!(read_reply(&mut busy).expect("an answer").status, 200);
+    wait_for_close(&mut busy);
+}
+
+#[test]
+fn the_end_does_not_wait_for_ever() {
+    let server = Server::start(SHORT, "{}");
+    let mut busy = server.connect();
+    server.ask_gated(&mut busy);
+    server.stop.cancel();
+    assert!(read_reply(&mut busy).is_none(), "cut off");
 }

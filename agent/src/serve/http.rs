@@ -21,6 +21,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use scope_protocol::REQUEST_DEADLINE;
+
 use super::connection::{Activity, AnswerBody, Limits, Phase, Watched};
 use super::metrics::{Ended, SocketMetrics};
 
@@ -143,7 +145,8 @@ impl Connections {
     }
 
     /// Sends the connection away that has been idle longest; when none is, the one whose request
-    /// has been coming longest. Requests that are being answered stay. Whether one went.
+    /// has been coming longest; when none is, the one that has been answered longest, if for so long
+    /// that no probe waits for the answer any more. Whether one went.
     fn evict_longest_idle(&self) -> bool {
         let mut open = self.open();
         let longest = open
@@ -152,7 +155,10 @@ impl Connections {
             .filter_map(|((phase, since), number)| match phase {
                 Phase::Idle => Some((0, since, number)),
                 Phase::Head => Some((1, since, number)),
-                Phase::Request | Phase::Flush => None,
+                // It sends its body or reads its answer too slowly for Scope.
+                Phase::Request | Phase::Flush => {
+                    (since.elapsed() >= REQUEST_DEADLINE).then_some((2, since, number))
+                }
             })
             .min();
         let Some((_, _, number)) = longest else {

@@ -42,6 +42,9 @@ pub use routes::{Controls, Reporter, controls, read_body, reporter};
 pub use sampler::{Render, Rendered, SLOW_CADENCE, SamplerState, SamplerThread, TICK_BOUNDS, Tick};
 pub use socket::{PluginDirectory, SocketError, socket_path};
 
+/// Open connections to health and metrics.
+const HEALTH_CONNECTIONS: usize = 16;
+
 /// How often the sockets are looked for under their names. As often as a probe does.
 const GUARD_INTERVAL: Duration = Duration::from_secs(5);
 /// An agent that nobody asks for this long says so once: most likely Scope does not see the plugin
@@ -281,7 +284,12 @@ pub async fn run_with(
             http::serve(
                 Listener::Tcp(listener),
                 routes,
-                limits,
+                // Anybody on the network may come here, and the pages are made anew for each request on
+                // the thread that serves the probe: a kubelet and a few scrapers are all that is needed.
+                Limits {
+                    connections: HEALTH_CONNECTIONS,
+                    ..limits
+                },
                 metrics,
                 ending.clone(),
             ),

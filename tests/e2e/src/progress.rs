@@ -64,7 +64,8 @@ pub fn step<T>(name: &str, work: impl FnOnce(&Step) -> anyhow::Result<T>) -> any
     }
 }
 
-/// Looks every 100 ms until `look` finds something.
+/// Looks every 100 ms until `look` finds something. A look counts at most 5 s, so that a machine that
+/// stands still for minutes, as virtual ones do, is not taken for a product that does.
 ///
 /// # Errors
 /// When the deadline passes, with what was seen last; or at once when `look` fails.
@@ -73,11 +74,12 @@ pub fn await_some<T>(
     deadline: Duration,
     mut look: impl FnMut() -> anyhow::Result<Result<T, String>>,
 ) -> anyhow::Result<T> {
-    let started = Instant::now();
+    let mut waited = Duration::ZERO;
     loop {
+        let began = Instant::now();
         match look()? {
             Ok(found) => return Ok(found),
-            Err(seen) if started.elapsed() >= deadline => {
+            Err(seen) if waited >= deadline => {
                 anyhow::bail!(
                     "{what}: not within {} s; last seen: {seen}",
                     deadline.as_secs()
@@ -85,5 +87,6 @@ pub fn await_some<T>(
             }
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
+        waited += began.elapsed().min(Duration::from_secs(5));
     }
 }

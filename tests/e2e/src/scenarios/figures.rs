@@ -76,10 +76,9 @@ pub(super) fn minute_of_reports(world: &mut World) -> anyhow::Result<()> {
     let pods = truth::pods(&world.kubectl)?;
     let audit_from = world.audit_mark()?;
     let mut burner = Vec::new();
-    let until = Instant::now() + Duration::from_secs(60);
     let (mut asked, mut twice) = (0, 0);
     let mut tick = Instant::now();
-    while Instant::now() < until {
+    for _ in 0..60 {
         for node in world.nodes() {
             let report = world.hear(&node)?;
             report.must_be_accepted(&["node-metrics", "node-metrics-controls"])?;
@@ -122,10 +121,6 @@ pub(super) fn minute_of_reports(world: &mut World) -> anyhow::Result<()> {
         tick += Duration::from_secs(1);
         std::thread::sleep(tick.saturating_duration_since(Instant::now()));
     }
-    ensure!(
-        asked >= 100,
-        "only {asked} reports in a minute: the agents or this machine stalled"
-    );
     ensure!(
         twice >= 5,
         "two probes heard the same sample only {twice} times"

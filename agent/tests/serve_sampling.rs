@@ -3,9 +3,10 @@
 
 mod raw_http;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -149,37 +150,48 @@ fn two_probes_at_different_rates_see_the_same_reports() {
     let running = Running::start(Duration::from_millis(200), numbering());
     running.wait();
     let socket = running.socket();
-    let probe = |id: &'static str, every: Duration| {
-        let socket = socket.clone();
-        std::thread::spawn(move || {
-            let mut stream = connect(&socket);
-            let end = Instant::now() + Duration::from_secs(3);
-            let mut bodies = std::collections::BTreeMap::new();
-            while Instant::now() < end {
-                let body = ask(&mut stream, &probe_request(id)).body;
-                if let Some(tick) = tick_of(&body) {
-                    let first = bodies.entry(tick).or_insert_with(|| body.clone());
-                    assert_eq!(*first, body, "one tick, one body");
+    let done = AtomicBool::new(false);
+    // Until both have seen so many ticks of the other that a difference would have shown.
+    let (fast, slow) = std::thread::scope(|scope| {
+        let probe = |id: &'static str, every: Duration, enough: usize| {
+            let (socket, done) = (&socket, &done);
+            scope.spawn(move || {
+                let mut stream = connect(socket);
+                let mut bodies = BTreeMap::new();
+                while !done.load(Ordering::Relaxed) {
+                    let body = ask(&mut stream, &probe_request(id)).body;
+                    if let Some(tick) = tick_of(&body) {
+                        let first = bodies.entry(tick).or_insert_with(|| body.clone());
+                        assert_eq!(*first, body, "one tick, one body");
+                    }
+                    if bodies.len() >= enough {
+                        done.store(true, Ordering::Relaxed);
+                    }
+                    std::thread::sleep(every);
                 }
-                std::thread::sleep(every);
-            }
-            bodies
-        })
-    };
-    let fast = probe("aaa", Duration::from_millis(23));
-    let slow = probe("bbb", Duration::from_millis(310));
-    let fast = fast.join().expect("probes");
-    let slow = slow.join().expect("probes");
-    assert!(fast.len() >= 5, "ticks seen: {:?}", fast.keys());
-    assert!(slow.len() >= 3, "ticks seen: {:?}", slow.keys());
-    let mut both = 0;
-    for (tick, body) in &slow {
-        if let Some(same) = fast.get(tick) {
-            assert_eq!(same, body);
-            both += 1;
-        }
+                bodies
+            })
+        };
+        let fast = probe("aaa", Duration::from_millis(23), usize::MAX);
+        let slow = probe("bbb", Duration::from_millis(310), 8);
+        (fast.join().expect("probes"), slow.join().expect("probes"))
+    });
+    let both: Vec<_> = slow.keys().filter(|tick| fast.contains_key(tick)).collect();
+    assert!(
+        both.len() >= 3,
+        "ticks seen: {:?}, {:?}",
+        fast.keys(),
+        slow.keys()
+    );
+    assert!(
+        fast.len() > slow.len(),
+        "ticks seen: {:?}, {:?}",
+        fast.keys(),
+        slow.keys()
+    );
+    for tick in both {
+        assert_eq!(slow[tick], fast[tick]);
     }
-    assert!(both >= 2, "only {both} ticks were seen by both");
     running.end().expect("ends in order");
 }
 
@@ -308,15 +320,17 @@ impl Drop for Thread {
 
 #[test]
 fn ticks_that_take_too_long_are_left_out_not_caught_up() {
+    let began = Instant::now();
     let thread = Thread::start(Duration::from_millis(50), Duration::from_millis(120));
-    std::thread::sleep(Duration::from_millis(1000));
+    eventually("some ticks", || thread.sampler.state().ticks >= 6);
     let state = thread.sampler.state();
-    // One begins on every third point of the grid.
-    assert!((2..=7).contains(&state.ticks), "{state:?}");
+    // One begins on every third point of the grid at the most.
+    let most = began.elapsed().as_millis() / 150 + 1;
+    assert!(u128::from(state.ticks) <= most, "{state:?}");
     assert!(state.skipped >= state.ticks, "{state:?}");
     assert_eq!(state.times.iter().sum::<u64>(), state.ticks);
     assert!(state.busy >= Duration::from_millis(120) * state.ticks as u32);
-    assert_eq!(thread.publication.get().sequence, state.ticks);
+    assert!(thread.publication.get().sequence >= state.ticks);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::click::Click;
 use super::offer::control_id;
 
 /// For the API server and the operator together. The probe gives up after 500 ms, dial included.
-const WAIT: Duration = Duration::from_millis(400);
+pub const CLICK_WAIT: Duration = Duration::from_millis(400);
 /// The same click within this time is the first one again: a double click, or a person who saw
 /// nothing happen.
 const SAME_CLICK: Duration = Duration::from_secs(5);
@@ -33,6 +33,7 @@ pub struct Desk {
     actions: Actions,
     offered: BTreeSet<Control>,
     report: Report,
+    wait: Duration,
     permits: Arc<Semaphore>,
     recent: Mutex<VecDeque<Recent>>,
     counts: Mutex<Counts>,
@@ -46,12 +47,19 @@ struct Recent {
 }
 
 impl Desk {
-    /// A desk for these controls. `report` is the controls socket's.
-    pub fn new(actions: Actions, offered: BTreeSet<Control>, report: Report) -> Self {
+    /// A desk for these controls that waits so long for an outcome, see [`CLICK_WAIT`]. `report` is
+    /// the controls socket's.
+    pub fn new(
+        actions: Actions,
+        offered: BTreeSet<Control>,
+        report: Report,
+        wait: Duration,
+    ) -> Self {
         Desk {
             actions,
             offered,
             report,
+            wait,
             permits: Arc::new(Semaphore::new(AT_ONCE)),
             recent: Mutex::new(VecDeque::new()),
             counts: Mutex::new(Counts::new()),
@@ -66,7 +74,7 @@ impl Desk {
             .clone()
     }
 
-    /// Answers a click. Takes [`WAIT`] at the longest.
+    /// Answers a click. Takes little longer than it may wait.
     pub async fn take(&self, request: &ControlRequest, probe_id: &str) -> ControlResponse {
         let began = Instant::now();
         let click = match Click::read(request, probe_id, &self.offered) {
@@ -77,7 +85,7 @@ impl Desk {
                 return ControlResponse::error(rejection.to_string());
             }
         };
-        let deadline = began + WAIT;
+        let deadline = began + self.wait;
         let (outcome, again) = match self.earlier(&click) {
             Some(first) => (self.outcome_of_first(first, deadline).await, true),
             None => match self.begin(&click, deadline) {

@@ -13,5 +13,5 @@ mod offer;
 pub use action::{Actions, Outcome};
 pub use answer::answer;
 pub use click::{Click, Rejection};
-pub use desk::{Counts, Desk};
+pub use desk::{CLICK_WAIT, Counts, Desk};
 pub use offer::{CONTROLS_SUFFIX, control_id, controls_report, scope_control_id};

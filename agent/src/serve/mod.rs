@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::control::{Actions, Desk, controls_report};
+use crate::control::{Actions, CLICK_WAIT, Desk, controls_report};
 use crate::exit;
 use crate::inventory::{InventoryWatch, WatchSettings};
 use crate::kubernetes::{Access, KubernetesError};
@@ -221,7 +221,12 @@ pub async fn run_with(
                 &config.plugin_id,
                 &cluster.node,
             );
-            let desk = Arc::new(Desk::new(actions, cluster.controls.clone(), report));
+            let desk = Arc::new(Desk::new(
+                actions,
+                cluster.controls.clone(),
+                report,
+                CLICK_WAIT,
+            ));
             let routes = routes::controls(Controls {
                 report: body.into(),
                 desk: desk.clone(),

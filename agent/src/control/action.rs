@@ -114,8 +114,7 @@ impl Actions {
 
     /// Makes an action of the click and waits for its outcome until the deadline.
     pub async fn submit(&self, click: &Click, deadline: Instant) -> Outcome {
-        let not_after = not_after(SystemTime::now() + ACT_WITHIN);
-        let said = not_after.0.strftime("%H:%M:%S UTC").to_string();
+        let (not_after, said) = expiry(SystemTime::now());
         let action = self.action(click, not_after);
         let params = PostParams::default();
         let created =
@@ -252,9 +251,12 @@ fn was_not_sent(error: &kube::Error) -> bool {
     false
 }
 
-fn not_after(time: SystemTime) -> MicroTime {
+/// Until when a click of this time may be carried out; for the operator and for a person.
+pub(super) fn expiry(clicked: SystemTime) -> (MicroTime, String) {
     // A clock beyond year 9999 is the only way to fail; then the action has expired already.
-    MicroTime(jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::UNIX_EPOCH))
+    let time = jiff::Timestamp::try_from(clicked + ACT_WITHIN);
+    let time = time.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    (MicroTime(time), time.strftime("%H:%M:%S UTC").to_string())
 }
 
 /// The outcome, once the operator has written one.

@@ -9,7 +9,7 @@ use scope_protocol::{ControlRequest, ControlResponse, NodeId, Report};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-use super::action::{Actions, Outcome};
+use super::action::{Actions, Outcome, expiry};
 use super::answer::answer;
 use super::click::Click;
 use super::offer::control_id;
@@ -80,7 +80,7 @@ impl Desk {
         let click = match Click::read(request, probe_id, &self.offered) {
             Ok(click) => click,
             Err(rejection) => {
-                tracing::warn!(control = ?request.control, node = ?request.node_id, %rejection, "click rejected");
+                tracing::warn!(%rejection, "click rejected");
                 self.count("rejected");
                 return ControlResponse::error(rejection.to_string());
             }
@@ -206,6 +206,6 @@ async fn wait(mut outcome: watch::Receiver<Option<Outcome>>, deadline: Instant) 
         .and_then(Result::ok)
         .and_then(|outcome| outcome.clone());
     told.unwrap_or_else(|| Outcome::Unknown {
-        not_after: "ten seconds after the click".into(),
+        not_after: expiry(SystemTime::now()).1,
     })
 }

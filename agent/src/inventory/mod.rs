@@ -6,6 +6,7 @@
 mod model;
 mod node_pod;
 mod owners;
+mod patience;
 mod pods;
 mod watch;
 

@@ -102,7 +102,7 @@ impl Activity {
             .store(micros << 2 | phase as u64, Ordering::Relaxed);
     }
 
-    fn bytes_came(&self, now: Instant) {
+    pub(super) fn bytes_came(&self, now: Instant) {
         if self.get().0 == Phase::Idle {
             self.set(Phase::Head, now);
         }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use scope_protocol::REQUEST_DEADLINE;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
@@ -20,8 +21,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
-
-use scope_protocol::REQUEST_DEADLINE;
 
 use super::connection::{Activity, AnswerBody, Limits, Phase, Watched};
 use super::metrics::{Ended, SocketMetrics};
@@ -76,17 +75,17 @@ pub async fn serve(
                 metrics.accept_failures.add(1);
                 tracing::warn!(socket = metrics.name, error = %e, "cannot accept a connection");
                 // Out of descriptors: an idle connection gives its own back.
-                connections.evict_longest_idle();
+                connections.make_room(Instant::now());
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         metrics.accepted.add(1);
-        if connections.len() >= limits.connections && !connections.evict_longest_idle() {
+        if connections.len() >= limits.connections && !connections.make_room(Instant::now()) {
             metrics.ended(Ended::Refused);
             continue;
         }
-        let entry = connections.enter(metrics.clone());
+        let entry = connections.enter(metrics.clone(), Instant::now());
         tasks.spawn(attend(stream, router.clone(), limits, entry, stop.clone()));
     }
     drop(listener);
@@ -128,10 +127,10 @@ impl Connections {
         self.open().len()
     }
 
-    fn enter(self: &Arc<Self>, metrics: Arc<SocketMetrics>) -> Entry {
+    fn enter(self: &Arc<Self>, metrics: Arc<SocketMetrics>, now: Instant) -> Entry {
         let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let seat = Arc::new(Seat {
-            activity: Arc::new(Activity::new(Instant::now())),
+            activity: Arc::new(Activity::new(now)),
             leave: Notify::new(),
         });
         self.open().insert(number, seat.clone());
@@ -147,7 +146,7 @@ impl Connections {
     /// Sends the connection away that has been idle longest; when none is, the one whose request
     /// has been coming longest; when none is, the one that has been answered longest, if for so long
     /// that no probe waits for the answer any more. Whether one went.
-    fn evict_longest_idle(&self) -> bool {
+    fn make_room(&self, now: Instant) -> bool {
         let mut open = self.open();
         let longest = open
             .iter()
@@ -156,9 +155,9 @@ impl Connections {
                 Phase::Idle => Some((0, since, number)),
                 Phase::Head => Some((1, since, number)),
                 // It sends its body or reads its answer too slowly for Scope.
-                Phase::Request | Phase::Flush => {
-                    (since.elapsed() >= REQUEST_DEADLINE).then_some((2, since, number))
-                }
+                Phase::Request | Phase::Flush => (now.saturating_duration_since(since)
+                    >= REQUEST_DEADLINE)
+                    .then_some((2, since, number)),
             })
             .min();
         let Some((_, _, number)) = longest else {
@@ -262,5 +261,61 @@ fn why(error: &hyper::Error) -> Ended {
         Ended::Incomplete
     } else {
         Ended::Broken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entered(all: &Arc<Connections>, now: Instant) -> (u64, Arc<Activity>, Entry) {
+        let metrics = Arc::new(SocketMetrics::new("reporter"));
+        let entry = all.enter(metrics, now);
+        (entry.number, entry.seat.activity.clone(), entry)
+    }
+
+    fn leaves(all: &Connections, now: Instant) -> Option<u64> {
+        let before: Vec<u64> = all.open().keys().copied().collect();
+        assert_eq!(all.make_room(now), all.len() < before.len());
+        before
+            .into_iter()
+            .find(|number| !all.open().contains_key(number))
+    }
+
+    #[test]
+    fn the_longest_idle_goes_first_and_whom_scope_waits_for_stays() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let all = Arc::new(Connections::default());
+        let (answered, activity, _a) = entered(&all, start);
+        activity.bytes_came(at(100));
+        activity.request_began(at(100));
+        let (coming, activity, _b) = entered(&all, at(10));
+        activity.bytes_came(at(20));
+        let (idle, _, _c) = entered(&all, at(200));
+        let (later, _, _d) = entered(&all, at(300));
+
+        assert_eq!(
+            leaves(&all, at(400)),
+            Some(idle),
+            "idle since longer than the other"
+        );
+        assert_eq!(leaves(&all, at(400)), Some(later));
+        assert_eq!(
+            leaves(&all, at(400)),
+            Some(coming),
+            "a request that is still coming"
+        );
+        assert_eq!(
+            leaves(&all, at(599)),
+            None,
+            "a probe still waits for this answer"
+        );
+        assert_eq!(
+            leaves(&all, at(600)),
+            Some(answered),
+            "and now not any more"
+        );
+        assert_eq!(leaves(&all, at(600)), None);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use scope_protocol::conformance::Severity;
 use tokio_util::sync::CancellationToken;
 
 use super::publication::Publication;
@@ -168,9 +169,14 @@ async fn look(socket: &mut Checked, probe_id: &str) -> Option<String> {
     }
 }
 
-/// The worst thing that Scope would not like.
+/// What would make Scope drop the answer, or break. What it would only show wrong is a mistake, and
+/// yet no reason to stop a rollout: it is logged.
 fn worst_violation(path: &Path, answer: &Answer) -> Option<String> {
     let verdict = check::judge(path, answer);
     let worst = verdict.violations().iter().max_by_key(|v| v.severity())?;
+    if worst.severity() == Severity::ShowsWrong {
+        tracing::warn!(socket = %path.display(), violation = %worst, "Scope will show a report wrong");
+        return None;
+    }
     Some(format!("{}: {worst}", path.display()))
 }

@@ -1,6 +1,7 @@
 //! One tick: sample, attribution, report, bytes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use scope_protocol::{PluginSpec, Report, encode};
@@ -18,6 +19,11 @@ use crate::sample::{Mode, Problems, Sampler, system_clock};
 const WHOLE_BODY: usize = 256 * 1024;
 /// A body in turns is some 40 % of the whole one. Below this the whole one is surely small again.
 const SMALL_TURN: usize = WHOLE_BODY / 4;
+
+/// Up to this cadence, parts of a report go out in turn: the last of five is then told before Scope's
+/// app forgets the first, which it does after 15 s, the 3 s between two publishes of the probe
+/// included.
+const IN_TURN: Duration = Duration::from_secs(2);
 
 /// What the report of this configuration depends on.
 pub fn settings(config: &Config) -> Settings {
@@ -67,7 +73,8 @@ pub fn renderer(config: &Config, inventory: Option<Arc<ArcSwap<Inventory>>>) -> 
         let usage = attribute(previous.as_ref(), &sample, mode);
         settings.cadence = tick.cadence;
         // Whoever looks at one report of a small node sees all of it.
-        settings.share = if large && tick.every_one_is_asked_for {
+        let in_turn = large && tick.every_one_is_asked_for && tick.cadence <= IN_TURN;
+        settings.share = if in_turn {
             Share::Turn(tick.number)
         } else {
             Share::Whole

@@ -1,6 +1,8 @@
 //! The command line: flags and environment variables, complete and checked before anything is
 //! opened. A mistake is one line.
 
+mod values;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -11,13 +13,16 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
-use scope_crds::{Control, MAX_PLUGIN_ID};
+use scope_crds::Control;
 
 use crate::collect::Mend;
-use crate::control::CONTROLS_SUFFIX;
 use crate::exit::{self, Failure};
 use crate::sample::Roots;
 use crate::serve::{Cluster, Config};
+use values::{
+    collectors, controls, duration, host_name, http_listen, mend, node_name, plugin_id,
+    sample_interval,
+};
 
 /// Where Scope's probe looks for plugins.
 const PLUGIN_DIR: &str = "/var/run/scope/plugins";
@@ -405,116 +410,4 @@ fn blamed_variable(error: &clap::Error) -> Option<String> {
     });
     let variable = named.find_map(|arg| arg.get_env())?;
     std::env::var_os(variable).map(|_| variable.to_string_lossy().into_owned())
-}
-
-fn plugin_id(text: &str) -> Result<String, String> {
-    let fits = (1..=MAX_PLUGIN_ID).contains(&text.len())
-        && !text.ends_with(CONTROLS_SUFFIX)
-        && text.split('-').all(|part| {
-            !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-        });
-    if fits {
-        return Ok(text.to_owned());
-    }
-    Err(format!(
-        "a plugin ID has lower-case letters, digits and single inner dashes, at most \
-         {MAX_PLUGIN_ID} characters, and does not end in {CONTROLS_SUFFIX}"
-    ))
-}
-
-fn names(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
-}
-
-fn collectors(text: &str) -> Result<Collectors, String> {
-    const KNOWN: &str = "Resources";
-    if let Some(unknown) = names(text).find(|name| *name != KNOWN) {
-        return Err(format!(
-            "{unknown:?} is not a collector; the known ones are: {KNOWN}"
-        ));
-    }
-    match names(text).next() {
-        Some(_) => Ok(Collectors),
-        None => Err(format!(
-            "at least one collector is needed; the known ones are: {KNOWN}"
-        )),
-    }
-}
-
-fn controls(text: &str) -> Result<Controls, String> {
-    let controls: Result<_, _> = names(text).map(str::parse).collect();
-    controls
-        .map(Controls)
-        .map_err(|e: scope_crds::UnknownControl| e.to_string())
-}
-
-fn mend(text: &str) -> Result<Mend, String> {
-    match text {
-        "Auto" => Ok(Mend::Auto),
-        "Always" => Ok(Mend::Always),
-        "Never" => Ok(Mend::Never),
-        _ => Err("it is one of Auto, Always, Never".into()),
-    }
-}
-
-fn host_name(text: &str) -> Result<HostName, String> {
-    match text {
-        "NodeName" => Ok(HostName::NodeName),
-        "Kernel" => Ok(HostName::Kernel),
-        _ => Err("it is one of NodeName, Kernel".into()),
-    }
-}
-
-/// A name as Kubernetes gives it to nodes and namespaces; others would change the meaning of a
-/// field selector.
-fn node_name(text: &str) -> Result<String, String> {
-    let fits = (1..=253).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
-    if fits {
-        return Ok(text.to_owned());
-    }
-    Err("a name in Kubernetes has 1 to 253 lower-case letters, digits, dashes and dots".into())
-}
-
-fn http_listen(text: &str) -> Result<HttpListen, String> {
-    if text == "off" {
-        return Ok(HttpListen::Off);
-    }
-    let address = text.parse().map_err(|_| {
-        "it is \"off\" or an IP address and a port, such as 0.0.0.0:7390".to_owned()
-    })?;
-    Ok(HttpListen::At(address))
-}
-
-fn sample_interval(text: &str) -> Result<Duration, String> {
-    let range = Duration::from_secs(1)..=Duration::from_secs(60);
-    duration(text).and_then(|time| match range.contains(&time) {
-        true => Ok(time),
-        false => Err("it is from 1s to 60s".into()),
-    })
-}
-
-/// A whole number and a unit: `500ms`, `1s`, `2m`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let millis = match unit {
-        "ms" => Some(1),
-        "s" => Some(1000),
-        "m" => Some(60_000),
-        _ => None,
-    };
-    let number: Option<u64> = number.parse().ok();
-    number
-        .zip(millis)
-        .and_then(|(number, millis)| number.checked_mul(millis))
-        .map(Duration::from_millis)
-        .ok_or_else(|| "a time is a whole number and a unit: ms, s or m, such as 1s".to_owned())
 }

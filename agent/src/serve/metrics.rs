@@ -28,11 +28,6 @@ impl Number {
         self.0.fetch_sub(n, Ordering::Relaxed);
     }
 
-    /// Replaces.
-    pub fn set(&self, n: u64) {
-        self.0.store(n, Ordering::Relaxed);
-    }
-
     /// Its value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)

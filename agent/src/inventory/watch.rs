@@ -95,6 +95,7 @@ pub async fn watch(
     shared: InventoryWatch,
     stop: CancellationToken,
 ) {
+    let patience = Patience::new(shared.contact.clone());
     let mut keeper = Keeper {
         client: lookup_client,
         shared,
@@ -111,7 +112,7 @@ pub async fn watch(
         () = stop.cancelled() => return,
     }
     let api: Api<NodePod> = Api::all(client);
-    let events = watcher(api, selection(&settings.node)).backoff(Patience::default());
+    let events = watcher(api, selection(&settings.node)).backoff(patience);
     keeper.run(events, stop).await;
 }
 

@@ -256,6 +256,20 @@ impl World {
         Ok(self.cluster.apiserver_start()?)
     }
 
+    /// Whether a program on this node, outside of any pod, gets a TCP connection.
+    ///
+    /// # Errors
+    /// What the attempt said.
+    pub fn connects(&self, node: &str, address: &str, port: u16) -> Result<(), String> {
+        let found = self.cluster.nodes().iter().find(|n| n.name() == node);
+        let found = found.ok_or_else(|| format!("there is no node {node}"))?;
+        let attempt = format!("exec 3<>/dev/tcp/{address}/{port}");
+        found
+            .exec(&["timeout", "2", "bash", "-c", &attempt])
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
     /// The place in the audit log that has been reached now.
     ///
     /// # Errors

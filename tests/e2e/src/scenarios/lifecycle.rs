@@ -300,6 +300,23 @@ pub(super) fn api_server_away(world: &mut World) -> anyhow::Result<()> {
         "figures",
         "--replicas=2",
     ])?;
+    // A regular stop of the API server takes its address out of its own Service; each kube-proxy comes
+    // back to it at a pace of its own, and nothing on that node can reach it before.
+    let service = world.kubectl.ok(&[
+        "get",
+        "service/kubernetes",
+        "-o",
+        "jsonpath={.spec.clusterIP}",
+    ])?;
+    for node in world.nodes() {
+        await_some(
+            &format!("the API server's Service on {node}"),
+            Duration::from_secs(120),
+            || Ok(world.connects(&node, &service, 443)),
+        )?;
+    }
+    let reachable = Instant::now();
+    // The longest wait of an agent's watch is 30 s, and of the kubelet's about as long.
     await_some("the new pod in a report", Duration::from_secs(90), || {
         let pods = crate::truth::pods(&world.kubectl)?;
         let burners: Vec<_> = pods
@@ -316,6 +333,10 @@ pub(super) fn api_server_away(world: &mut World) -> anyhow::Result<()> {
         }
         Ok(Ok(()))
     })?;
+    eprintln!(
+        "    all is right {:.1} s after the API server could be reached from both nodes",
+        reachable.elapsed().as_secs_f64()
+    );
     world.kubectl.ok(&[
         "scale",
         "deployment/burner",

@@ -10,6 +10,8 @@ mod patience;
 mod pods;
 mod watch;
 
-pub use model::{Container, Inventory, Owner, Pod};
+pub use model::{
+    Container, ContainerKind, Inventory, Owner, Pod, StoppedContainer, Termination,
+};
 
 pub use watch::{InventoryWatch, WatchSettings, WatchState, watch};

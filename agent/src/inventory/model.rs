@@ -1,6 +1,7 @@
 //! What Kubernetes says runs on this node.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use scope_protocol::{NodeId, Timestamp, Topology};
 
@@ -27,12 +28,21 @@ pub struct Pod {
     pub namespace: String,
     /// Pod name.
     pub name: String,
+    /// Whether it is the API server's image of a static pod: the kubelet runs that from a file or
+    /// URL, and to change this object changes nothing on the node.
+    pub mirror: bool,
+    /// How long its containers get between SIGTERM and SIGKILL
+    /// (`spec.terminationGracePeriodSeconds`); `None` where the API server did not say.
+    pub grace: Option<Duration>,
     /// Whether it shares the node's network; such a pod has no network figures of its own.
     pub host_network: bool,
     /// Its addresses.
     pub ips: Vec<String>,
     /// Running, started containers (init and ephemeral ones included) by 64-hex container ID.
     pub containers: BTreeMap<String, Container>,
+    /// Containers that do not run, by name in the pod: not started yet, waiting to be started
+    /// again, or ended.
+    pub stopped: BTreeMap<String, StoppedContainer>,
     /// Its controllers, nearest first: ReplicaSet then Deployment, or Job then CronJob. Shorter
     /// while a further owner is not resolved yet.
     pub owners: Vec<Owner>,
@@ -52,6 +62,56 @@ pub struct Container {
     pub runtime: String,
     /// When it started.
     pub started: Option<Timestamp>,
+    /// In which of the pod's lists it stands.
+    pub kind: ContainerKind,
+    /// Whether it has a liveness probe: the kubelet kills it if it does not answer for a while.
+    pub liveness: bool,
+    /// How often the kubelet started it anew (`restartCount`).
+    pub restarts: u32,
+    /// How its last run before this one ended.
+    pub last_termination: Option<Termination>,
+}
+
+/// A container of a pod that does not run at present.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoppedContainer {
+    /// In which of the pod's lists it stands.
+    pub kind: ContainerKind,
+    /// Why it waits, such as `CrashLoopBackOff` or `ImagePullBackOff`; empty when it has ended or
+    /// no reason is given.
+    pub waiting: String,
+    /// How often the kubelet started it anew (`restartCount`).
+    pub restarts: u32,
+    /// How its last run ended; `None` if it never ran.
+    pub last_termination: Option<Termination>,
+}
+
+/// In which of a pod's lists a container stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ContainerKind {
+    /// An ordinary one.
+    App,
+    /// It runs before the ordinary ones and ends.
+    Init,
+    /// A restartable init container (`restartPolicy: Always`): it starts before the ordinary ones
+    /// and runs beside them.
+    Sidecar,
+    /// One that was added for debugging.
+    Ephemeral,
+}
+
+/// How a run of a container ended, as the pod's status tells it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Termination {
+    /// The 64-hex ID of the container that ended, which makes one end different from the next;
+    /// `None` where the status has none.
+    pub container: Option<String>,
+    /// The reason, such as `Completed`, `Error`, `OOMKilled`; cut at 64 bytes.
+    pub reason: String,
+    /// Exit code of its first process, or 128 and the signal.
+    pub exit_code: i32,
+    /// When it ended, by the node's clock.
+    pub finished: Option<Timestamp>,
 }
 
 /// A controller of a pod, at whatever distance.

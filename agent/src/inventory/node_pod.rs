@@ -6,16 +6,22 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use scope_protocol::{Timestamp, Topology};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use super::model::{Container, Owner, Pod};
+use super::model::{Container, ContainerKind, Owner, Pod, StoppedContainer, Termination};
 
 /// The annotation by which the kubelet names what belongs to a static pod.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+/// The annotation that makes a pod the API server's image of a static one.
+const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
+/// Reasons are short words; whoever may write a status could make them long.
+const MAX_REASON: usize = 64;
 
 /// What of a pod is decoded.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -31,16 +37,19 @@ pub(super) struct NodePod {
 #[serde(default, rename_all = "camelCase")]
 struct Spec {
     host_network: Option<bool>,
+    termination_grace_period_seconds: Option<i64>,
     containers: Option<Vec<SpecContainer>>,
     init_containers: Option<Vec<SpecContainer>>,
     ephemeral_containers: Option<Vec<SpecContainer>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct SpecContainer {
     name: String,
     image: Option<String>,
+    restart_policy: Option<String>,
+    liveness_probe: Option<IgnoredAny>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -63,7 +72,7 @@ struct PodIp {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct ContainerStatus {
     name: String,
     image: Option<String>,
@@ -71,13 +80,33 @@ struct ContainerStatus {
     image_id: Option<String>,
     #[serde(rename = "containerID")]
     container_id: Option<String>,
+    restart_count: Option<i64>,
     state: Option<State>,
+    last_state: Option<State>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct State {
     running: Option<Running>,
+    waiting: Option<Waiting>,
+    terminated: Option<Terminated>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Waiting {
+    reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Terminated {
+    reason: Option<String>,
+    exit_code: Option<i32>,
+    finished_at: Option<String>,
+    #[serde(rename = "containerID")]
+    container_id: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -103,16 +132,25 @@ fn needed_metadata<'de, D: Deserializer<'de>>(d: D) -> Result<ObjectMeta, D::Err
     struct Annotations {
         #[serde(rename = "kubernetes.io/config.hash")]
         config_hash: Option<String>,
+        #[serde(rename = "kubernetes.io/config.mirror")]
+        config_mirror: Option<String>,
     }
     let needed = Needed::deserialize(d)?;
-    let config_hash = needed.annotations.and_then(|a| a.config_hash);
+    let given = needed.annotations.unwrap_or_default();
+    let kept: BTreeMap<String, String> = [
+        (CONFIG_HASH, given.config_hash),
+        (CONFIG_MIRROR, given.config_mirror),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    .collect();
     Ok(ObjectMeta {
         name: needed.name,
         namespace: needed.namespace,
         uid: needed.uid,
         resource_version: needed.resource_version,
         owner_references: needed.owner_references,
-        annotations: config_hash.map(|h| BTreeMap::from([(CONFIG_HASH.to_owned(), h)])),
+        annotations: (!kept.is_empty()).then_some(kept),
         ..ObjectMeta::default()
     })
 }
@@ -162,29 +200,40 @@ impl NodePod {
             return None;
         }
         let uid = self.metadata.uid?;
-        let id = self
-            .metadata
-            .annotations
-            .and_then(|mut a| a.remove(CONFIG_HASH))
-            .unwrap_or(uid);
-        let mut images = BTreeMap::new();
-        for list in [
+        let mut annotations = self.metadata.annotations.unwrap_or_default();
+        let id = annotations.remove(CONFIG_HASH).unwrap_or(uid);
+        let mirror = annotations.contains_key(CONFIG_MIRROR);
+        let specs: BTreeMap<String, SpecContainer> = [
             self.spec.containers,
             self.spec.init_containers,
             self.spec.ephemeral_containers,
-        ] {
-            for c in list.into_iter().flatten() {
-                images.insert(c.name, c.image.unwrap_or_default());
-            }
-        }
+        ]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|c| (c.name.clone(), c))
+        .collect();
         let mut containers = BTreeMap::new();
-        for list in [
-            self.status.container_statuses,
-            self.status.init_container_statuses,
-            self.status.ephemeral_container_statuses,
+        let mut stopped = BTreeMap::new();
+        for (list, kind) in [
+            (self.status.container_statuses, ContainerKind::App),
+            (self.status.init_container_statuses, ContainerKind::Init),
+            (
+                self.status.ephemeral_container_statuses,
+                ContainerKind::Ephemeral,
+            ),
         ] {
             for status in list.into_iter().flatten() {
-                containers.extend(running(status, &images));
+                let spec = specs.get(&status.name);
+                match seen(status, kind, spec) {
+                    Seen::Running(id, container) => {
+                        containers.insert(id, container);
+                    }
+                    Seen::Stopped(name, container) => {
+                        stopped.insert(name, container);
+                    }
+                    Seen::Unclear => {}
+                }
             }
         }
         let mut ips: Vec<String> = self
@@ -209,9 +258,16 @@ impl NodePod {
                 id,
                 namespace: self.metadata.namespace.unwrap_or_default(),
                 name: self.metadata.name.unwrap_or_default(),
+                mirror,
+                grace: self
+                    .spec
+                    .termination_grace_period_seconds
+                    .and_then(|seconds| u64::try_from(seconds).ok())
+                    .map(Duration::from_secs),
                 host_network: self.spec.host_network.unwrap_or(false),
                 ips,
                 containers,
+                stopped,
                 owners: Vec::new(),
             },
             controller,
@@ -238,17 +294,47 @@ pub(super) fn drawn(owner: OwnerReference) -> Option<Owner> {
     })
 }
 
-/// A container with its bare ID, if it runs.
-fn running(
-    status: ContainerStatus,
-    images: &BTreeMap<String, String>,
-) -> Option<(String, Container)> {
-    let running = status.state?.running?;
-    let (runtime, id) = split_container_id(status.container_id.as_deref()?)?;
-    let image = images
-        .get(&status.name)
+/// What a container's status tells.
+enum Seen {
+    /// It runs: its bare ID.
+    Running(String, Container),
+    /// It does not: its name.
+    Stopped(String, StoppedContainer),
+    /// It is said to run, but not under which ID.
+    Unclear,
+}
+
+fn seen(status: ContainerStatus, kind: ContainerKind, spec: Option<&SpecContainer>) -> Seen {
+    let restarts_always = spec.is_some_and(|spec| spec.restart_policy.as_deref() == Some("Always"));
+    let kind = match kind {
+        ContainerKind::Init if restarts_always => ContainerKind::Sidecar,
+        kind => kind,
+    };
+    let restarts = status
+        .restart_count
+        .map_or(0, |n| u32::try_from(n.max(0)).unwrap_or(u32::MAX));
+    let state = status.state.unwrap_or_default();
+    let last_termination = state
+        .terminated
+        .or_else(|| status.last_state.and_then(|last| last.terminated))
+        .map(termination);
+    let Some(running) = state.running else {
+        return Seen::Stopped(
+            status.name,
+            StoppedContainer {
+                kind,
+                waiting: reason(state.waiting.and_then(|waiting| waiting.reason)),
+                restarts,
+                last_termination,
+            },
+        );
+    };
+    let Some((runtime, id)) = status.container_id.as_deref().and_then(split_container_id) else {
+        return Seen::Unclear;
+    };
+    let image = spec
+        .and_then(|spec| spec.image.clone())
         .filter(|image| !image.is_empty())
-        .cloned()
         .or(status.image)
         .unwrap_or_default();
     let container = Container {
@@ -256,9 +342,32 @@ fn running(
         image_id: bare_image_id(status.image_id.as_deref().unwrap_or_default()).to_owned(),
         runtime: runtime.to_owned(),
         started: running.started_at.as_deref().and_then(parse_time),
+        kind,
+        liveness: spec.is_some_and(|spec| spec.liveness_probe.is_some()),
+        restarts,
+        last_termination,
         name: status.name,
     };
-    Some((id.to_owned(), container))
+    Seen::Running(id.to_owned(), container)
+}
+
+fn termination(ended: Terminated) -> Termination {
+    Termination {
+        container: ended
+            .container_id
+            .as_deref()
+            .and_then(split_container_id)
+            .map(|(_, id)| id.to_owned()),
+        reason: reason(ended.reason),
+        exit_code: ended.exit_code.unwrap_or_default(),
+        finished: ended.finished_at.as_deref().and_then(parse_time),
+    }
+}
+
+fn reason(given: Option<String>) -> String {
+    let mut reason = given.unwrap_or_default();
+    reason.truncate(reason.floor_char_boundary(MAX_REASON));
+    reason
 }
 
 /// `containerd://<64 hex>` in its two parts.

@@ -1,6 +1,8 @@
 //! What Kubernetes would say about the pods of a made node.
 
-use scope_agent::inventory::{Container, Inventory, Owner, Pod};
+use std::collections::BTreeMap;
+
+use scope_agent::inventory::{Container, ContainerKind, Inventory, Owner, Pod};
 use scope_protocol::{Timestamp, Topology};
 
 use super::EPOCH_MICROS;
@@ -12,6 +14,10 @@ pub fn container(name: &str) -> Container {
         image_id: name.repeat(8),
         runtime: "containerd".to_owned(),
         started: Some(Timestamp::from_unix_micros(EPOCH_MICROS)),
+        kind: ContainerKind::App,
+        liveness: false,
+        restarts: 0,
+        last_termination: None,
     }
 }
 
@@ -29,12 +35,15 @@ pub fn pod(id: &str, name: &str, containers: &[(&str, &str)]) -> Pod {
         id: id.to_owned(),
         namespace: "demo".to_owned(),
         name: name.to_owned(),
+        mirror: false,
+        grace: None,
         host_network: false,
         ips: vec!["10.1.2.3".to_owned()],
         containers: containers
             .iter()
             .map(|(id, name)| ((*id).to_owned(), container(name)))
             .collect(),
+        stopped: BTreeMap::new(),
         owners: Vec::new(),
     }
 }

@@ -41,6 +41,9 @@ pub async fn check(socket: &Path) -> Result<ExitCode, Failure> {
         text.push_str(&format!(", which Scope lists as {status:?}"));
     }
     text.push('\n');
+    for note in answer.notes() {
+        text.push_str(&format!("{note}\n"));
+    }
     text.push_str(verdict.to_string().trim_end());
     text.push('\n');
     to_stdout(text.as_bytes())?;
@@ -139,8 +142,10 @@ async fn fetch(socket: &Path) -> Result<Bytes, Failure> {
         Ok(reply) if !reply.status.is_success() => {
             Err(failed(&format!("it answered with {}", reply.status)))
         }
-        Ok(reply) if !reply.whole => Err(failed("it stopped in the middle")),
-        Ok(reply) => Ok(reply.body),
+        Ok(reply) => match reply.missing() {
+            Some(missing) => Err(failed(&missing)),
+            None => Ok(reply.body),
+        },
     }
 }
 

@@ -1,20 +1,17 @@
 //! Asking a plugin as Scope's probe does, and judging its answer by Scope's rules.
 
-use std::io::{self, Read as _};
+mod exchange;
+mod redirect;
+
+use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Incoming;
-use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HOST, HeaderValue, USER_AGENT};
-use hyper::{Request, Response, StatusCode};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
-use hyperlocal::UnixConnector;
+use bytes::Bytes;
+use hyper::StatusCode;
+use scope_protocol::REQUEST_DEADLINE;
 use scope_protocol::conformance::{self, Verdict};
-use scope_protocol::{API_VERSION, MAX_BODY_BYTES, REQUEST_DEADLINE};
 
 use crate::exit;
 
@@ -84,6 +81,9 @@ impl AskError {
 pub struct Answer {
     /// The answer, or why there is none.
     pub reply: Result<Reply, String>,
+    /// URLs of the redirects that were followed, in order. Each was asked of the same socket, as the
+    /// probe does it.
+    pub redirects: Vec<String>,
     /// From before the connection was made to the last byte, or to the end of patience.
     pub elapsed: Duration,
 }
@@ -95,8 +95,44 @@ pub struct Reply {
     pub status: StatusCode,
     /// The body, unpacked; of a longer one as much as the probe reads and a byte.
     pub body: Bytes,
-    /// Whether the body arrived as its head promised.
-    pub whole: bool,
+    /// Why not all of the body is there; `None` when all is that the head promised.
+    pub gap: Option<Gap>,
+    /// Bytes of the body that came, as sent.
+    pub came: usize,
+    /// Bytes that the head promised; `None` when it gave no length.
+    pub promised: Option<u64>,
+    /// Bytes of the body that had come when the probe gives up; `None` when not even the head had.
+    pub in_time: Option<usize>,
+}
+
+/// Why a body is not whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gap {
+    /// The connection ended first.
+    Closed,
+    /// The end did not come before patience ended.
+    Stalled,
+    /// It came as promised, and is no gzip to its end.
+    Unpackable,
+}
+
+impl Reply {
+    /// What came and what is missing, where something is: a clause without a full stop.
+    pub fn missing(&self) -> Option<String> {
+        let came = match self.promised {
+            Some(promised) => format!("{} of {promised} bytes of the body", self.came),
+            None => format!("{} bytes of the body", self.came),
+        };
+        let how = match self.gap? {
+            Gap::Closed if self.promised.is_none() => {
+                "then the connection ended, without the end that a chunked body has".to_owned()
+            }
+            Gap::Closed => "then the connection ended".to_owned(),
+            Gap::Stalled => format!("and no end of it within {} s", PATIENCE.as_secs()),
+            Gap::Unpackable => "which are no whole gzip, as the head says they are".to_owned(),
+        };
+        Some(format!("the head ({}) and {came} came, {how}", self.status))
+    }
 }
 
 impl Answer {
@@ -112,10 +148,35 @@ impl Answer {
                 &self.reply,
                 Ok(Reply {
                     status: StatusCode::OK,
-                    whole: true,
+                    gap: None,
                     ..
                 })
             )
+    }
+
+    /// What a person should know besides the verdict, a clause each.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if !self.redirects.is_empty() {
+            notes.push(format!(
+                "redirected, as the probe follows it on the same socket, to {}",
+                self.redirects.join(", then to ")
+            ));
+        }
+        if let Ok(reply) = &self.reply {
+            notes.extend(reply.missing());
+            if self.elapsed >= REQUEST_DEADLINE {
+                let had_come = match reply.in_time {
+                    None => "not even the head of the answer had come".to_owned(),
+                    Some(bytes) => format!("the head and {bytes} bytes of the body had come"),
+                };
+                notes.push(format!(
+                    "when the probe gives up, after {} ms, {had_come}",
+                    REQUEST_DEADLINE.as_millis()
+                ));
+            }
+        }
+        notes
     }
 }
 
@@ -130,94 +191,9 @@ pub async fn ask(socket: &Path, probe_id: &str) -> Result<Answer, AskError> {
         }
         Err(e) => return Err(connect_error(socket, e)),
     }
-    let began = Instant::now();
-    let asked = tokio::time::timeout(PATIENCE, exchange(socket, probe_id)).await;
-    let reply = match asked {
-        Err(_) => Err(format!("nothing came within {} s", PATIENCE.as_secs())),
-        Ok(Err(e)) if e.is_connect() => {
-            return Err(match io_cause(&e) {
-                Some(cause) => {
-                    connect_error(socket, io::Error::new(cause.kind(), cause.to_string()))
-                }
-                None => AskError::Unreachable {
-                    path: socket.to_owned(),
-                    said: chain(&e),
-                },
-            });
-        }
-        Ok(Err(e)) => Err(chain(&e)),
-        Ok(Ok(reply)) => Ok(reply),
-    };
-    Ok(Answer {
-        reply,
-        elapsed: began.elapsed(),
-    })
-}
-
-async fn exchange(
-    socket: &Path,
-    probe_id: &str,
-) -> Result<Reply, hyper_util::client::legacy::Error> {
-    let path = format!("/report?api_version={API_VERSION}&probe_id={probe_id}");
-    let uri: hyper::Uri = hyperlocal::Uri::new(socket, &path).into();
-    let mut request = Request::new(Empty::<Bytes>::new());
-    *request.uri_mut() = uri;
-    let headers = request.headers_mut();
-    headers.insert(HOST, HeaderValue::from_static("plugin"));
-    headers.insert(USER_AGENT, HeaderValue::from_static("Go-http-client/1.1"));
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-    // A connection for this request alone, as a probe makes when it is new.
-    let client: Client<UnixConnector, Empty<Bytes>> = Client::builder(TokioExecutor::new())
-        .pool_max_idle_per_host(0)
-        .http1_title_case_headers(true)
-        .build(UnixConnector);
-    Ok(read(client.request(request).await?).await)
-}
-
-async fn read(response: Response<Incoming>) -> Reply {
-    let status = response.status();
-    let packed = response
-        .headers()
-        .get(CONTENT_ENCODING)
-        .is_some_and(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"gzip"));
-    let mut body = response.into_body();
-    let mut bytes = BytesMut::new();
-    let mut whole = true;
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else {
-            whole = false;
-            break;
-        };
-        if let Ok(data) = frame.into_data() {
-            bytes.extend_from_slice(&data);
-        }
-        if bytes.len() > MAX_BODY_BYTES {
-            break;
-        }
-    }
-    if packed {
-        let (body, unpacks) = unpack(&bytes);
-        return Reply {
-            status,
-            body,
-            whole: whole && unpacks,
-        };
-    }
-    Reply {
-        status,
-        body: bytes.freeze(),
-        whole,
-    }
-}
-
-/// Unpacks as much as the probe would read and a byte; whether that worked.
-fn unpack(packed: &[u8]) -> (Bytes, bool) {
-    let mut body = Vec::new();
-    let limit = MAX_BODY_BYTES as u64 + 1;
-    let unpacked = flate2::read::MultiGzDecoder::new(packed)
-        .take(limit)
-        .read_to_end(&mut body);
-    (body.into(), unpacked.is_ok())
+    exchange::exchange(socket, probe_id)
+        .await
+        .map_err(|e| connect_error(socket, e))
 }
 
 /// What Scope makes of the answer of the plugin at this socket.
@@ -231,7 +207,7 @@ pub fn judge(socket: &Path, answer: &Answer) -> Verdict {
                 status: reply.status.as_u16(),
                 reason: reply.status.canonical_reason().unwrap_or_default(),
                 body: &reply.body,
-                whole: reply.whole,
+                whole: reply.gap.is_none(),
                 elapsed: answer.elapsed,
             },
         ),
@@ -252,17 +228,6 @@ fn connect_error(path: &Path, error: io::Error) -> AskError {
             said: error.to_string(),
         },
     }
-}
-
-fn io_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref() {
-            return Some(io);
-        }
-        cause = error.source();
-    }
-    None
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -13,7 +13,7 @@ pub mod time;
 pub mod topology;
 
 pub use control::{ControlRequest, ControlRequestError, ControlResponse};
-pub use encode::{encode, encode_control_response};
+pub use encode::{ProbeSlots, encode, encode_control_response, encode_for_probes};
 pub use node_id::{NodeId, NodeIdError};
 pub use report::{
     Control, Latest, MetadataTemplate, Metric, MetricTemplate, Node, PluginSpec, Report, Sample,

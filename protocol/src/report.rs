@@ -84,6 +84,11 @@ pub struct Node {
     /// Whole numbers by key. Never one named like the node's own topology: Scope then hides its
     /// metrics and tables.
     pub counters: BTreeMap<String, i64>,
+    /// The stamp of `latest.control_probe_id`, on a node whose clicks go through the probe that asks
+    /// for the report. The value differs from probe to probe: see
+    /// [`encode_for_probes`](crate::encode::encode_for_probes). It has an effect only beside
+    /// `active_controls`, and so is written only where `latest` has something else too.
+    pub control_probe: Option<Timestamp>,
 }
 
 impl Node {

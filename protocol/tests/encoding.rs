@@ -42,8 +42,16 @@ fn number(value: &Value, key: &str) -> f64 {
 
 fn timestamp(value: &Value) -> Timestamp {
     let text = value.as_str().expect("a time");
-    assert_eq!(text.len(), "2026-11-23T01:34:40.764052Z".len());
-    let field = |range: std::ops::Range<usize>| text[range].parse::<i64>().expect(text);
+    let shortest = text.strip_suffix('Z').expect("in UTC");
+    assert!(
+        !shortest.contains('.') || !shortest.ends_with(['0', '.']),
+        "{text}"
+    );
+    let text = match shortest.split_once('.') {
+        Some((seconds, fraction)) => format!("{seconds}.{fraction:0<6}"),
+        None => format!("{shortest}.000000"),
+    };
+    let field = |range: std::ops::Range<usize>| text[range].parse::<i64>().expect(&text);
     let (y, m) = (field(0..4), field(5..7));
     let leap = |y: i64| y % 4 == 0 && (y % 100 != 0 || y % 400 == 0);
     let years: i64 = (1970..y).map(|y| if leap(y) { 366 } else { 365 }).sum();
@@ -95,7 +103,7 @@ fn decode_node(value: &Value) -> Node {
             k,
             Metric {
                 samples,
-                min: number(&v, "min"),
+                min: v.get("min").map_or(0.0, |_| number(&v, "min")),
                 max: number(&v, "max"),
             },
         )
@@ -116,6 +124,7 @@ fn decode_node(value: &Value) -> Node {
         counters: counters
             .map(|(k, v)| (k, v.as_i64().expect("an integer")))
             .collect(),
+        control_probe: None,
     }
 }
 
@@ -373,10 +382,68 @@ fn the_wire_format_is_this() {
         r#""priority":0.1}},"nodes":{"6b1a;<pod>":{"id":"6b1a;<pod>","#,
         r#""latest":{"state":{"timestamp":"2026-11-23T01:34:40.764052Z","value":"a\u0001\né"}},"#,
         r#""metrics":{"cpu":{"samples":[{"date":"2026-11-23T01:34:40.764052Z","value":12.346}],"#,
-        r#""min":0,"max":12.346}},"#,
+        r#""max":12.346}},"#,
         r#""parents":{"daemon_set":["b;<daemonset>","z;<daemonset>"]}}}}}"#,
     );
     assert_eq!(String::from_utf8(encoded(&report)).expect("UTF-8"), want);
+}
+
+#[test]
+fn stamps_are_short() {
+    for (micros, want) in [
+        (0, "1970-01-01T00:00:00Z"),
+        (100_000, "1970-01-01T00:00:00.1Z"),
+        (1, "1970-01-01T00:00:00.000001Z"),
+        (10_020_000, "1970-01-01T00:00:10.02Z"),
+        (-1, "1969-12-31T23:59:59.999999Z"),
+    ] {
+        let mut report = Report::new(plugin(false));
+        let node = report.topology(Topology::Pod).node(NodeId::pod("a"));
+        node.set("k", Timestamp::from_unix_micros(micros), "v");
+        let body = String::from_utf8(encoded(&report)).expect("UTF-8");
+        assert!(
+            body.contains(&format!("{{\"timestamp\":\"{want}\"")),
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn each_probe_finds_its_own_id() {
+    let at = Timestamp::from_unix_micros(5_000_000);
+    let mut report = Report::new(plugin(false));
+    let containers = report.topology(Topology::Container);
+    for (id, asked) in [("a", true), ("b", false), ("c", true)] {
+        let node = containers.node(NodeId::container(id));
+        node.set("active_controls", at, "x\",\"control_probe_id\":{");
+        node.control_probe = asked.then_some(at);
+    }
+    let nothing_to_show = containers.node(NodeId::container("d"));
+    nothing_to_show.control_probe = Some(at);
+
+    let mut body = Vec::new();
+    let slots = encode_for_probes(&report, &mut body);
+    assert_eq!(
+        body,
+        encoded(&report),
+        "nothing of it for a probe that is not known"
+    );
+    assert_eq!((slots.len(), slots.is_empty()), (2, false));
+    for probe in ["1", "5bdcc0beddf3c14", "7fffffffffffffff"] {
+        let filled = slots.fill(&body, probe);
+        assert!(filled.len() <= slots.filled_len(body.len()));
+        let mut wanted = report.clone();
+        for (id, node) in &mut wanted.topology(Topology::Container).nodes {
+            if id.starts_with(['a', 'c']) {
+                node.set("control_probe_id", at, probe);
+            }
+        }
+        let read = |body: &[u8]| serde_json::from_slice::<Value>(body).expect("JSON");
+        assert_eq!(read(&filled), read(&encoded(&wanted)));
+        let verdict = check_report(&report.plugin.id, &Answer::ok(&filled, Duration::ZERO));
+        assert!(verdict.accepted(), "{verdict}");
+    }
+    assert!(encode_for_probes(&Report::new(plugin(false)), &mut Vec::new()).is_empty());
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! Writing JSON: the few shapes that reports are made of.
 
+use super::slots::ProbeSlots;
 use crate::Timestamp;
 use crate::time::TEXT_LEN;
+
+/// Length of the fraction of a second in a timestamp's text, with its point.
+const FRACTION_LEN: usize = ".764052".len();
 
 /// Largest magnitude that is rounded to three decimals: beyond it a double has not got three
 /// decimals to round, and times 1000 it would lose digits.
@@ -21,6 +25,8 @@ pub(super) struct Encoder<'a> {
     out: &'a mut Vec<u8>,
     /// The last timestamp and its text: nearly all stamps of a report are the same.
     stamp: Option<(Timestamp, [u8; TEXT_LEN])>,
+    /// Where the asking probe's ID belongs, in what was written.
+    pub(super) slots: ProbeSlots,
 }
 
 /// Whether an object or array has a member already.
@@ -30,11 +36,19 @@ impl Members {
     pub(super) fn none() -> Self {
         Members(false)
     }
+
+    pub(super) fn some() -> Self {
+        Members(true)
+    }
 }
 
 impl<'a> Encoder<'a> {
     pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
-        Encoder { out, stamp: None }
+        Encoder {
+            out,
+            stamp: None,
+            slots: ProbeSlots::default(),
+        }
     }
 }
 
@@ -111,6 +125,12 @@ impl Encoder<'_> {
         }
     }
 
+    /// The length of what has been written, including what was there before.
+    pub(super) fn written(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Without the zeros that end a fraction: a report has thousands of these.
     pub(super) fn timestamp(&mut self, t: Timestamp) {
         let text = match self.stamp {
             Some((at, text)) if at == t => text,
@@ -120,9 +140,15 @@ impl Encoder<'_> {
                 text
             }
         };
+        let fraction = &text[TEXT_LEN - 1 - FRACTION_LEN..TEXT_LEN - 1];
+        let kept = match fraction.iter().rposition(|&digit| digit != b'0') {
+            // The point.
+            Some(0) | None => 0,
+            Some(last) => last + 1,
+        };
         self.raw(b"\"");
-        self.raw(&text);
-        self.raw(b"\"");
+        self.raw(&text[..TEXT_LEN - 1 - FRACTION_LEN + kept]);
+        self.raw(b"Z\"");
     }
 
     pub(super) fn string(&mut self, text: &str) {

@@ -8,6 +8,7 @@
 //! Equal reports give equal bytes. Nothing is allocated besides the growth of the output.
 
 mod json;
+mod slots;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,12 +17,22 @@ use json::{Encoder, Members, rounded};
 use crate::report::TableKind;
 use crate::{
     API_VERSION, Control, ControlResponse, MetadataTemplate, Metric, MetricTemplate, Node,
-    PluginSpec, Report, TableTemplate, TopologyReport,
+    PluginSpec, Report, TableTemplate, Timestamp, TopologyReport,
 };
 
-/// Appends the report as JSON.
+pub use slots::ProbeSlots;
+
+/// Appends the report as JSON, without any `control_probe_id`.
 pub fn encode(report: &Report, out: &mut Vec<u8>) {
     Encoder::new(out).report(report);
+}
+
+/// Appends the report as JSON, and says where the asking probe's ID is to be put in for
+/// [`Node::control_probe`].
+pub fn encode_for_probes(report: &Report, out: &mut Vec<u8>) -> ProbeSlots {
+    let mut encoder = Encoder::new(out);
+    encoder.report(report);
+    encoder.slots
 }
 
 /// Appends the answer to a `POST /control` as JSON. Parts that are absent or empty are left out;
@@ -197,12 +208,13 @@ impl Encoder<'_> {
         let mut o = self.open_object();
         self.string_member(&mut o, "id", id);
         self.section(&mut o, "latest", &node.latest, |e, _, latest| {
-            let mut o = e.open_object();
-            e.key(&mut o, "timestamp");
-            e.timestamp(latest.timestamp);
-            e.string_member(&mut o, "value", &latest.value);
-            e.close_object();
+            e.latest(latest.timestamp, &latest.value);
         });
+        if let Some(stamp) = node.control_probe.filter(|_| !node.latest.is_empty()) {
+            // Before the brace that was written last.
+            let at = self.written() - 1;
+            self.slots.add(at, stamp);
+        }
         self.metrics(&mut o, &node.metrics);
         self.sets(
             &mut o,
@@ -215,6 +227,14 @@ impl Encoder<'_> {
             self.strings(&node.adjacency);
         }
         self.section(&mut o, "counters", &node.counters, |e, _, n| e.integer(*n));
+        self.close_object();
+    }
+
+    fn latest(&mut self, stamp: Timestamp, value: &str) {
+        let mut o = self.open_object();
+        self.key(&mut o, "timestamp");
+        self.timestamp(stamp);
+        self.string_member(&mut o, "value", value);
         self.close_object();
     }
 
@@ -285,7 +305,10 @@ impl Encoder<'_> {
             self.close_object();
         }
         self.raw(b"]");
-        self.number_member(&mut o, "min", metric.min);
+        // Scope takes it for 0 when it is absent.
+        if rounded(metric.min) != 0.0 {
+            self.number_member(&mut o, "min", metric.min);
+        }
         let max = if metric.max.is_finite() {
             metric.max.max(highest)
         } else {

@@ -134,6 +134,7 @@ fn node(topology: Topology, metrics: Vec<String>) -> impl Strategy<Value = Node>
                     parents,
                     adjacency,
                     counters,
+                    control_probe: None,
                 }
             },
         )

@@ -1,8 +1,9 @@
 //! `cargo xtask test`.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 
 use crate::build;
 
@@ -50,22 +51,8 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<()> {
         })?;
     }
     if obstacle.is_none() {
-        let directory = images[0]
-            .parent()
-            .map(|p| p.display().to_string())
-            .unwrap_or_default();
-        let mut command = vec![
-            "run",
-            "--quiet",
-            "--locked",
-            "--package",
-            "scope-e2e",
-            "--",
-            "--images",
-            &directory,
-        ];
-        command.extend(words.iter().map(String::as_str));
-        parts.run("product on real nodes", || build::cargo(&command))?;
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        parts.run("product on real nodes", || on_real_nodes(&images, &words))?;
     }
     parts.run("nothing left behind", || {
         let left = throwaway_cluster::leftovers(scope_e2e::world::PREFIX)?;
@@ -77,6 +64,30 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<()> {
         println!("skipped: the tests on real nodes cannot run here: {why}");
     }
     Ok(())
+}
+
+/// Runs the agents under churn and prints what they took up.
+pub(crate) fn soak(minutes: u64) -> anyhow::Result<()> {
+    if let Some(why) = throwaway_cluster::obstacle() {
+        anyhow::bail!("the soak needs real nodes, which cannot run here: {why}");
+    }
+    let kube = build::Parts::in_background()?;
+    let images = build::images("harness.local", &build::image_dir())?;
+    kube.wait()?;
+    on_real_nodes(&images, &["--soak", &minutes.to_string()])
+}
+
+/// The end-to-end program with the images of this directory.
+fn on_real_nodes(images: &[PathBuf], arguments: &[&str]) -> anyhow::Result<()> {
+    let directory = images.first().and_then(|image| image.parent());
+    let directory = directory
+        .context("the images' directory")?
+        .display()
+        .to_string();
+    let mut command = vec!["run", "--quiet", "--locked", "--package", "scope-e2e", "--"];
+    command.extend(["--images", &directory]);
+    command.extend(arguments);
+    build::cargo(&command)
 }
 
 #[derive(Default)]

@@ -35,6 +35,12 @@ enum Task {
         /// Only the end-to-end scenarios whose name contains one of these words
         words: Vec<String>,
     },
+    /// The agents under churn on a throw-away cluster: processes and pods that come and go
+    Soak {
+        /// For how long
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1440))]
+        minutes: u64,
+    },
     /// The throw-away cluster by itself
     Cluster {
         #[command(subcommand)]
@@ -58,6 +64,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Demo { keep } => demo::run(keep),
         Task::Test { words } => checks::run(&words),
+        Task::Soak { minutes } => checks::soak(minutes),
         Task::Cluster { task } => cluster::run(task),
         Task::Image { tag, to } => build::images(&tag, &to).map(|images| {
             for image in images {

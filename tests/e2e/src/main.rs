@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use scope_e2e::scenarios;
@@ -17,6 +17,9 @@ struct Arguments {
     /// Stop after the first scenario that fails and leave the cluster up.
     #[arg(long)]
     keep: bool,
+    /// Instead of the scenarios: so many minutes of churn, after those that install.
+    #[arg(long, value_name = "MINUTES")]
+    soak: Option<u64>,
     /// Only scenarios whose name contains one of these words, and those before them that install.
     words: Vec<String>,
 }
@@ -37,7 +40,7 @@ fn main() -> ExitCode {
 /// Scenarios that failed.
 fn run(arguments: &Arguments) -> anyhow::Result<usize> {
     let wanted = |name: &str| {
-        arguments.words.is_empty()
+        (arguments.words.is_empty() && arguments.soak.is_none())
             || ["install", "workloads"].contains(&name)
             || arguments.words.iter().any(|w| name.contains(w.as_str()))
     };
@@ -59,6 +62,16 @@ fn run(arguments: &Arguments) -> anyhow::Result<usize> {
                 if arguments.keep {
                     break;
                 }
+            }
+        }
+    }
+    if let Some(minutes) = arguments.soak {
+        eprintln!("  … {minutes} minutes of churn");
+        match scenarios::soak(&mut world, Duration::from_secs(minutes * 60)) {
+            Ok(()) => passed += 1,
+            Err(error) => {
+                eprintln!("  ✗ {error:#}");
+                failed.push("soak");
             }
         }
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use scope_emulator::{Click, Exchange, Kind, Merged, Node, Options, Probe};
+use scope_emulator::{Click, Exchange, Kind, Merged, Node, Options, Probe, Stamp};
 use scope_protocol::conformance::{Answer, check_report};
 use throwaway_cluster::{AuditMark, Cluster, Progress};
 
@@ -228,6 +228,25 @@ impl World {
         found.pop_first().context("one agent")
     }
 
+    /// What the agent of a node takes up now.
+    ///
+    /// # Errors
+    /// When there is no agent or it ends meanwhile.
+    pub fn agent_footprint(&self, node: &str) -> anyhow::Result<Footprint> {
+        let process = PathBuf::from(format!("/proc/{}", self.agent_pid(node)?));
+        let status = std::fs::read_to_string(process.join("status"))?;
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok())
+            .context("VmRSS of the agent")?;
+        Ok(Footprint {
+            resident: resident * 1024,
+            descriptors: std::fs::read_dir(process.join("fd"))?.count() as u64,
+            cgroup_memory: cgroup_memory(&process)?,
+        })
+    }
+
     /// SIGKILL.
     ///
     /// # Errors
@@ -301,6 +320,37 @@ impl World {
             })
             .collect())
     }
+}
+
+/// What a process takes up.
+#[derive(Debug, Clone, Copy)]
+pub struct Footprint {
+    /// Resident bytes.
+    pub resident: u64,
+    /// Open descriptors.
+    pub descriptors: u64,
+    /// Bytes that its cgroup is charged with, those of the kernel included.
+    pub cgroup_memory: u64,
+}
+
+/// What the memory cgroup of a process is charged with, on v1 and v2.
+fn cgroup_memory(process: &Path) -> anyhow::Result<u64> {
+    let lines = std::fs::read_to_string(process.join("cgroup"))?;
+    let line = |controllers: &str| {
+        lines.lines().find_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            let (names, path) = rest.split_once(':')?;
+            (names == controllers).then(|| path.trim_start_matches('/'))
+        })
+    };
+    let root = Path::new("/sys/fs/cgroup");
+    let file = match (line("memory"), line("")) {
+        (Some(path), _) => root.join("memory").join(path).join("memory.usage_in_bytes"),
+        (None, Some(path)) => root.join(path).join("memory.current"),
+        (None, None) => bail!("no memory cgroup in {lines:?}"),
+    };
+    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    Ok(text.trim().parse()?)
 }
 
 /// What came of a click, as Scope's app would answer the page.
@@ -386,12 +436,34 @@ impl Heard {
         Ok(())
     }
 
+    /// The last sample of every metric: topology, node, metric, value.
+    pub fn figures(&self) -> impl Iterator<Item = (Kind, &str, &str, f64)> {
+        self.merged
+            .report()
+            .topologies()
+            .flat_map(|(kind, topology)| {
+                topology.nodes.iter().flat_map(move |(id, node)| {
+                    node.metrics.iter().filter_map(move |(metric, m)| {
+                        Some((kind, id.as_str(), metric.as_str(), m.samples.last()?.value))
+                    })
+                })
+            })
+    }
+
     /// The newest stamp of any sample.
     pub fn newest_sample(&self) -> Option<String> {
-        self.nodes("Pod")
-            .flat_map(|(_, pod)| pod.0.metrics.values().filter_map(|m| m.samples.last()))
-            .map(|s| s.date.to_string())
-            .max()
+        self.newest().map(|stamp| stamp.to_string())
+    }
+
+    /// How old the newest sample is now.
+    pub fn age(&self) -> Option<Duration> {
+        self.newest().map(|stamp| Stamp::now().since(stamp))
+    }
+
+    fn newest(&self) -> Option<Stamp> {
+        let pods = self.nodes("Pod");
+        let samples = pods.flat_map(|(_, pod)| pod.0.metrics.values());
+        samples.filter_map(|m| Some(m.samples.last()?.date)).max()
     }
 }
 

@@ -1,12 +1,15 @@
 //! The scenarios, in the order in which one cluster goes through them.
 
 mod bad_input;
+mod churn;
 mod clicks;
 mod figures;
 mod lifecycle;
 mod rights;
 
 use crate::world::World;
+
+pub use churn::soak;
 
 /// A scenario: what it shows, and how.
 pub struct Scenario {
@@ -34,6 +37,10 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "against-the-kubelet",
         run: figures::against_the_kubelet,
+    },
+    Scenario {
+        name: "churn",
+        run: churn::churn,
     },
     Scenario {
         name: "click-deletes-exactly-that-pod",

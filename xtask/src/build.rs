@@ -55,10 +55,41 @@ impl Parts {
     }
 }
 
+/// Builds the two static programs of a throw-away virtual machine: its own and the agent.
+pub(crate) fn guest_programs() -> anyhow::Result<throwaway_vm::Programs> {
+    // The same list as for the images: it has the C compiler of the target.
+    throwaway_cluster::packages::ensure(&Progress::to_stderr())?;
+    add_target()?;
+    Ok(throwaway_vm::Programs {
+        guest: static_program("throwaway-vm-guest")?,
+        agent: static_program("scope-agent")?,
+    })
+}
+
+/// Adds what the compiler needs for [`TARGET`], unless it has it.
+fn add_target() -> anyhow::Result<()> {
+    run(Command::new("rustup").args(["target", "add", TARGET]))
+}
+
+/// Builds a package's program for [`TARGET`]. One package at a time: a joint build would give each
+/// the features of the others.
+fn static_program(package: &str) -> anyhow::Result<PathBuf> {
+    cargo(&[
+        "build",
+        "--locked",
+        "--release",
+        "--target",
+        TARGET,
+        "--package",
+        package,
+    ])?;
+    Ok(target_dir().join(TARGET).join("release").join(package))
+}
+
 /// Builds the two static binaries and makes an image archive of each: operator, agent.
 pub(crate) fn images(prefix: &str, to: &Path) -> anyhow::Result<Vec<PathBuf>> {
     throwaway_cluster::packages::ensure(&Progress::to_stderr())?;
-    run(Command::new("rustup").args(["target", "add", TARGET]))?;
+    add_target()?;
     let context = target_dir().join("image-context");
     std::fs::create_dir_all(&context)?;
     std::fs::create_dir_all(to)?;
@@ -76,17 +107,7 @@ pub(crate) fn images(prefix: &str, to: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut images = Vec::new();
     for stage in ["operator", "agent"] {
         let name = format!("scope-{stage}");
-        // One package at a time: a joint build would give each the features of the other.
-        cargo(&[
-            "build",
-            "--locked",
-            "--release",
-            "--target",
-            TARGET,
-            "--package",
-            &name,
-        ])?;
-        let binary = target_dir().join(TARGET).join("release").join(&name);
+        let binary = static_program(&name)?;
         std::fs::copy(&binary, context.join(&name))
             .with_context(|| format!("{} cannot be copied", binary.display()))?;
         let reference = format!("{prefix}/{name}:{}", env!("CARGO_PKG_VERSION"));

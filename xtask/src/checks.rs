@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
-use crate::build;
+use crate::{build, vm};
 
 /// Runs every test in turn and prints how long each part took. `words` narrow the end-to-end
 /// scenarios and skip what comes before them.
@@ -16,6 +16,15 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<()> {
         let said = format!("the tests on real nodes cannot run here: {why}");
         ensure!(!throwaway_cluster::nodes_required(), "{said}");
         println!("to be skipped: {said}");
+    }
+    let no_vm = if words.is_empty() {
+        vm::obstacle()
+    } else {
+        None
+    };
+    if let Some(why) = &no_vm {
+        ensure!(!throwaway_vm::required(), "{why}");
+        println!("to be skipped: {why}");
     }
     let kube = build::Parts::in_background()?;
     if words.is_empty() {
@@ -49,6 +58,9 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<()> {
         parts.run("throw-away cluster", || {
             build::cargo(&["test", "--locked", "--package", "throwaway-cluster"])
         })?;
+        if no_vm.is_none() {
+            parts.run("throw-away virtual machine", || vm::play(&[]))?;
+        }
     }
     if obstacle.is_none() {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -62,6 +74,9 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<()> {
     parts.print();
     if let Some(why) = obstacle {
         println!("skipped: the tests on real nodes cannot run here: {why}");
+    }
+    if let Some(why) = no_vm {
+        println!("skipped: {why}");
     }
     Ok(())
 }

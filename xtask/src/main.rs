@@ -5,6 +5,7 @@ mod checks;
 mod cluster;
 mod demo;
 mod generate;
+mod vm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,6 +47,11 @@ enum Task {
         #[command(subcommand)]
         task: cluster::Task,
     },
+    /// The agent on throw-away virtual machines, for what this machine's kernel has not got
+    Vm {
+        /// Only the scenarios whose name contains one of these words
+        words: Vec<String>,
+    },
     /// Builds the two images as OCI archives
     Image {
         /// What stands before `/scope-operator` and `/scope-agent` in the images' names
@@ -66,6 +72,7 @@ fn main() -> ExitCode {
         Task::Test { words } => checks::run(&words),
         Task::Soak { minutes } => checks::soak(minutes),
         Task::Cluster { task } => cluster::run(task),
+        Task::Vm { words } => vm::run(&words),
         Task::Image { tag, to } => build::images(&tag, &to).map(|images| {
             for image in images {
                 println!("{}", image.display());

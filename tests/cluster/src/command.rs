@@ -11,7 +11,7 @@ use crate::patience::Patience;
 const OUTPUT_LINES: usize = 30;
 
 /// Runs a command to its end and returns its standard output; anything but success is an error.
-pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<String> {
+pub fn run(command: &mut Command, limit: Duration) -> Result<String> {
     succeed(command, None, limit)
 }
 

@@ -163,7 +163,7 @@ impl fmt::Display for Tail<'_> {
 }
 
 /// The last `lines` lines of a file, as far as it can be read: for error messages.
-pub(crate) fn tail_of(path: &Path, lines: usize) -> String {
+pub fn tail_of(path: &Path, lines: usize) -> String {
     // 16 KiB hold the last lines of any log here; klog lines are some 200 bytes long.
     const WINDOW: u64 = 16 * 1024;
     use std::io::{Read, Seek, SeekFrom};

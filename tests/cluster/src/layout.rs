@@ -8,6 +8,7 @@
 //!   clusters/<prefix>.json       what belongs to the cluster (`record`)
 //!   clusters/<prefix>/           its keys, its database, its nodes' disks; 0700; removed with it
 //!   log/<prefix>-<time>/*.log    its logs; the newest few are kept
+//!   <harness>/                   the same for another harness that shares the cache
 //! ```
 
 use std::os::unix::fs::DirBuilderExt;
@@ -20,15 +21,15 @@ use crate::error::{At, Error, Result};
 /// How many runs' logs are kept.
 const RUNS_WITH_LOGS: usize = 10;
 
-/// The cache directory of this user.
+/// The cache directory of this user, or the part of it that is another harness's.
 #[derive(Debug, Clone)]
-pub(crate) struct Layout {
+pub struct Layout {
     root: PathBuf,
 }
 
 impl Layout {
     /// `$XDG_CACHE_HOME`, or `~/.cache` where that is not set.
-    pub(crate) fn from_environment() -> Result<Layout> {
+    pub fn from_environment() -> Result<Layout> {
         let set = |name| {
             std::env::var_os(name)
                 .filter(|value| !value.is_empty())
@@ -48,6 +49,13 @@ impl Layout {
         Ok(Layout { root })
     }
 
+    /// The part of another harness. It shares nothing with the clusters but its parent.
+    pub fn of_harness(&self, name: &str) -> Result<Layout> {
+        let root = self.root.join(name);
+        std::fs::create_dir_all(&root).at("create directory", &root)?;
+        Ok(Layout { root })
+    }
+
     #[cfg(test)]
     pub(crate) fn at(root: &Path) -> Layout {
         Layout {
@@ -56,7 +64,7 @@ impl Layout {
     }
 
     /// The directory itself.
-    pub(crate) fn root(&self) -> &Path {
+    pub fn root(&self) -> &Path {
         &self.root
     }
 
@@ -97,7 +105,7 @@ impl Layout {
     }
 
     /// A new directory for the logs of a run. The oldest ones go, unless they are still `used`.
-    pub(crate) fn new_log_directory(&self, prefix: &str, used: &[PathBuf]) -> Result<PathBuf> {
+    pub fn new_log_directory(&self, prefix: &str, used: &[PathBuf]) -> Result<PathBuf> {
         let logs = self.root.join("log");
         std::fs::create_dir_all(&logs).at("create directory", &logs)?;
         let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ");

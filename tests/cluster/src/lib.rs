@@ -28,7 +28,7 @@
 mod audit;
 mod cgroup;
 mod cluster;
-mod command;
+pub mod command;
 mod config;
 mod error;
 pub mod images;
@@ -47,7 +47,9 @@ pub mod tools;
 
 pub use audit::{AuditEvent, AuditMark, Stage};
 pub use cluster::{Cluster, Node, Options, leftovers, sweep, take_down};
-pub use error::{Error, Result};
+pub use error::{Error, Result, tail_of};
+pub use layout::Layout;
+pub use patience::Patience;
 pub use progress::Progress;
 
 /// Does the library's internal work and ends the process, when the arguments ask for it.
@@ -75,8 +77,13 @@ pub fn obstacle() -> Option<String> {
 
 /// Whether tests that need nodes must not be skipped: `HARNESS_REQUIRE=nodes`.
 pub fn nodes_required() -> bool {
+    required("nodes")
+}
+
+/// Whether `HARNESS_REQUIRE` lists these tests.
+pub fn required(tests: &str) -> bool {
     std::env::var("HARNESS_REQUIRE")
-        .is_ok_and(|tiers| tiers.split(',').any(|tier| tier.trim() == "nodes"))
+        .is_ok_and(|tiers| tiers.split(',').any(|tier| tier.trim() == tests))
 }
 
 /// Whether the effective capabilities of a status file have CAP_NET_ADMIN (12) and CAP_SYS_ADMIN

@@ -1,4 +1,4 @@
-//! The Debian packages that a cluster needs.
+//! Debian packages: those that a cluster needs, and those that other harnesses name.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,8 +11,11 @@ use crate::progress::Progress;
 /// Downloading and unpacking takes seconds; a slow mirror minutes.
 const APT_LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// Packages and a file that each of them gives: (package, file).
-const PACKAGES: [(&str, &str); 8] = [
+/// A package and a file that it gives: (package, file).
+pub type Package = (&'static str, &'static str);
+
+/// What a cluster needs.
+const PACKAGES: [Package; 8] = [
     ("containerd", "/usr/bin/containerd"),
     ("runc", "/usr/sbin/runc"),
     ("containernetworking-plugins", "/usr/lib/cni/bridge"),
@@ -23,14 +26,20 @@ const PACKAGES: [(&str, &str); 8] = [
     ("buildah", "/usr/bin/buildah"),
 ];
 
-/// The packages that are not installed.
+/// The packages that a cluster needs and that are not installed.
 pub fn missing() -> Vec<&'static str> {
-    missing_below(Path::new("/"))
+    missing_below(Path::new("/"), &PACKAGES)
 }
 
-/// Installs the packages that are missing, if any.
+/// Installs the packages that a cluster needs, as far as they are missing.
 pub fn ensure(progress: &Progress) -> Result<()> {
-    let missing = missing();
+    ensure_these(&PACKAGES, progress)
+}
+
+/// Installs those of these packages that are missing, if any.
+pub fn ensure_these(packages: &[Package], progress: &Progress) -> Result<()> {
+    let root = Path::new("/");
+    let missing = missing_below(root, packages);
     if missing.is_empty() {
         return Ok(());
     }
@@ -59,7 +68,7 @@ pub fn ensure(progress: &Progress) -> Result<()> {
         let install = ["install", "-q", "-y", "--no-install-recommends"];
         apt(&[install.as_slice(), missing.as_slice()].concat())
     })?;
-    match self::missing().as_slice() {
+    match missing_below(root, packages).as_slice() {
         [] => Ok(()),
         still => Err(Error::Unable(format!(
             "apt-get ended well, but what these packages give is not in its place: {}",
@@ -68,8 +77,8 @@ pub fn ensure(progress: &Progress) -> Result<()> {
     }
 }
 
-fn missing_below(root: &Path) -> Vec<&'static str> {
-    PACKAGES
+fn missing_below(root: &Path, packages: &[Package]) -> Vec<&'static str> {
+    packages
         .iter()
         .filter(|(_, file)| !root.join(file.trim_start_matches('/')).exists())
         .map(|(package, _)| *package)
@@ -84,11 +93,14 @@ mod tests {
     #[test]
     fn packages_are_told_by_their_files() {
         let scratch = Scratch::new();
-        assert_eq!(missing_below(scratch.path()).len(), PACKAGES.len());
+        assert_eq!(
+            missing_below(scratch.path(), &PACKAGES).len(),
+            PACKAGES.len()
+        );
         let binaries = scratch.path().join("usr/bin");
         std::fs::create_dir_all(&binaries).unwrap();
         std::fs::write(binaries.join("containerd"), "").unwrap();
-        let left = missing_below(scratch.path());
+        let left = missing_below(scratch.path(), &PACKAGES);
         assert_eq!(left.len(), PACKAGES.len() - 1);
         assert!(!left.contains(&"containerd"));
     }

@@ -8,14 +8,14 @@ const LONGEST_TICK: Duration = Duration::from_secs(5);
 
 /// A limit for something that is looked at again and again.
 #[derive(Debug)]
-pub(crate) struct Patience {
+pub struct Patience {
     left: Duration,
     last: Instant,
 }
 
 impl Patience {
     /// Patience for this long.
-    pub(crate) fn new(limit: Duration) -> Patience {
+    pub fn new(limit: Duration) -> Patience {
         Patience {
             left: limit,
             last: Instant::now(),
@@ -23,7 +23,7 @@ impl Patience {
     }
 
     /// Whether it is over. To be asked at every look.
-    pub(crate) fn is_over(&mut self) -> bool {
+    pub fn is_over(&mut self) -> bool {
         self.is_over_at(Instant::now())
     }
 

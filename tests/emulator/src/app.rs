@@ -3,7 +3,7 @@
 
 use crate::kind::Kind;
 use crate::merge::union;
-use crate::report::{Node, Report};
+use crate::report::{Node, Report, Topology};
 use crate::stamp::Stamp;
 
 /// Adapts a report as the app does with those of old probes: pods go to the deployment of their
@@ -82,25 +82,32 @@ pub struct SummaryPanic {
 /// The first node that makes the app panic when it summarises the topology, if there is one.
 pub fn summary_panic(report: &Report, kind: Kind) -> Option<SummaryPanic> {
     let topology = report.topology(kind);
-    let tables = || {
-        topology
-            .table_templates
-            .values()
-            .filter(|table| table.kind == "multicolumn-table" && !table.prefix.is_empty())
-    };
-    topology.nodes.iter().find_map(|(node, content)| {
-        tables().find_map(|table| {
-            let cell = |key: &&String| {
-                key.strip_prefix(&table.prefix)
-                    .is_some_and(|rest| !rest.contains("___"))
-            };
-            let key = content.latest.keys().find(cell)?;
-            Some(SummaryPanic {
-                kind,
-                node: node.clone(),
-                table: table.id.clone(),
-                key: key.clone(),
-            })
+    let mut nodes = topology.nodes.iter();
+    nodes.find_map(|(id, node)| node_panic(topology, kind, id, node))
+}
+
+/// As [`summary_panic`], for one node, which need not be among those of the topology.
+pub(crate) fn node_panic(
+    topology: &Topology,
+    kind: Kind,
+    id: &str,
+    node: &Node,
+) -> Option<SummaryPanic> {
+    let mut tables = topology
+        .table_templates
+        .values()
+        .filter(|table| table.kind == "multicolumn-table" && !table.prefix.is_empty());
+    tables.find_map(|table| {
+        let cell = |key: &&String| {
+            key.strip_prefix(&table.prefix)
+                .is_some_and(|rest| !rest.contains("___"))
+        };
+        let key = node.latest.keys().find(cell)?;
+        Some(SummaryPanic {
+            kind,
+            node: id.to_owned(),
+            table: table.id.clone(),
+            key: key.clone(),
         })
     })
 }

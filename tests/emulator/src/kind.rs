@@ -128,6 +128,12 @@ impl Kind {
         self.facts().name
     }
 
+    /// The kind whose name inside reports this is.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        let facts = FACTS.iter().find(|facts| facts.name == name)?;
+        Some(facts.kind)
+    }
+
     pub(crate) fn shape(self) -> &'static str {
         self.facts().shape
     }

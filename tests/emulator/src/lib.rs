@@ -39,12 +39,17 @@ mod gotext;
 mod kind;
 mod merge;
 mod own;
+mod page;
 mod plugin;
 mod probe;
+mod publish;
 mod registry;
+mod render;
 mod report;
 mod stamp;
 mod tag;
+mod version;
+mod window;
 mod wire;
 
 pub use app::{SummaryPanic, summary_panic, upgrade};
@@ -52,11 +57,15 @@ pub use click::{Click, ClickOutcome};
 pub use decode::{Answer, Refusal, Value, decode_answer, decode_report};
 pub use kind::{Kind, UnknownKind};
 pub use own::{OwnReporter, host_reporter};
+pub use page::{Cell, Group, MetricRow, Panel, Parent, ShownControl, Summary, Tab, Table, View};
 pub use plugin::PluginState;
 pub use probe::{Merged, Options, OwnStamps, Probe, ProbeError, Role};
+pub use publish::{FULL_REPORT_EVERY, Publisher};
 pub use report::{
-    Column, Control, Death, DnsRecord, LatestEntry, MetadataTemplate, Metric, MetricTemplate, Node,
-    PluginSpec, Report, Sample, Sampling, TableTemplate, Topology,
+    Column, Control, Death, DnsRecord, LatestControl, LatestEntry, MetadataTemplate, Metric,
+    MetricTemplate, Node, PluginSpec, Report, Sample, Sampling, TableTemplate, Topology,
 };
 pub use stamp::Stamp;
+pub use version::Version;
+pub use window::{APP_WINDOW, Window};
 pub use wire::{Exchange, TIME_LIMIT};

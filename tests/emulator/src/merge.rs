@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::mem;
 
 use crate::report::{
-    Control, Death, DnsRecord, LatestEntry, MetadataTemplate, Metric, MetricTemplate, Node,
-    PluginSpec, Report, Sample, TableTemplate, Topology,
+    Control, Death, DnsRecord, LatestControl, LatestEntry, MetadataTemplate, Metric,
+    MetricTemplate, Node, PluginSpec, Report, Sample, TableTemplate, Topology,
 };
 use crate::stamp::Stamp;
 
@@ -92,6 +92,7 @@ pub(crate) fn merge_nodes(node: Node, other: Node) -> Result<Node, Death> {
         parents: merge_sets(node.parents, other.parents),
         adjacency: union(&node.adjacency, &other.adjacency),
         children: merge_children(node.children, other.children),
+        latest_controls: merge_latest_controls(node.latest_controls, other.latest_controls),
     })
 }
 
@@ -125,6 +126,23 @@ fn merge_latest(
             Some(existing) if existing.stamp >= entry.stamp => {}
             _ => {
                 out.insert(key, entry);
+            }
+        }
+    }
+    out
+}
+
+/// Newest wins, control by control.
+fn merge_latest_controls(
+    left: BTreeMap<String, LatestControl>,
+    right: BTreeMap<String, LatestControl>,
+) -> BTreeMap<String, LatestControl> {
+    let (mut out, other) = larger_first(left, right);
+    for (id, control) in other {
+        match out.get(&id) {
+            Some(existing) if existing.stamp >= control.stamp => {}
+            _ => {
+                out.insert(id, control);
             }
         }
     }

@@ -138,6 +138,9 @@ pub struct Node {
     pub adjacency: Vec<String>,
     /// Nodes inside this one, by their `id`.
     pub children: BTreeMap<String, Node>,
+    /// Controls one by one, as Scope knew them up to 1.12; a later one only reads them into the
+    /// value `active_controls`.
+    pub latest_controls: BTreeMap<String, LatestControl>,
 }
 
 impl Node {
@@ -185,11 +188,19 @@ impl Node {
         self.parents.get(kind.name()).map_or(&[], Vec::as_slice)
     }
 
-    /// The controls that the node offers, in their order.
+    /// The controls that the node offers, in their order, as Scope reads them from 1.13 on.
     pub fn active_controls(&self) -> Vec<&str> {
         let joined = self.latest(ACTIVE_CONTROLS).unwrap_or_default();
         joined.split(';').filter(|id| !id.is_empty()).collect()
     }
+}
+
+/// Whether a node offers a control, and since when that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are the keys of the wire format")]
+pub struct LatestControl {
+    pub stamp: Stamp,
+    pub dead: bool,
 }
 
 /// A value and the time it is from.

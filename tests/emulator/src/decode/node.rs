@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::feed::Stop;
 use super::report::{entries, float, text, time, words};
 use super::scanner::{Scanner, Step, Surplus};
-use crate::report::{ACTIVE_CONTROLS, LatestEntry, Metric, Node, Sample};
+use crate::report::{ACTIVE_CONTROLS, LatestControl, LatestEntry, Metric, Node, Sample};
 use crate::stamp::Stamp;
 
 type Read<T = ()> = Result<T, Stop>;
@@ -15,12 +15,6 @@ type Read<T = ()> = Result<T, Stop>;
 struct Older {
     controls: BTreeMap<String, LatestControl>,
     counters: BTreeMap<String, i64>,
-}
-
-#[derive(Default)]
-struct LatestControl {
-    stamp: Stamp,
-    dead: bool,
 }
 
 /// Reads a node. Whatever goes wrong inside, the node counts with what was read up to there, and
@@ -44,6 +38,7 @@ pub(super) fn read(scanner: &mut Scanner<'_, '_>, node: &mut Node) {
             .max()
             .unwrap_or_default();
         node.set_latest(ACTIVE_CONTROLS, newest.max(Stamp::ZERO), &ids.join(";"));
+        node.latest_controls = older.controls;
     }
     for (name, count) in older.counters {
         let key = format!("count_{name}");

@@ -31,11 +31,33 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with this code.
+    /// A failure with this code. The message may quote what somebody else gave: control characters
+    /// in it, which a terminal would obey, are written as escapes.
     pub fn new(code: u8, message: impl Into<String>) -> Self {
-        Failure {
-            code,
-            message: message.into(),
+        let mut message: String = message.into();
+        if message.contains(char::is_control) {
+            message = message
+                .chars()
+                .map(|c| match c.is_control() {
+                    true => c.escape_default().to_string(),
+                    false => c.to_string(),
+                })
+                .collect();
         }
+        Failure { code, message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_of_plain_text() {
+        let failure = Failure::new(USAGE, "no \"\u{1b}[31m\u{9b}\n\u{e4}\" here");
+        assert_eq!(
+            failure.to_string(),
+            "no \"\\u{1b}[31m\\u{9b}\\n\u{e4}\" here"
+        );
     }
 }

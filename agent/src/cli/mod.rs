@@ -1,6 +1,7 @@
 //! The command line: flags and environment variables, complete and checked before anything is
 //! opened. A mistake is one line.
 
+mod blame;
 mod values;
 
 use std::collections::BTreeSet;
@@ -10,8 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::NonEmptyStringValueParser;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use scope_crds::Control;
 
@@ -21,7 +21,7 @@ use crate::sample::Roots;
 use crate::serve::{Cluster, Config};
 use values::{
     collectors, controls, duration, host_name, http_listen, mend, node_name, plugin_id,
-    sample_interval,
+    sample_interval, shown_text,
 };
 
 /// Where Scope's probe looks for plugins.
@@ -116,11 +116,11 @@ pub struct ServeArgs {
     pub plugin_id: String,
     /// Name of the plugin in Scope's list [default: the ID]
     #[arg(long, env = "SCOPE_AGENT_LABEL", value_name = "TEXT",
-          value_parser = NonEmptyStringValueParser::new())]
+          value_parser = shown_text)]
     pub label: Option<String>,
     /// Its tooltip there [default: version, node, and the kinds of node that carry data]
     #[arg(long, env = "SCOPE_AGENT_DESCRIPTION", value_name = "TEXT",
-          value_parser = NonEmptyStringValueParser::new())]
+          value_parser = shown_text)]
     pub description: Option<String>,
     /// What to collect; this version knows Resources
     #[arg(long, env = "SCOPE_AGENT_COLLECTORS", value_name = "NAME[,NAME]",
@@ -132,7 +132,7 @@ pub struct ServeArgs {
     pub controls: Controls,
     /// How often to look at the node while Scope asks, 1s to 60s
     #[arg(long, env = "SCOPE_AGENT_SAMPLE_INTERVAL", value_name = "TIME", default_value = "1s",
-          value_parser = sample_interval)]
+          allow_hyphen_values = true, value_parser = sample_interval)]
     pub sample_interval: Duration,
     /// Whether to supply what Scope's probe cannot read without Docker
     #[arg(long, env = "SCOPE_AGENT_MEND_SCOPE", value_name = "WHEN", default_value = "Auto",
@@ -152,7 +152,7 @@ pub struct ServeArgs {
     /// Wait a random part of this time before the first list of pods; for large clusters in which
     /// many agents start at once
     #[arg(long, env = "SCOPE_AGENT_START_JITTER", value_name = "TIME", default_value = "0s",
-          value_parser = duration)]
+          allow_hyphen_values = true, value_parser = duration)]
     pub start_jitter: Duration,
     /// Where health and metrics are served, or "off"
     /// [default: 0.0.0.0:7390; off with --standalone]
@@ -323,11 +323,12 @@ impl Places {
             ("--proc-root", &self.proc_root),
             ("--cgroup-root", &self.cgroup_root),
         ] {
-            if !root.is_dir() {
+            // Opened, since a directory that may be looked at but not into is of no use.
+            if let Err(e) = std::fs::read_dir(root) {
                 return Err(Failure::new(
                     exit::CONFIG,
                     format!(
-                        "{} ({flag}) is not a directory that can be read",
+                        "{} ({flag}) is not a directory that can be read: {e}",
                         root.display()
                     ),
                 ));
@@ -351,9 +352,10 @@ pub enum Parsed {
 
 /// Reads arguments and environment.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure> {
+    let args: Vec<OsString> = args.into_iter().collect();
     let mut command = Cli::command();
     let parsed = command
-        .try_get_matches_from_mut(args)
+        .try_get_matches_from_mut(&args)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     match parsed {
         Ok(cli) => Ok(Parsed::Run(Box::new(cli))),
@@ -364,50 +366,6 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure
                 false => text.to_string(),
             }))
         }
-        Err(e) if e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Err(Failure::new(
-                exit::USAGE,
-                "nothing to do: say serve, check or report, or --help",
-            ))
-        }
-        Err(e) => Err(Failure::new(exit::USAGE, one_line(&e))),
+        Err(e) => Err(Failure::new(exit::USAGE, blame::one_line(&e, &args))),
     }
-}
-
-/// clap's message without its suggestions, as one line, with the environment variable named where
-/// that is where a wrong value came from.
-fn one_line(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let message = text.split("\n\n").next().unwrap_or_default();
-    let mut line = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    if let Some(rest) = line.strip_prefix("error: ") {
-        line = rest.to_owned();
-    }
-    if let Some(variable) = blamed_variable(error) {
-        line.push_str(&format!(" (from the environment variable {variable})"));
-    }
-    line
-}
-
-/// The environment variable that a wrong value came from, if it did: the flag is not among the
-/// arguments and the variable is set.
-fn blamed_variable(error: &clap::Error) -> Option<String> {
-    let Some(ContextValue::String(blamed)) = error.get(ContextKind::InvalidArg) else {
-        return None;
-    };
-    let flag = blamed.split([' ', '=']).next()?;
-    if std::env::args().any(|arg| arg.split('=').next() == Some(flag)) {
-        return None;
-    }
-    let cli = Cli::command();
-    let arguments = cli
-        .get_subcommands()
-        .flat_map(|c| c.get_arguments())
-        .chain(cli.get_arguments());
-    let mut named = arguments.filter(|arg| {
-        arg.get_long()
-            .is_some_and(|long| flag.strip_prefix("--") == Some(long))
-    });
-    let variable = named.find_map(|arg| arg.get_env())?;
-    std::env::var_os(variable).map(|_| variable.to_string_lossy().into_owned())
 }

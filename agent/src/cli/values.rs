@@ -94,12 +94,25 @@ pub(super) fn http_listen(text: &str) -> Result<HttpListen, String> {
     Ok(HttpListen::At(address))
 }
 
+/// A line that Scope's pages show, and logs and terminals too.
+pub(super) fn shown_text(text: &str) -> Result<String, String> {
+    match text.chars().find(|c| c.is_control()) {
+        _ if text.is_empty() => Err("leave it out for the default".into()),
+        None => Ok(text.to_owned()),
+        Some(bad) => Err(format!(
+            "it contains the control character U+{:04X}; Scope shows it as one line of plain text",
+            u32::from(bad)
+        )),
+    }
+}
+
 pub(super) fn sample_interval(text: &str) -> Result<Duration, String> {
     let range = Duration::from_secs(1)..=Duration::from_secs(60);
-    duration(text).and_then(|time| match range.contains(&time) {
-        true => Ok(time),
-        false => Err("it is from 1s to 60s".into()),
-    })
+    match duration(text) {
+        Ok(time) if range.contains(&time) => Ok(time),
+        Ok(_) => Err("it is from 1s to 60s".into()),
+        Err(form) => Err(format!("{form}; it is from 1s to 60s")),
+    }
 }
 
 /// A whole number and a unit: `500ms`, `1s`, `2m`.
@@ -145,6 +158,38 @@ mod tests {
                 millis.map(Duration::from_millis),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn a_sample_interval_is_from_a_second_to_a_minute() {
+        for (text, fits) in [
+            ("999ms", false),
+            ("1000ms", true),
+            ("60s", true),
+            ("1m", true),
+            ("60001ms", false),
+            ("-1s", false),
+            ("", false),
+        ] {
+            let read = sample_interval(text);
+            assert_eq!(read.is_ok(), fits, "{text}");
+            assert!(read.err().is_none_or(|e| e.contains("from 1s to 60s")));
+        }
+    }
+
+    #[test]
+    fn what_scope_shows_is_one_line_of_text() {
+        for (text, fits) in [
+            ("Node metrics", true),
+            ("CPU \u{b7} m\u{e9}moire \u{1f600} \u{5d0}", true),
+            ("", false),
+            ("a\0", false),
+            ("a\tb", false),
+            ("a\u{7f}", false),
+            ("a\u{9b}31m", false),
+        ] {
+            assert_eq!(shown_text(text).is_ok(), fits, "{text:?}");
         }
     }
 

@@ -8,8 +8,8 @@ use std::process::{Command, ExitCode, ExitStatus};
 use anyhow::Context;
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{WaitOptions, wait};
-use rustix::system::{RebootCommand, finit_module, reboot};
-use throwaway_vm_guest::{GUEST, Line, MODULES, PORT};
+use rustix::system::{RebootCommand, finit_module, reboot, sethostname};
+use throwaway_vm_guest::{GUEST, HOST_NAME, Line, MODULES, PORT};
 
 /// The argument that makes this program the player of a scenario.
 pub(crate) const SCENARIO: &str = "scenario";
@@ -55,6 +55,7 @@ fn prepare() -> anyhow::Result<()> {
         mount(kind, place, kind, MountFlags::empty(), options)
             .with_context(|| format!("cannot mount {kind} at {place}"))?;
     }
+    sethostname(HOST_NAME.as_bytes()).context("cannot set the host's name")?;
     let Ok(directory) = std::fs::read_dir(MODULES) else {
         return Ok(());
     };

@@ -8,6 +8,8 @@ use std::fmt;
 
 /// The serial port of these lines, in the guest.
 pub const PORT: &str = "/dev/ttyS1";
+/// What the guest calls itself.
+pub const HOST_NAME: &str = "guest";
 /// The directory of kernel modules in the guest; they are loaded in the order of their names.
 pub const MODULES: &str = "/modules";
 /// The agent's program in the guest.

@@ -4,6 +4,7 @@
 mod agent;
 mod cgroup;
 mod init;
+mod measure;
 mod network;
 mod pod;
 mod scenarios;

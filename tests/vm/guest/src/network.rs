@@ -10,13 +10,24 @@ use crate::workload::{Network, Start};
 /// The address at the machine's end.
 pub(crate) const HOST: &str = "10.9.0.1";
 const POD: &str = "10.9.0.2";
+/// The interface at the pod's end.
+pub(crate) const POD_INTERFACE: &str = "eth0";
 
 /// Links the network namespace of this process of a container with the machine's.
 pub(crate) fn link(container: &Container, pid: u32) -> anyhow::Result<()> {
     let (host, pod) = (format!("{HOST}/24"), format!("{POD}/24"));
     let netns = pid.to_string();
     let pair = [
-        "link", "add", "vpod0", "type", "veth", "peer", "name", "eth0", "netns", &netns,
+        "link",
+        "add",
+        "vpod0",
+        "type",
+        "veth",
+        "peer",
+        "name",
+        POD_INTERFACE,
+        "netns",
+        &netns,
     ];
     let outside: [&[&str]; 3] = [
         &pair,
@@ -31,8 +42,8 @@ pub(crate) fn link(container: &Container, pid: u32) -> anyhow::Result<()> {
         ..Start::default()
     };
     let inside: [&[&str]; 2] = [
-        &["addr", "add", &pod, "dev", "eth0"],
-        &["link", "set", "eth0", "up"],
+        &["addr", "add", &pod, "dev", POD_INTERFACE],
+        &["link", "set", POD_INTERFACE, "up"],
     ];
     for arguments in inside {
         let role = [&["exec", "/sbin/ip"], arguments].concat();

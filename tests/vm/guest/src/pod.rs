@@ -1,6 +1,7 @@
 //! Pods and containers as the kubelet and a runtime make them, as far as the kernel can tell.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
@@ -26,6 +27,7 @@ pub(crate) struct Pod {
     /// Its group.
     pub(crate) cgroup: Cgroup,
     driver: Driver,
+    number: u8,
 }
 
 impl Pod {
@@ -51,6 +53,7 @@ impl Pod {
             uid,
             cgroup,
             driver,
+            number,
         })
     }
 
@@ -59,9 +62,9 @@ impl Pod {
         format!("{};<pod>", self.uid)
     }
 
-    /// A group for a container, of this number within all pods.
+    /// A group for a container, of this number within the pod.
     pub(crate) fn container(&self, number: u8) -> anyhow::Result<Container> {
-        let id = format!("{number:02x}").repeat(32);
+        let id = format!("{:02x}{number:02x}", self.number).repeat(16);
         let name = match self.driver {
             Driver::Systemd => format!("cri-containerd-{id}.scope"),
             Driver::Cgroupfs => id.clone(),
@@ -131,7 +134,6 @@ impl Process {
 
     /// Waits for its end, and says by which signal it ended.
     pub(crate) fn wait(&mut self) -> anyhow::Result<Option<i32>> {
-        use std::os::unix::process::ExitStatusExt;
         let status = self.0.wait().context("cannot wait for a process")?;
         Ok(status.signal())
     }

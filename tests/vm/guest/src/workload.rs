@@ -18,10 +18,10 @@ pub(crate) const WORKLOAD: &str = "workload";
 pub(crate) const READY: &str = "ready";
 /// The size of a direct read or write.
 pub(crate) const BLOCK: usize = 64 << 10;
-/// The size of a packet's data, and how many there are in a second.
+/// Bytes of data in a packet.
 pub(crate) const PACKET: usize = 1000;
-/// Packets per second.
-pub(crate) const PACKETS: u32 = 100;
+/// Packets per second; an emulated machine sends fewer.
+pub(crate) const PACKETS: u32 = 20;
 
 /// Where a process starts, besides its control group.
 #[derive(Debug, Clone, Copy, Default)]

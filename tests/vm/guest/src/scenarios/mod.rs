@@ -2,7 +2,7 @@
 
 mod cgroup_v2;
 
-use anyhow::{bail, ensure};
+use anyhow::bail;
 use throwaway_vm_guest::{CGROUP_V2, Line};
 
 use crate::init::say;
@@ -18,13 +18,4 @@ pub(crate) fn play(name: &str) -> anyhow::Result<()> {
 /// Says what is being done.
 fn step(what: &str) {
     say(&Line::Step(what.to_owned()));
-}
-
-/// Refuses a value that is too far from what was expected: an emulated machine is never exact.
-fn near(what: &str, value: f64, expected: f64, tolerance: f64) -> anyhow::Result<()> {
-    ensure!(
-        (value - expected).abs() <= tolerance,
-        "{what} is {value}, not {expected} ± {tolerance}"
-    );
-    Ok(())
 }

@@ -31,7 +31,7 @@ pub enum KubernetesError {
     )]
     NoConfiguration(String),
     /// The configuration cannot be used.
-    #[error("cannot use the configuration for the API server: {0}")]
+    #[error("cannot use the configuration for the API server: {}", one_line(&.0.to_string()))]
     Unusable(kube::Error),
 }
 

@@ -46,6 +46,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
 
 async fn serve_until_signal(args: ServeArgs) -> Result<ExitCode, Failure> {
     let config = args.config(&print::kernel_name())?;
+    serve::use_modes_as_given();
     let stop = stop_on_signal()
         .map_err(|e| Failure::new(exit::SOFTWARE, format!("cannot listen for signals: {e}")))?;
     match serve::run(config, stop).await {

@@ -15,7 +15,7 @@ use crate::control::CONTROLS_SUFFIX;
 use crate::exit::{self, Failure};
 use crate::report_table::{self, TableOptions};
 use crate::sample::{Mode, Sampler, system_clock};
-use crate::serve::socket_path;
+use crate::serve::{is_served, socket_path};
 use crate::served_table;
 
 /// Between the two samples of a report without an agent.
@@ -155,30 +155,10 @@ fn find_agent(plugin_dir: &Path, plugin_id: Option<&str>) -> Result<PathBuf, Fai
         return socket_path(plugin_dir, id, id)
             .map_err(|e| Failure::new(e.exit_code(), e.to_string()));
     }
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(plugin_dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let name = entry.file_name();
-        let Some(id) = name.to_str().filter(|id| !id.ends_with(CONTROLS_SUFFIX)) else {
-            continue;
-        };
-        // An agent's directory has the agent's lock beside the socket; other plugins' have not.
-        if entry.path().join(format!("{id}.lock")).exists() {
-            found.push(id.to_owned());
-        }
-    }
-    match found.as_slice() {
+    let agents = agents(plugin_dir)?;
+    match agents.live.as_slice() {
         [id] => find_agent(plugin_dir, Some(id)),
-        [] => Err(Failure::new(
-            exit::NO_INPUT,
-            format!(
-                "no agent serves below {}: start one, name its --socket, or use --standalone",
-                plugin_dir.display()
-            ),
-        )),
+        [] => Err(agents.none_lives(plugin_dir)),
         several => Err(Failure::new(
             exit::USAGE,
             format!(
@@ -186,6 +166,87 @@ fn find_agent(plugin_dir: &Path, plugin_id: Option<&str>) -> Result<PathBuf, Fai
                 several.join(", ")
             ),
         )),
+    }
+}
+
+/// What is in the directory of all plugins.
+#[derive(Default)]
+struct Agents {
+    /// IDs of agents that answer.
+    live: Vec<String>,
+    /// IDs of agents that left their files behind.
+    gone: Vec<String>,
+    /// A directory that may be an agent's, and why that cannot be seen.
+    unseen: Option<(PathBuf, std::io::Error)>,
+}
+
+fn agents(plugin_dir: &Path) -> Result<Agents, Failure> {
+    let mut agents = Agents::default();
+    let entries = match std::fs::read_dir(plugin_dir) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(agents),
+        entries => entries.and_then(Iterator::collect::<Result<Vec<_>, _>>),
+    };
+    let entries = entries.map_err(|e| {
+        let code = match e.kind() {
+            ErrorKind::PermissionDenied => exit::NO_PERMISSION,
+            _ => exit::NO_INPUT,
+        };
+        let said = format!(
+            "cannot look for agents in the plugin directory {}: {e}",
+            plugin_dir.display()
+        );
+        Failure::new(code, said)
+    })?;
+    for entry in entries {
+        let name = entry.file_name();
+        let Some(id) = name.to_str().filter(|id| !id.ends_with(CONTROLS_SUFFIX)) else {
+            continue;
+        };
+        // An agent's directory has the agent's lock beside the socket; other plugins' have not.
+        let served = match std::fs::symlink_metadata(entry.path().join(format!("{id}.lock"))) {
+            Ok(_) => is_served(&entry.path().join(format!("{id}.sock"))),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                continue;
+            }
+            Err(e) => Err(e),
+        };
+        match served {
+            Ok(true) => agents.live.push(id.to_owned()),
+            Ok(false) => agents.gone.push(id.to_owned()),
+            Err(e) => agents.unseen = Some((entry.path(), e)),
+        }
+    }
+    agents.live.sort();
+    agents.gone.sort();
+    Ok(agents)
+}
+
+impl Agents {
+    fn none_lives(&self, plugin_dir: &Path) -> Failure {
+        if let Some((path, e)) = &self.unseen {
+            let code = match e.kind() {
+                ErrorKind::PermissionDenied => exit::NO_PERMISSION,
+                _ => exit::UNAVAILABLE,
+            };
+            let said = format!(
+                "cannot see whether an agent serves in {}: {e}. Run this as the user who runs the \
+                 agent, mostly root, or use --standalone",
+                path.display()
+            );
+            return Failure::new(code, said);
+        }
+        let gone = match self.gone.as_slice() {
+            [] => String::new(),
+            gone => format!(
+                " (left behind by agents that have ended: {})",
+                gone.join(", ")
+            ),
+        };
+        let said = format!(
+            "no agent serves below {}{gone}: start one, name its --socket, or use --standalone",
+            plugin_dir.display()
+        );
+        Failure::new(exit::NO_INPUT, said)
     }
 }
 

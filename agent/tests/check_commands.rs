@@ -277,18 +277,6 @@ fn without_an_agent_to_ask_it_says_so() {
         stderr(&output)
     );
     assert!(stderr(&output).contains("--standalone"));
-
-    for id in ["a", "b"] {
-        std::fs::create_dir_all(place.plugins.join(id)).expect("a directory");
-        std::fs::write(place.plugins.join(id).join(format!("{id}.lock")), "").expect("writes");
-    }
-    let output = place.command("report").output().expect("runs");
-    assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
-    assert!(
-        stderr(&output).contains("--plugin-id"),
-        "{}",
-        stderr(&output)
-    );
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub use readiness::{Checks, Readiness, keep_checking};
 pub use rendering::{empty_report, renderer, settings};
 pub use routes::{Controls, Reporter, controls, read_body, reporter};
 pub use sampler::{Render, Rendered, SLOW_CADENCE, SamplerState, SamplerThread, TICK_BOUNDS, Tick};
-pub use socket::{PluginDirectory, SocketError, socket_path};
+pub use socket::{PluginDirectory, SocketError, is_served, socket_path, use_modes_as_given};
 
 /// Open connections to health and metrics.
 const HEALTH_CONNECTIONS: usize = 16;
@@ -289,8 +289,8 @@ pub async fn run_with(
             http::serve(
                 Listener::Tcp(listener),
                 routes,
-                // Anybody on the network may come here, and the pages are made anew for each request on
-                // the thread that serves the probe: a kubelet and a few scrapers are all that is needed.
+                // Anybody on the network may come here, on the thread that serves the probe: a kubelet and
+                // a few scrapers are all that is needed.
                 Limits {
                     connections: HEALTH_CONNECTIONS,
                     ..limits

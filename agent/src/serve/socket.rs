@@ -139,6 +139,23 @@ impl SocketError {
     }
 }
 
+/// Makes the modes with which files are made their final ones, for the whole process: an inherited
+/// umask could only take bits away that the agent itself needs, and each file is made with no more
+/// than it should have.
+pub fn use_modes_as_given() {
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
+}
+
+/// Whether somebody listens on the socket at this path; tells without waiting.
+pub fn is_served(path: &Path) -> std::io::Result<bool> {
+    match connect(path) {
+        // AGAIN: its queue is full.
+        Ok(()) | Err(Errno::AGAIN) => Ok(true),
+        Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// Where the socket called `name` of plugin `id` lies, if that can be a socket's path.
 pub fn socket_path(plugin_dir: &Path, id: &str, name: &str) -> Result<PathBuf, SocketError> {
     let path = plugin_dir.join(id).join(format!("{name}.sock"));
@@ -220,8 +237,8 @@ impl PluginDirectory {
             None,
         )
         .map_err(|e| SocketError::io("make a socket for", &path, e))?;
-        // The file that `bind` makes takes its mode from the descriptor, narrowed by the umask: set
-        // here, there is no instant in which others could connect.
+        // The file that `bind` makes takes its mode from the descriptor: set here, there is no instant
+        // in which others could connect. A umask may narrow it; see `use_modes_as_given`.
         rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)
             .map_err(|e| SocketError::io("restrict the mode of the socket", &path, e))?;
         let address =

@@ -1,7 +1,7 @@
 //! Health and metrics over HTTP, for the kubelet and for monitoring.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 
 use super::metrics::{Exposition, Kind, OPEN_METRICS, SocketMetrics};
 use super::publication::{ASKED_LATELY, Demand, Publication};
@@ -21,6 +22,10 @@ use crate::inventory::InventoryWatch;
 /// A tick may be late by this much, besides three cadences, before the sampler counts as stuck:
 /// enough for a machine that is out of memory for a moment.
 const TICK_SLACK: Duration = Duration::from_secs(10);
+
+/// How long a page of metrics is given to everybody who asks. Anybody on the network may, and a page
+/// is written on the thread that answers Scope's probe; most of it changes once a second anyway.
+const PAGE_LIFE: Duration = Duration::from_secs(1);
 
 /// Everything that is told about the agent.
 #[derive(Clone)]
@@ -43,18 +48,44 @@ pub struct Health {
     pub plugin_id: Arc<str>,
 }
 
+/// The page of metrics, written at most once in [`PAGE_LIFE`].
+#[derive(Debug, Default)]
+struct Page {
+    written: Mutex<Option<(Instant, Bytes)>>,
+}
+
+impl Page {
+    fn get(&self, now: Instant, write: impl FnOnce() -> String) -> Bytes {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, page)) = &*written
+            && now.saturating_duration_since(*at) < PAGE_LIFE
+        {
+            return page.clone();
+        }
+        let page = Bytes::from(write());
+        *written = Some((now, page.clone()));
+        page
+    }
+}
+
+struct Served {
+    health: Health,
+    page: Page,
+}
+
 /// The routes.
 pub fn health(health: Health) -> Router {
+    let page = Page::default();
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(Arc::new(health))
+        .with_state(Arc::new(Served { health, page }))
 }
 
 /// Alive: the sampler ticks. The API server being away does not count, a restart does not help.
-async fn healthz(State(health): State<Arc<Health>>) -> Response {
-    let state = health.sampler.load();
+async fn healthz(State(served): State<Arc<Served>>) -> Response {
+    let state = served.health.sampler.load();
     let age = state.last.elapsed();
     if age <= state.cadence * 3 + TICK_SLACK {
         return "ok\n".into_response();
@@ -64,15 +95,16 @@ async fn healthz(State(health): State<Arc<Health>>) -> Response {
 }
 
 /// Ready: Scope can read every socket.
-async fn readyz(State(health): State<Arc<Health>>) -> Response {
-    match health.readiness.load().problem() {
+async fn readyz(State(served): State<Arc<Served>>) -> Response {
+    match served.health.readiness.load().problem() {
         None => "ok\n".into_response(),
         Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")).into_response(),
     }
 }
 
-async fn metrics(State(health): State<Arc<Health>>) -> Response {
-    ([(CONTENT_TYPE, OPEN_METRICS)], health.expose()).into_response()
+async fn metrics(State(served): State<Arc<Served>>) -> Response {
+    let page = served.page.get(Instant::now(), || served.health.expose());
+    ([(CONTENT_TYPE, OPEN_METRICS)], page).into_response()
 }
 
 impl Health {
@@ -233,4 +265,24 @@ fn expose_process(page: &mut Exposition) {
     page.sample(&[], stat.rss * procfs::page_size());
     page.family("process_threads", Kind::Gauge, "Threads of the agent.");
     page.sample(&[], stat.num_threads);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_written_once_a_second_however_many_ask() {
+        let page = Page::default();
+        let start = Instant::now();
+        let mut times_written = 0;
+        for millis in 0..3500 {
+            let got = page.get(start + Duration::from_millis(millis), || {
+                times_written += 1;
+                times_written.to_string()
+            });
+            assert_eq!(got, (millis / 1000 + 1).to_string());
+        }
+        assert_eq!(times_written, 4);
+    }
 }

@@ -3,15 +3,19 @@
 //! It is read by the sampler's thread through an atomic pointer and goes its own way: while the API
 //! server is away, the last inventory stays.
 
+mod chance;
+mod container_status;
+mod identity;
+mod lookups;
 mod model;
 mod node_pod;
+mod observed;
 mod owners;
 mod patience;
 mod pods;
+mod source;
 mod watch;
 
-pub use model::{
-    Container, ContainerKind, Inventory, Owner, Pod, StoppedContainer, Termination,
-};
+pub use model::{Container, ContainerKind, Inventory, Owner, Pod, StoppedContainer, Termination};
 
 pub use watch::{InventoryWatch, WatchSettings, WatchState, watch};

@@ -13,9 +13,6 @@ pub struct Inventory {
     /// UID of each namespace that a pod of this node lives in, by name. A namespace whose UID is
     /// not known yet is absent.
     pub namespaces: BTreeMap<String, String>,
-    /// When the API server last told something; `None` before the first list and in standalone
-    /// mode.
-    pub confirmed: Option<Timestamp>,
 }
 
 /// A pod that is bound to this node.

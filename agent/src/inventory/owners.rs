@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use scope_protocol::Topology;
 
+use super::identity::identify;
 use super::model::{Inventory, Owner};
 use super::pods::Pods;
 
@@ -58,13 +59,30 @@ pub(super) enum Found {
 /// Answers, and questions that failed.
 #[derive(Debug, Default)]
 pub(super) struct Owners {
-    /// Of a ReplicaSet or Job, by its UID: its controller, and when it was last of use.
-    controllers: HashMap<String, (Option<Owner>, u64)>,
+    /// Of a ReplicaSet or Job: its controller, and when it was last of use.
+    controllers: HashMap<Asked, (Option<Owner>, u64)>,
     /// UID by namespace name, of the namespaces that pods of this node are in.
     namespaces: BTreeMap<String, String>,
     failed: HashMap<Lookup, Retry>,
     under_way: BTreeSet<Lookup>,
     clock: u64,
+}
+
+/// A ReplicaSet or Job. A pod can name any UID as its owner's: what was found in one namespace is
+/// no answer for a pod of another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Asked {
+    namespace: String,
+    uid: String,
+}
+
+impl Asked {
+    fn of(namespace: &str, uid: &str) -> Asked {
+        Asked {
+            namespace: namespace.to_owned(),
+            uid: uid.to_owned(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -95,9 +113,9 @@ impl Owners {
         let mut agenda = Agenda::default();
         for lookup in wanted {
             let known = match &lookup {
-                Lookup::Owner { uid, .. } => self
+                Lookup::Owner { namespace, uid, .. } => self
                     .controllers
-                    .get_mut(uid)
+                    .get_mut(&Asked::of(namespace, uid))
                     .map(|(_, used)| *used = self.clock)
                     .is_some(),
                 Lookup::Namespace { name } => self.namespaces.contains_key(name),
@@ -121,25 +139,34 @@ impl Owners {
         self.failed.get(lookup).map_or(0, |retry| retry.attempts)
     }
 
-    /// Takes an answer in. `spread` from 0 to 1 spreads retries over time.
-    pub(super) fn answer(&mut self, lookup: Lookup, found: Found, now: Instant, spread: f64) {
+    /// Takes an answer in, and with that frees the question. When it may be asked again, if that
+    /// was no answer. `spread` from 0 to 1 spreads retries over time.
+    pub(super) fn answer(
+        &mut self,
+        lookup: Lookup,
+        found: Found,
+        now: Instant,
+        spread: f64,
+    ) -> Option<Instant> {
         self.under_way.remove(&lookup);
         match (&lookup, found) {
             (
-                Lookup::Owner { uid, .. },
+                Lookup::Owner { namespace, uid, .. },
                 Found::Object {
                     uid: found,
                     controller,
                 },
             ) if *uid == found => {
-                self.controllers
-                    .insert(uid.clone(), (controller, self.clock));
+                let asked = Asked::of(namespace, uid);
+                self.controllers.insert(asked, (controller, self.clock));
                 self.failed.remove(&lookup);
                 self.forget_least_used();
+                None
             }
             (Lookup::Namespace { name }, Found::Object { uid, .. }) => {
                 self.namespaces.insert(name.clone(), uid);
                 self.failed.remove(&lookup);
+                None
             }
             // Gone, or another object by now, or no answer. A pod may outlive its ReplicaSet for a
             // while, and a cache of the API server may not have heard of a new one yet.
@@ -154,34 +181,50 @@ impl Owners {
                         at,
                     },
                 );
+                Some(at)
             }
         }
     }
 
-    /// The inventory of these pods, as far as it is known.
-    pub(super) fn complete(&self, pods: &Pods) -> Inventory {
+    /// The inventory of these pods, as far as it is known, and how many of them do not have the
+    /// ID that they claim.
+    pub(super) fn complete(&self, pods: &Pods) -> (Inventory, usize) {
+        let identified = identify(pods.iter());
         let mut inventory = Inventory::default();
-        for observed in pods.iter() {
+        for (id, observed) in identified.pods {
             let mut pod = observed.pod.clone();
             if let Some(controller) = &observed.controller {
                 pod.owners.push(controller.clone());
-                if let Some((Some(next), _)) = self.controllers.get(&controller.uid) {
-                    pod.owners.push(next.clone());
-                }
+                pod.owners.extend(self.beyond(&pod.namespace, controller));
             }
+            pod.id = id.to_owned();
             inventory.pods.insert(pod.id.clone(), pod);
         }
         inventory.namespaces = self.namespaces.clone();
-        inventory
+        (inventory, identified.contested)
+    }
+
+    /// The controller of a pod's controller. A CronJob has Jobs, a Deployment ReplicaSets; whatever
+    /// else an object claims is of no kind that Scope could draw there.
+    fn beyond(&self, namespace: &str, controller: &Owner) -> Option<Owner> {
+        let asked = Asked::of(namespace, &controller.uid);
+        let (next, _) = self.controllers.get(&asked)?;
+        let fits = |next: &&Owner| {
+            matches!(
+                (controller.topology, next.topology),
+                (Topology::ReplicaSet, Topology::Deployment) | (Topology::Job, Topology::CronJob)
+            )
+        };
+        next.as_ref().filter(fits).cloned()
     }
 
     fn forget_least_used(&mut self) {
         while self.controllers.len() > MAX_REMEMBERED {
             let least = self.controllers.iter().min_by_key(|(_, (_, used))| *used);
-            let Some(uid) = least.map(|(uid, _)| uid.clone()) else {
+            let Some(asked) = least.map(|(asked, _)| asked.clone()) else {
                 return;
             };
-            self.controllers.remove(&uid);
+            self.controllers.remove(&asked);
         }
     }
 }
@@ -208,173 +251,4 @@ fn wanted(pods: &Pods) -> BTreeSet<Lookup> {
 }
 
 #[cfg(test)]
-mod tests {
-    use kube::runtime::watcher::Event;
-
-    use super::*;
-
-    fn pods(specs: &[(&str, &str, &str, &str)]) -> Pods {
-        let mut pods = Pods::default();
-        pods.apply(Event::Init);
-        for (uid, namespace, kind, owner) in specs {
-            let api = if *kind == "Job" {
-                "batch/v1"
-            } else {
-                "apps/v1"
-            };
-            let pod = serde_json::json!({"metadata": {
-                "uid": uid, "name": uid, "namespace": namespace,
-                "ownerReferences": [{"apiVersion": api, "kind": kind, "name": owner,
-                    "uid": format!("u-{owner}"), "controller": true}]}});
-            pods.apply(Event::InitApply(
-                serde_json::from_value(pod).expect("decodes"),
-            ));
-        }
-        pods.apply(Event::InitDone);
-        pods
-    }
-
-    fn owner(topology: Topology, name: &str) -> Owner {
-        Owner {
-            topology,
-            uid: format!("u-{name}"),
-            name: name.into(),
-        }
-    }
-
-    fn rs(name: &str) -> Lookup {
-        Lookup::Owner {
-            topology: Topology::ReplicaSet,
-            namespace: "ns".into(),
-            name: name.into(),
-            uid: format!("u-{name}"),
-        }
-    }
-
-    fn ns() -> Lookup {
-        Lookup::Namespace { name: "ns".into() }
-    }
-
-    fn object(uid: &str, controller: Option<Owner>) -> Found {
-        Found::Object {
-            uid: uid.into(),
-            controller,
-        }
-    }
-
-    #[test]
-    fn each_owner_and_namespace_is_asked_for_once() {
-        let now = Instant::now();
-        let pods = pods(&[
-            ("a", "ns", "ReplicaSet", "web"),
-            ("b", "ns", "ReplicaSet", "web"),
-            ("c", "ns", "DaemonSet", "log"),
-        ]);
-        let mut owners = Owners::default();
-        let agenda = owners.agenda(&pods, now);
-        assert_eq!(
-            agenda,
-            Agenda {
-                now: vec![rs("web"), ns()],
-                later: None
-            }
-        );
-        for lookup in &agenda.now {
-            assert_eq!(owners.begin(lookup), 0);
-        }
-        assert_eq!(owners.agenda(&pods, now), Agenda::default(), "under way");
-
-        let deployment = owner(Topology::Deployment, "web-deployment");
-        owners.answer(
-            rs("web"),
-            object("u-web", Some(deployment.clone())),
-            now,
-            0.5,
-        );
-        owners.answer(ns(), object("u-ns", None), now, 0.5);
-        assert_eq!(owners.agenda(&pods, now), Agenda::default(), "known");
-
-        let inventory = owners.complete(&pods);
-        assert_eq!(
-            inventory.pods["a"].owners,
-            [owner(Topology::ReplicaSet, "web"), deployment]
-        );
-        assert_eq!(
-            inventory.pods["c"].owners,
-            [owner(Topology::DaemonSet, "log")]
-        );
-        assert_eq!(inventory.namespaces["ns"], "u-ns");
-    }
-
-    #[test]
-    fn a_missing_or_other_object_is_asked_for_again_later_and_later() {
-        let start = Instant::now();
-        let pods = pods(&[("a", "ns", "Job", "run")]);
-        let mut owners = Owners::default();
-        owners.answer(ns(), object("u-ns", None), start, 0.5);
-        let lookup = owners.agenda(&pods, start).now.remove(0);
-        let mut now = start;
-        let mut pauses = Vec::new();
-        for found in [
-            Found::Missing,
-            object("another", None),
-            Found::Failed,
-            Found::Failed,
-        ] {
-            owners.begin(&lookup);
-            owners.answer(lookup.clone(), found, now, 0.5);
-            let agenda = owners.agenda(&pods, now);
-            assert_eq!(agenda.now, []);
-            let later = agenda.later.expect("asked again later");
-            pauses.push((later - now).as_secs());
-            now = later;
-            assert_eq!(owners.agenda(&pods, now).now, std::slice::from_ref(&lookup));
-        }
-        assert_eq!(pauses, [1, 2, 4, 8]);
-        assert_eq!(owners.begin(&lookup), 4);
-        assert_eq!(
-            owners.complete(&pods).pods["a"].owners,
-            [owner(Topology::Job, "run")],
-            "what is known is told"
-        );
-        for _ in 0..20 {
-            owners.answer(lookup.clone(), Found::Failed, now, 1.0);
-        }
-        let later = owners.agenda(&pods, now).later.expect("asked again later");
-        assert_eq!(later - now, RETRY.1.mul_f64(1.25));
-    }
-
-    #[test]
-    fn a_namespace_is_forgotten_with_its_last_pod_and_an_owner_is_not() {
-        let now = Instant::now();
-        let some = pods(&[("a", "ns", "ReplicaSet", "web")]);
-        let none = pods(&[]);
-        let mut owners = Owners::default();
-        owners.answer(rs("web"), object("u-web", None), now, 0.5);
-        owners.answer(ns(), object("u-ns", None), now, 0.5);
-        assert_eq!(owners.agenda(&none, now), Agenda::default());
-        assert_eq!(owners.complete(&none).namespaces.len(), 0);
-        assert_eq!(
-            owners.agenda(&some, now).now,
-            [ns()],
-            "it may be another one by now"
-        );
-    }
-
-    #[test]
-    fn memory_is_bounded_and_what_is_in_use_stays() {
-        let now = Instant::now();
-        let some = pods(&[("a", "ns", "ReplicaSet", "web")]);
-        let mut owners = Owners::default();
-        owners.answer(rs("web"), object("u-web", None), now, 0.5);
-        owners.agenda(&some, now);
-        for i in 0..MAX_REMEMBERED + 10 {
-            let name = format!("old-{i}");
-            let uid = format!("u-{name}");
-            owners.clock = 0;
-            owners.answer(rs(&name), object(&uid, None), now, 0.5);
-        }
-        assert_eq!(owners.controllers.len(), MAX_REMEMBERED);
-        assert!(owners.controllers.contains_key("u-web"));
-    }
-}
+mod tests;

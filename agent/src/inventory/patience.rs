@@ -3,9 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::runtime::utils::Backoff;
-
-use super::watch::random;
 use crate::kubernetes::Contact;
 
 /// How long to wait after each failure of the watch: from 0.8 s, doubled up to 30 s, and by chance up
@@ -37,7 +34,8 @@ impl Patience {
         }
     }
 
-    fn after(&mut self, now: Instant, chance: f64) -> Duration {
+    /// How long to wait after a failure now. `chance` from 0 to 1 spreads it.
+    pub(super) fn after(&mut self, now: Instant, chance: f64) -> Duration {
         let quiet = |since: Option<Instant>| {
             since.is_none_or(|since| now.saturating_duration_since(since) > Self::QUIET)
         };
@@ -55,18 +53,6 @@ impl Patience {
     }
 }
 
-impl Iterator for Patience {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(self.after(Instant::now(), random()))
-    }
-}
-
-impl Backoff for Patience {
-    fn reset(&mut self) {}
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,7 +64,6 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..8 {
             let wait = patience.after(now, 0.0);
-            patience.reset();
             waits.push(wait.as_millis());
             now += wait;
         }

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use kube::runtime::watcher::Event;
 
-use super::node_pod::{NodePod, Observed};
+use super::node_pod::NodePod;
+use super::observed::{Key, Observed};
 
-/// Pods by object UID. A list replaces them all at once when it is complete, so that a relist never
+/// Pods by UID, and name in case that two claim one UID. A list replaces them all at once when it is complete, so that a relist never
 /// shows half of the node.
 #[derive(Debug, Default)]
 pub(super) struct Pods {
-    current: BTreeMap<String, Observed>,
-    staged: Option<BTreeMap<String, Observed>>,
+    current: BTreeMap<Key, Observed>,
+    staged: Option<BTreeMap<Key, Observed>>,
     listed: bool,
 }
 
@@ -37,8 +38,8 @@ impl Pods {
             }
             Event::Apply(pod) => insert(&mut self.current, pod),
             Event::Delete(pod) => pod
-                .uid()
-                .is_some_and(|uid| self.current.remove(uid).is_some()),
+                .key()
+                .is_some_and(|key| self.current.remove(&key).is_some()),
         }
     }
 
@@ -53,19 +54,19 @@ impl Pods {
     }
 }
 
-fn insert(into: &mut BTreeMap<String, Observed>, pod: NodePod) -> bool {
-    let Some(uid) = pod.uid().map(str::to_owned) else {
+fn insert(into: &mut BTreeMap<Key, Observed>, pod: NodePod) -> bool {
+    let Some(key) = pod.key() else {
         return false;
     };
     match pod.observe() {
         Some(observed) => {
-            if into.get(&uid) == Some(&observed) {
+            if into.get(&key) == Some(&observed) {
                 return false;
             }
-            into.insert(uid, observed);
+            into.insert(key, observed);
             true
         }
-        None => into.remove(&uid).is_some(),
+        None => into.remove(&key).is_some(),
     }
 }
 

@@ -1,0 +1,84 @@
+//! The events of this node's pods: one list and one watch after the other, for ever.
+
+use std::sync::Arc;
+
+use futures::stream::{BoxStream, Stream, StreamExt as _};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client};
+
+use super::chance::random;
+use super::node_pod::NodePod;
+use super::patience::Patience;
+use crate::kubernetes::Contact;
+
+/// The API server ends a watch after at most this long; the client must not ask for more than 295 s.
+const WATCH_SECONDS: u32 = 240;
+/// Added at random, so that nodes that were started together do not watch anew together.
+const WATCH_JITTER_SECONDS: u32 = 50;
+
+/// The selection of this node's pods. `page_size` has to be off, or the list would be paged, go out
+/// without a resource version and be read from etcd instead of the cache.
+fn selection(node: &str) -> watcher::Config {
+    let jitter = (random() * f64::from(WATCH_JITTER_SECONDS)) as u32;
+    let mut config = watcher::Config::default()
+        .fields(&format!("spec.nodeName={node}"))
+        .any_semantic()
+        .timeout(WATCH_SECONDS + jitter);
+    config.page_size = None;
+    config
+}
+
+struct Source {
+    api: Api<NodePod>,
+    selection: watcher::Config,
+    patience: Patience,
+    /// The watcher, which goes on after most failures by itself.
+    current: Option<BoxStream<'static, watcher::Result<Event<NodePod>>>>,
+    failed: bool,
+}
+
+/// The events, and the failures; after each of these the next event is waited for as patience says.
+pub(super) fn events(
+    client: Client,
+    node: &str,
+    contact: Arc<Contact>,
+) -> impl Stream<Item = watcher::Result<Event<NodePod>>> + Send {
+    let source = Source {
+        api: Api::all(client),
+        selection: selection(node),
+        patience: Patience::new(contact),
+        current: None,
+        failed: false,
+    };
+    futures::stream::unfold(source, |mut source| async move {
+        if std::mem::take(&mut source.failed) {
+            let now = tokio::time::Instant::now().into_std();
+            tokio::time::sleep(source.patience.after(now, random())).await;
+        }
+        let current = source
+            .current
+            .get_or_insert_with(|| watcher(source.api.clone(), source.selection.clone()).boxed());
+        let item = current.next().await?;
+        if let Err(e) = &item {
+            source.failed = true;
+            // As an event this makes the watcher list anew. As the answer to the request it does
+            // not: the watcher would ask for the version that is gone again and again.
+            if is_expired(e) {
+                source.current = None;
+            }
+        }
+        Some((item, source))
+    })
+}
+
+/// Whether the API server no longer has the version that was asked for, which is in the order of
+/// things after a long silence.
+pub(super) fn is_expired(error: &watcher::Error) -> bool {
+    const GONE: u16 = 410;
+    match error {
+        watcher::Error::WatchError(status) => status.code == GONE,
+        watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code == GONE,
+        _ => false,
+    }
+}

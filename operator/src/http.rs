@@ -1,6 +1,12 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -9,14 +15,17 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use hyper::server::conn::http1;
+use hyper::{
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::Notify,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,9 +36,9 @@ use crate::{
     readiness::Readiness,
 };
 
-/// The kubelet's probes and a scraper or two, with room to spare.
+/// The kubelet's probes and a scraper or two, with room to spare. One more sends the idlest away.
 const CONNECTIONS: usize = 64;
-/// A request's head must be there in this time.
+/// A request's head must be there in this time; so long may a kept connection be without one, too.
 const HEAD: Duration = Duration::from_secs(5);
 /// A connection may live so long, whatever it does.
 const CONNECTION: Duration = Duration::from_secs(60);
@@ -52,9 +61,10 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> 
     })
 }
 
-/// Answers until `stop`.
+/// Answers until `stop`. Who says nothing keeps nobody out: when all places are taken, a newcomer
+/// gets that of the connection whose last request is longest ago.
 pub(crate) async fn serve(listener: TcpListener, answers: Answers, stop: CancellationToken) {
-    let free = Arc::new(Semaphore::new(CONNECTIONS));
+    let seats = Arc::new(Seats::default());
     let metrics = Arc::clone(&answers.metrics);
     let router = router(answers);
     loop {
@@ -65,31 +75,107 @@ pub(crate) async fn serve(listener: TcpListener, answers: Answers, stop: Cancell
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Out of descriptors, or gone before it was accepted: neither is helped by haste.
+                // Out of descriptors, or gone before it was accepted: haste helps neither, and the
+                // idlest connection has a descriptor to give.
                 tracing::debug!("a connection was not accepted: {error}");
+                if seats.make_room() {
+                    metrics.http_evicted();
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&free).try_acquire_owned() else {
-            metrics.http_refused();
-            continue;
-        };
-        let router = router.clone();
-        tokio::spawn(async move {
-            answer(stream, router).await;
-            drop(place);
-        });
+        if seats.len() >= CONNECTIONS && seats.make_room() {
+            metrics.http_evicted();
+        }
+        tokio::spawn(answer(stream, router.clone(), seats.enter()));
     }
 }
 
-async fn answer(stream: TcpStream, router: Router) {
+/// The open connections: whose last request is longest ago comes first, and one without a request
+/// counts from when it came.
+#[derive(Default)]
+struct Seats {
+    open: Mutex<VecDeque<Arc<Notify>>>,
+}
+
+/// A connection's place among the open ones; given up when dropped.
+struct Seat {
+    leave: Arc<Notify>,
+    all: Arc<Seats>,
+}
+
+impl Seats {
+    fn open(&self) -> MutexGuard<'_, VecDeque<Arc<Notify>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn len(&self) -> usize {
+        self.open().len()
+    }
+
+    fn enter(self: &Arc<Self>) -> Seat {
+        let leave = Arc::new(Notify::new());
+        self.open().push_back(Arc::clone(&leave));
+        Seat {
+            leave,
+            all: Arc::clone(self),
+        }
+    }
+
+    /// Sends the first away. Whether there was one.
+    fn make_room(&self) -> bool {
+        let first = self.open().pop_front();
+        if let Some(leave) = &first {
+            leave.notify_one();
+        }
+        first.is_some()
+    }
+}
+
+impl Seat {
+    /// A request came on this connection.
+    fn heard(&self) {
+        let mut open = self.all.open();
+        // One that was sent away in this moment stays away.
+        if let Some(place) = self.place(&open)
+            && let Some(seat) = open.remove(place)
+        {
+            open.push_back(seat);
+        }
+    }
+
+    fn place(&self, open: &VecDeque<Arc<Notify>>) -> Option<usize> {
+        open.iter().position(|seat| Arc::ptr_eq(seat, &self.leave))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut open = self.all.open();
+        if let Some(place) = self.place(&open) {
+            open.remove(place);
+        }
+    }
+}
+
+async fn answer(stream: TcpStream, router: Router, seat: Seat) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request| {
+        seat.heard();
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION, connection).await {
-        tracing::debug!("a connection ended early: {error}");
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        () = seat.leave.notified() => tracing::debug!("an idle connection made room for a new one"),
+        ended = tokio::time::timeout(CONNECTION, connection) => {
+            if let Ok(Err(error)) = ended {
+                tracing::debug!("a connection ended early: {error}");
+            }
+        }
     }
 }
 
@@ -155,44 +241,97 @@ mod tests {
         assert_eq!(asked(&answers, "/other").await.0, StatusCode::NOT_FOUND);
     }
 
-    #[tokio::test]
-    async fn idle_connections_do_not_keep_others_out_for_ever() {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
+    /// A server and where it listens; it ends with the guard.
+    async fn serving() -> (SocketAddr, Arc<Metrics>, tokio_util::sync::DropGuard) {
         let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let answers = answers();
         let metrics = Arc::clone(&answers.metrics);
-        let server = tokio::spawn(serve(listener, answers, stop.clone()));
+        tokio::spawn(serve(listener, answers, stop.clone()));
+        (address, metrics, stop.drop_guard())
+    }
 
-        let mut idle = Vec::new();
+    /// Asks on this connection and keeps it. Nothing when the server has closed it.
+    async fn healthy(stream: &mut TcpStream) -> Option<()> {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .ok()?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\nok\n") {
+            if stream.read_buf(&mut answer).await.ok()? == 0 {
+                return None;
+            }
+        }
+        answer.starts_with(b"HTTP/1.1 200").then_some(())
+    }
+
+    #[tokio::test]
+    async fn the_idlest_connection_makes_room_for_a_newcomer() {
+        let (address, metrics, _stop) = serving().await;
+        let mut open = Vec::new();
         for _ in 0..CONNECTIONS {
+            open.push(TcpStream::connect(address).await.unwrap());
+        }
+        // The first that came has been heard since; the second has not.
+        assert!(healthy(&mut open[0]).await.is_some());
+        for turn in 0..3 {
+            let mut newcomer = TcpStream::connect(address).await.unwrap();
+            assert!(healthy(&mut newcomer).await.is_some(), "newcomer {turn}");
+            open.push(newcomer);
+        }
+        let mut gone = Vec::new();
+        for (number, stream) in open.iter_mut().enumerate() {
+            if healthy(stream).await.is_none() {
+                gone.push(number);
+            }
+        }
+        assert_eq!(gone, [1, 2, 3]);
+        let text = metrics.text(None);
+        assert!(text.contains("http_connections_evicted_total 3"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn more_silent_clients_than_places_do_not_keep_a_probe_out() {
+        let (address, _, _stop) = serving().await;
+        let mut idle = Vec::new();
+        for _ in 0..3 * CONNECTIONS {
             idle.push(TcpStream::connect(address).await.unwrap());
         }
-        let ask = async || {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-            let mut answer = String::new();
-            // A refused connection may be reset while it is written to.
-            let _ = stream.write_all(request).await;
-            let _ = stream.read_to_string(&mut answer).await;
-            answer
-        };
-        // All places are taken, by clients who say nothing.
-        while !metrics.text(None).contains("refused_total 1") {
-            assert_eq!(ask().await, "");
-        }
-        drop(idle);
-        let served = async {
-            while !ask().await.starts_with("HTTP/1.1 200") {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(5), served)
-            .await
-            .unwrap();
-        stop.cancel();
-        server.await.unwrap();
+        let mut probe = TcpStream::connect(address).await.unwrap();
+        assert!(healthy(&mut probe).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_head_is_waited_for_so_long() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let (address, _, _stop) = serving().await;
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        let began = tokio::time::Instant::now();
+        slow.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        // Whether the end comes with a reset or without is the kernel's choice.
+        let _ = slow.read_to_end(&mut answer).await;
+        let took = began.elapsed();
+        assert!(took >= HEAD && took < HEAD * 2, "{took:?}");
+        assert!(!answer.starts_with(b"HTTP/1.1 200"));
+    }
+
+    #[test]
+    fn a_seat_is_given_up_once() {
+        let seats = Arc::new(Seats::default());
+        let (first, second) = (seats.enter(), seats.enter());
+        assert!(seats.make_room());
+        // Sent away already: it neither comes back nor takes another's place along.
+        first.heard();
+        drop(first);
+        assert_eq!(seats.len(), 1);
+        drop(second);
+        assert_eq!(seats.len(), 0);
+        assert!(!seats.make_room());
     }
 }

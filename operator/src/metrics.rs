@@ -40,7 +40,7 @@ pub(crate) struct Metrics {
     action_seconds: Histogram,
     actions_deferred: Counter,
     events_lost: Counter,
-    http_refused: Counter,
+    http_evicted: Counter,
     newest: Mutex<Vec<(&'static str, Instant)>>,
 }
 
@@ -62,7 +62,7 @@ impl Metrics {
         let action_seconds = Histogram::new(exponential_buckets(0.005, 2.0, 11));
         let actions_deferred = Counter::default();
         let events_lost = Counter::default();
-        let http_refused = Counter::default();
+        let http_evicted = Counter::default();
         registry.register(
             "is_leader",
             "1 while this replica may write",
@@ -133,9 +133,9 @@ impl Metrics {
             events_lost.clone(),
         );
         registry.register(
-            "http_connections_refused",
-            "HTTP connections closed since too many were open",
-            http_refused.clone(),
+            "http_connections_evicted",
+            "Idle HTTP connections closed to make room for new ones",
+            http_evicted.clone(),
         );
         Self {
             registry,
@@ -153,7 +153,7 @@ impl Metrics {
             action_seconds,
             actions_deferred,
             events_lost,
-            http_refused,
+            http_evicted,
             newest: Mutex::default(),
         }
     }
@@ -212,8 +212,8 @@ impl Metrics {
         self.events_lost.inc();
     }
 
-    pub(crate) fn http_refused(&self) {
-        self.http_refused.inc();
+    pub(crate) fn http_evicted(&self) {
+        self.http_evicted.inc();
     }
 
     /// All metrics as OpenMetrics text; `claim_left` is what the claim says now.

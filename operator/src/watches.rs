@@ -1,7 +1,11 @@
 //! Streams from the API server: one way to make them, so that each has a back-off, a counter and
 //! words for what goes wrong.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{
+    fmt::Debug,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::{Stream, StreamExt, future, stream};
 use kube::{
@@ -183,21 +187,39 @@ const CACHE: Duration = Duration::from_secs(5);
 /// The same for a single object, which is the Lease: nothing is written before it is seen again.
 const ONE: Duration = Duration::from_secs(2);
 
-/// A quarter of a second, doubled up to a bound. Up to a quarter of each is added by chance.
+/// A quarter of a second, doubled up to a bound. Up to a quarter of each is added by chance. What
+/// comes is no reason to start over, since the watcher says `Init` before each attempt, and a server
+/// that answers and breaks off must not be hammered; a quiet time is.
 #[derive(Clone, Debug)]
 struct Delays {
     next: Duration,
     longest: Duration,
+    /// When the last attempt was due.
+    due: Option<Instant>,
 }
 
 impl Delays {
     const FIRST: Duration = Duration::from_millis(250);
+    /// After so long without a failure the next one is a first one.
+    const QUIET: Duration = Duration::from_secs(30);
 
     fn up_to(longest: Duration) -> Self {
         Self {
             next: Self::FIRST,
             longest,
+            due: None,
         }
+    }
+
+    fn after(&mut self, now: Instant, chance: Duration) -> Duration {
+        let quiet = |due: Instant| now.saturating_duration_since(due) > Self::QUIET;
+        if self.due.is_some_and(quiet) {
+            self.next = Self::FIRST;
+        }
+        let delay = self.next + chance;
+        self.next = (self.next * 2).min(self.longest);
+        self.due = Some(now + delay);
+        delay
     }
 }
 
@@ -205,16 +227,12 @@ impl Iterator for Delays {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let delay = self.next;
-        self.next = (delay * 2).min(self.longest);
-        Some(delay + crate::leader::jitter(delay / 4))
+        Some(self.after(Instant::now(), crate::leader::jitter(self.next / 4)))
     }
 }
 
 impl Backoff for Delays {
-    fn reset(&mut self) {
-        self.next = Self::FIRST;
-    }
+    fn reset(&mut self) {}
 }
 
 #[cfg(test)]
@@ -224,13 +242,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_grow_to_a_bound_and_start_over() {
+    fn delays_grow_to_a_bound_and_start_over_after_a_quiet_time() {
         let mut delays = Delays::up_to(CACHE);
-        let taken: Vec<Duration> = delays.by_ref().take(8).collect();
-        assert!(taken[0] >= Delays::FIRST && taken[0] < Delays::FIRST * 2);
-        assert!(taken[7] >= CACHE && taken[7] <= CACHE * 5 / 4);
-        delays.reset();
-        assert!(delays.next().unwrap() < Delays::FIRST * 2);
+        let mut now = Instant::now();
+        let mut taken = Vec::new();
+        for _ in 0..7 {
+            let delay = delays.after(now, Duration::ZERO);
+            delays.reset();
+            taken.push(delay.as_millis());
+            now += delay;
+        }
+        assert_eq!(taken, [250, 500, 1000, 2000, 4000, 5000, 5000]);
+        now += Delays::QUIET + Duration::from_secs(1);
+        assert_eq!(delays.after(now, Duration::ZERO), Delays::FIRST);
+        let by_chance = delays.next().unwrap();
+        assert!(by_chance >= Delays::FIRST * 2 && by_chance <= Delays::FIRST * 5 / 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_start_of_each_attempt_does_not_shorten_the_wait_for_the_next() {
+        // What the watcher says of a server that is away.
+        let attempts = (0..5).flat_map(|_| {
+            [
+                Ok(Event::<ServiceAccount>::Init),
+                Err(watcher::Error::NoResourceVersion),
+            ]
+        });
+        let began = tokio::time::Instant::now();
+        let heard = stream::iter(attempts)
+            .backoff(Delays::up_to(CACHE))
+            .collect::<Vec<_>>()
+            .await;
+        assert_eq!(heard.len(), 10);
+        let waited = began.elapsed();
+        assert!(waited >= Duration::from_millis(7750), "{waited:?}");
     }
 
     #[test]

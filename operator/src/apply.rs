@@ -27,6 +27,11 @@ use crate::{
     watches::Guarded,
 };
 
+/// A version that no object has: etcd's first revision is that of the empty store. An apply under it
+/// creates the object, and conflicts where there is one (measured with Kubernetes 1.36), so that a new
+/// object is ours alone and yet has all its fields from an apply, unlike one that was posted.
+const NOT_THERE: &str = "1";
+
 /// Writes to the cluster.
 #[derive(Clone)]
 pub(crate) struct Writer {
@@ -104,16 +109,22 @@ impl Writer {
             + Serialize
             + DeserializeOwned,
     {
-        let (mut object, uid, force) = match step {
+        let (object, force) = match step {
             Step::Keep | Step::Wait => return Ok(None),
-            // Not forced: where somebody made one of this name in this moment and a field of it
-            // differs, this request conflicts. (An account without any such field would become ours;
-            // the namespace's admission policies and RBAC leave nobody who could race us to one.)
-            Step::Create(object) => (object, None, false),
-            Step::Update { object, uid, .. } => (object, Some(uid), true),
+            // Whoever made one of this name in this moment keeps it: the request conflicts, and by
+            // the next look the watch has shown whose it is.
+            Step::Create(mut object) => {
+                object.meta_mut().resource_version = Some(NOT_THERE.to_owned());
+                (object, false)
+            }
+            // To the object that was judged: an apply to another UID, or to none, fails.
+            Step::Update {
+                mut object, uid, ..
+            } => {
+                object.meta_mut().uid = Some(uid);
+                (object, true)
+            }
         };
-        // The object that was judged, or none: an apply to another UID fails.
-        object.meta_mut().uid = uid;
         let name = object.meta().name.clone().unwrap_or_default();
         let api: Api<K> = Api::namespaced(self.client.clone(), &self.namespace);
         let params = PatchParams {
@@ -292,52 +303,21 @@ fn refusal<K>(
 }
 
 fn is_refusal(status: &kube::core::Status) -> bool {
+    if is_another(status) {
+        return false;
+    }
     status.is_invalid() || status.is_forbidden() || status.is_not_found() || status.code == 400
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(code: u16, reason: &str) -> Result<Option<()>, (Kind, String, RequestError)> {
-        let status = kube::core::Status {
-            code,
-            reason: reason.into(),
-            message: "the words".into(),
-            ..Default::default()
-        };
-        let error = RequestError::Api {
-            what: "applying".into(),
-            source: kube::Error::Api(Box::new(status)),
-        };
-        Err((Kind::DaemonSet, "scope-plugin-a".into(), error))
-    }
-
-    #[test]
-    fn refusals_are_the_plugins_trouble_and_the_rest_is_tried_again() {
-        for (code, reason) in [
-            (422, "Invalid"),
-            (403, "Forbidden"),
-            (400, "BadRequest"),
-            (404, "NotFound"),
-        ] {
-            let (_, trouble) = refusal(answer(code, reason)).unwrap();
-            assert_eq!(
-                trouble,
-                Some(Trouble::Refused {
-                    kind: Kind::DaemonSet,
-                    name: "scope-plugin-a".into(),
-                    message: "the words".into(),
-                })
-            );
-        }
-        for (code, reason) in [
-            (409, "Conflict"),
-            (500, "InternalError"),
-            (429, "TooManyRequests"),
-        ] {
-            assert!(refusal(answer(code, reason)).is_err(), "{code}");
-        }
-        assert_eq!(refusal(Ok(Some(1))).unwrap(), (Some(1), None));
-    }
+/// An apply under a UID met another object of that name. The API server calls that an attempt to change
+/// the UID.
+fn is_another(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.is_invalid()
+        && causes
+            .into_iter()
+            .any(|cause| cause.field == "metadata.uid")
 }
+
+#[cfg(test)]
+mod tests;

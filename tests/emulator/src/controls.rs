@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::report::{ACTIVE_CONTROLS, Death, Report};
 use crate::stamp::Stamp;
+use crate::version::Version;
 
 /// The controls that one report offers.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,13 +19,13 @@ pub(crate) fn public_id(plugin_id: &str, control: &str) -> String {
     format!("{plugin_id}~{control}")
 }
 
-/// Renames what the report of a controller offers, and writes the list of active controls on *every*
-/// node of it anew, with the current time.
+/// Renames what the report of a controller offers. From 1.13 on it also writes the list of active
+/// controls on *every* node anew, with the current time; before, each control kept its own stamp.
 ///
 /// # Errors
 ///
 /// Without a plugin in the report Scope reaches into an empty list.
-pub(crate) fn rename(report: &mut Report, now: Stamp) -> Result<Offer, Death> {
+pub(crate) fn rename(report: &mut Report, now: Stamp, version: Version) -> Result<Offer, Death> {
     let Some(plugin_id) = report.plugins.values().next().map(|spec| spec.id.clone()) else {
         return Err(Death::Panic(
             "runtime error: index out of range [0] with length 0".to_owned(),
@@ -34,16 +35,20 @@ pub(crate) fn rename(report: &mut Report, now: Stamp) -> Result<Offer, Death> {
     for (_, topology) in report.topologies_mut() {
         for (key, node) in &mut topology.nodes {
             node.id.clone_from(key);
-            let active = node.latest(ACTIVE_CONTROLS).unwrap_or_default();
-            let renamed: Vec<String> = active
-                .split(';')
-                .map(|id| match topology.controls.contains_key(id) {
-                    true => public_id(&plugin_id, id),
-                    // Nothing of this topology: perhaps a control of the probe itself.
-                    false => id.to_owned(),
-                })
-                .collect();
-            node.set_latest(ACTIVE_CONTROLS, now, &renamed.join(";"));
+            let public = |id: &str| match topology.controls.contains_key(id) {
+                true => public_id(&plugin_id, id),
+                // Nothing of this topology: perhaps a control of the probe itself.
+                false => id.to_owned(),
+            };
+            if version.joins_controls() {
+                let active = node.latest(ACTIVE_CONTROLS).unwrap_or_default();
+                let renamed: Vec<String> = active.split(';').map(public).collect();
+                node.set_latest(ACTIVE_CONTROLS, now, &renamed.join(";"));
+            } else {
+                let controls = std::mem::take(&mut node.latest_controls).into_iter();
+                let renamed = controls.map(|(id, control)| (public(&id), control));
+                node.latest_controls = renamed.collect();
+            }
         }
         topology.controls = std::mem::take(&mut topology.controls)
             .into_iter()
@@ -84,7 +89,7 @@ mod tests {
                 "Host":{{"nodes":{{"h":{{"latest":{{"active_controls":{{"value":"evict","timestamp":"{EARLY}"}}}}}}}}}}}}"#
         ));
         let now = Stamp::now();
-        let offer = rename(&mut report, now).unwrap();
+        let offer = rename(&mut report, now, Version::V1_13).unwrap();
         assert_eq!(offer.plugin_id, "p");
         assert_eq!(offer.controls, BTreeSet::from(["evict".to_owned()]));
 
@@ -115,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_report_without_plugins_is_a_panic() {
-        let death = rename(&mut report("{}"), Stamp::now()).unwrap_err();
+        let death = rename(&mut report("{}"), Stamp::now(), Version::V1_13).unwrap_err();
         assert_eq!(
             death.to_string(),
             "panic: runtime error: index out of range [0] with length 0"

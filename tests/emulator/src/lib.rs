@@ -46,11 +46,15 @@ mod publish;
 mod registry;
 mod render;
 mod report;
+mod reporters;
+mod script;
 mod stamp;
 mod tag;
+pub mod truth;
 mod version;
 mod window;
 mod wire;
+mod world;
 
 pub use app::{SummaryPanic, summary_panic, upgrade};
 pub use click::{Click, ClickOutcome};
@@ -65,7 +69,9 @@ pub use report::{
     Column, Control, Death, DnsRecord, LatestControl, LatestEntry, MetadataTemplate, Metric,
     MetricTemplate, Node, PluginSpec, Report, Sample, Sampling, TableTemplate, Topology,
 };
+pub use script::{Ask, Script, ScriptedClick};
 pub use stamp::Stamp;
 pub use version::Version;
 pub use window::{APP_WINDOW, Window};
 pub use wire::{Exchange, TIME_LIMIT};
+pub use world::{ProbeSetup, Runtime, World};

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::decode::{self, Answer};
+use crate::decode::{self, Answer, Refusal};
 use crate::gotext::quote;
 use crate::report::{PluginSpec, Report};
+use crate::script::{Ask, ScriptedClick, SharedScript};
 use crate::stamp::Stamp;
 use crate::wire::{Client, Exchange, Failure, Request, control_body};
 
@@ -27,7 +28,14 @@ pub struct PluginState {
 #[derive(Debug)]
 pub(crate) struct Plugin {
     pub(crate) state: PluginState,
-    client: Client,
+    way: Way,
+}
+
+/// How a plugin is reached.
+#[derive(Debug)]
+enum Way {
+    Socket(Client),
+    Script(SharedScript),
 }
 
 /// The id that a socket gives its plugin: the file's name without its last extension.
@@ -47,6 +55,15 @@ pub(crate) fn is_valid_id(id: &str) -> bool {
 
 impl Plugin {
     pub(crate) fn new(path: &Path, decode_speed: Option<u64>) -> Result<Self, String> {
+        Self::by(path, Way::Socket(Client::new(path, decode_speed)))
+    }
+
+    /// A plugin that would have its socket at this path, if it had one.
+    pub(crate) fn scripted(path: &Path, script: SharedScript) -> Result<Self, String> {
+        Self::by(path, Way::Script(script))
+    }
+
+    fn by(path: &Path, way: Way) -> Result<Self, String> {
         let id = id_of(path);
         if !is_valid_id(&id) {
             return Err(format!("invalid plugin id {}", quote(&id)));
@@ -61,19 +78,26 @@ impl Plugin {
             spec,
             last: None,
         };
-        Ok(Self {
-            state,
-            client: Client::new(path, decode_speed),
-        })
+        Ok(Self { state, way })
     }
 
     /// Asks for a report. What comes back holds the plugin's spec in any case; after a failure, the
     /// spec is all it holds.
     pub(crate) fn report(&mut self, probe_id: &str, now: Stamp) -> (Report, Result<(), Failure>) {
-        let (facts, answer) = self.client.exchange(Request::report(probe_id), |feed| {
-            decode::read_report(feed, now)
-        });
-        self.state.last = Some(facts);
+        let answer = match &mut self.way {
+            Way::Socket(client) => {
+                let (facts, answer) = client.exchange(Request::report(probe_id), |feed| {
+                    decode::read_report(feed, now)
+                });
+                self.state.last = Some(facts);
+                answer
+            }
+            Way::Script(script) => {
+                let ask = ask(probe_id, now);
+                let body = script.with(|script| script.report(&ask));
+                decode_script(body, |body| decode::decode_report(body, now))
+            }
+        };
         let judged = answer.and_then(|report| match self.judge(&report) {
             Ok(()) => Ok(report),
             Err(words) => Err(Failure::Words(words)),
@@ -129,12 +153,28 @@ impl Plugin {
         now: Stamp,
     ) -> (Option<Exchange>, Result<Answer, Failure>) {
         let (facts, answer) = if self.state.spec.implements("controller") {
-            let body = control_body(click.app_id, click.node_id, click.control, click.args);
-            let request = Request::control(probe_id, body);
-            let (facts, answer) = self
-                .client
-                .exchange(request, |feed| decode::read_answer(feed, now));
-            (Some(facts), answer)
+            match &mut self.way {
+                Way::Socket(client) => {
+                    let (app, node) = (click.app_id, click.node_id);
+                    let body = control_body(app, node, click.control, click.args);
+                    let request = Request::control(probe_id, body);
+                    let (facts, answer) =
+                        client.exchange(request, |feed| decode::read_answer(feed, now));
+                    (Some(facts), answer)
+                }
+                Way::Script(script) => {
+                    let click = ScriptedClick {
+                        app_id: click.app_id.to_owned(),
+                        node_id: click.node_id.to_owned(),
+                        control: click.control.to_owned(),
+                        args: click.args.cloned(),
+                    };
+                    let ask = ask(probe_id, now);
+                    let body = script.with(|script| script.control(&ask, &click));
+                    let answer = decode_script(body, |body| decode::decode_answer(body, now));
+                    (None, answer)
+                }
+            }
         } else {
             let label = &self.state.spec.label;
             let words = format!("the {label} plugin does not implement the controller interface");
@@ -143,6 +183,24 @@ impl Plugin {
         self.state.spec.status = status(answer.as_ref().map(drop));
         (facts, answer)
     }
+}
+
+fn ask(probe_id: &str, now: Stamp) -> Ask {
+    Ask {
+        probe_id: probe_id.to_owned(),
+        now: now.into(),
+    }
+}
+
+fn decode_script<T>(
+    body: Result<Vec<u8>, String>,
+    decode: impl FnOnce(&[u8]) -> Result<T, Refusal>,
+) -> Result<T, Failure> {
+    let body = body.map_err(Failure::Words)?;
+    decode(&body).map_err(|refusal| match refusal {
+        Refusal::Endless => Failure::Endless(refusal.to_string()),
+        refusal => Failure::Words(refusal.to_string()),
+    })
 }
 
 /// What a click says.

@@ -15,6 +15,7 @@ use crate::plugin::{Clicked, PluginState};
 use crate::registry::Registry;
 use crate::report::{Death, Node, PluginSpec, Report};
 use crate::stamp::Stamp;
+use crate::version::Version;
 use crate::wire::Failure;
 use crate::{Kind, tag};
 
@@ -66,6 +67,8 @@ pub struct Options {
     /// Bytes that the probe decodes in a second, which is part of a request's 500 ms; `None` for a
     /// machine without limits.
     pub decode_speed: Option<u64>,
+    /// The release of the probe.
+    pub version: Version,
 }
 
 impl Default for Options {
@@ -77,6 +80,7 @@ impl Default for Options {
             own_stamps: OwnStamps::default(),
             role: Role::default(),
             decode_speed: Some(DECODE_SPEED),
+            version: Version::default(),
         }
     }
 }
@@ -174,13 +178,26 @@ impl Probe {
             path: root.to_owned(),
             source,
         })?;
-        Ok(Self {
+        Ok(Self::with(registry, options))
+    }
+
+    /// A probe that asks plugins without sockets.
+    pub(crate) fn scripted(options: Options) -> Self {
+        Self::with(Registry::scripted(), options)
+    }
+
+    fn with(registry: Registry, options: Options) -> Self {
+        Self {
             registry,
             options,
             merged: Merged::default(),
             died: None,
             gone: false,
-        })
+        }
+    }
+
+    pub(crate) fn registry(&mut self) -> &mut Registry {
+        &mut self.registry
     }
 
     /// The id that plugins are asked with.
@@ -297,7 +314,7 @@ impl Probe {
         let mut of_plugins = Report::empty();
         for (mut report, controller) in reports {
             if controller {
-                let offer = controls::rename(&mut report, renamed)?;
+                let offer = controls::rename(&mut report, renamed, self.options.version)?;
                 self.registry.register(offer);
             }
             of_plugins.merge(report)?;
@@ -311,7 +328,7 @@ impl Probe {
         tag::topologies(report);
         match &self.options.role {
             Role::Host { host } => {
-                tag::host(report, host, now);
+                tag::host(report, host, now, self.options.version);
                 tag::pods(report, now);
             }
             Role::Cluster => tag::pods(report, now),
@@ -372,10 +389,15 @@ impl Probe {
     /// What a shortcut report looks like when it leaves the probe. Nothing in it has been checked.
     fn publish(&mut self, mut report: Report) -> Result<Report, Death> {
         let now = self.now();
-        let offer = controls::rename(&mut report, now)?;
+        let offer = controls::rename(&mut report, now, self.options.version)?;
         self.registry.register(offer);
+        Ok(self.shortcut(report))
+    }
+
+    /// What a report looks like that is published at once.
+    pub(crate) fn shortcut(&self, mut report: Report) -> Report {
         report.shortcut = true;
-        self.tag(&mut report, now);
-        Ok(report)
+        self.tag(&mut report, self.now());
+        report
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::controls::{Offer, public_id};
 use crate::plugin::Plugin;
+use crate::script::SharedScript;
 
 /// Lines of the log that are kept. Scope writes one per failing plugin and second.
 const LOG_LINES: usize = 1000;
@@ -25,6 +26,8 @@ pub(crate) struct Registry {
     /// The public ids of all controls that can be clicked.
     handlers: BTreeSet<String>,
     log: VecDeque<String>,
+    /// Plugins without sockets, which a scan neither finds nor misses.
+    scripted: bool,
 }
 
 impl Registry {
@@ -37,6 +40,40 @@ impl Registry {
             offered: BTreeMap::new(),
             handlers: BTreeSet::new(),
             log: VecDeque::new(),
+            scripted: false,
+        }
+    }
+
+    /// A registry of plugins without sockets.
+    pub(crate) fn scripted() -> Self {
+        Self {
+            scripted: true,
+            ..Self::new(Path::new(""), None)
+        }
+    }
+
+    /// Adds a plugin without a socket, as if its socket were at this path.
+    pub(crate) fn add_script(&mut self, path: &Path, script: SharedScript) -> Result<(), String> {
+        let plugin = Plugin::scripted(path, script)?;
+        let key = path.as_os_str().to_owned();
+        let id = plugin.state.spec.id.clone();
+        self.plugins.insert(key, plugin);
+        // The last path of an id gets the clicks, whenever it came.
+        let last = self.plugins.iter().rev();
+        let mut of_id = last.filter(|(_, plugin)| plugin.state.spec.id == id);
+        if let Some((path, _)) = of_id.next() {
+            self.by_id.insert(id.clone(), path.clone());
+        }
+        Ok(())
+    }
+
+    /// Takes a plugin without a socket away.
+    pub(crate) fn remove_script(&mut self, path: &Path) {
+        if let Some(plugin) = self.plugins.remove(path.as_os_str()) {
+            self.register(Offer {
+                plugin_id: plugin.state.spec.id,
+                controls: BTreeSet::new(),
+            });
         }
     }
 
@@ -65,6 +102,9 @@ impl Registry {
 
     /// Looks for sockets; keeps the plugins it knows, adds new ones, drops those that have gone.
     pub(crate) fn scan(&mut self) -> std::io::Result<()> {
+        if self.scripted {
+            return Ok(());
+        }
         let mut complaints = Vec::new();
         let sockets = sockets(&self.root, &mut complaints)?;
         for complaint in complaints {

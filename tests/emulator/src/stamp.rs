@@ -38,6 +38,14 @@ impl From<SystemTime> for Stamp {
     }
 }
 
+impl From<Stamp> for SystemTime {
+    /// Times before 1970 become 1970.
+    fn from(stamp: Stamp) -> Self {
+        let secs = u64::try_from(stamp.secs).unwrap_or(0);
+        UNIX_EPOCH + Duration::new(secs, stamp.nanos)
+    }
+}
+
 impl Stamp {
     /// The zero time of Go, which stands for "not given".
     pub const ZERO: Stamp = Stamp {

@@ -3,6 +3,7 @@
 use crate::kind::Kind;
 use crate::report::{LatestEntry, Node, Report, Topology};
 use crate::stamp::Stamp;
+use crate::version::Version;
 
 /// Puts nodes back under the id that they *say* they have. A node whose id is not its key thus gets a
 /// twin, and stays as it was itself; the twin replaces whatever was there.
@@ -25,15 +26,19 @@ pub(crate) fn topologies(report: &mut Report) {
     }
 }
 
-/// Ties everything that lives on a host to it, except pods, which are reported centrally.
-pub(crate) fn host(report: &mut Report, host: &str, now: Stamp) {
+/// Ties everything that lives on a host to it; not pods, since they are reported centrally.
+pub(crate) fn host(report: &mut Report, host: &str, now: Stamp, version: Version) {
     let id = format!("{host};<host>");
-    for kind in [
+    let mut kinds = vec![
         Kind::Process,
         Kind::Container,
         Kind::ContainerImage,
         Kind::Host,
-    ] {
+    ];
+    if version.ties_pods_to_host() {
+        kinds.push(Kind::Pod);
+    }
+    for kind in kinds {
         put_back(report.topology_mut(kind), |node| {
             newer(node, "host_node_id", now, &id);
             add_parent(node, Kind::Host, &id);
@@ -138,7 +143,7 @@ mod tests {
             .topology_mut(Kind::Pod)
             .nodes
             .insert(pod.id.clone(), pod);
-        host(&mut report, "n1", Stamp::now());
+        host(&mut report, "n1", Stamp::now(), Version::default());
         super::pods(&mut report, Stamp::now());
         let node = report.node(Kind::Container, "c;<container>").unwrap();
         assert_eq!(node.parents(Kind::Host), ["n1;<host>"]);

@@ -16,10 +16,7 @@ pub(super) fn hosts(scene: &Scene) -> Nodes {
     let ends = join(scene, Kind::Host, |endpoint| {
         endpoint.latest("host_node_id").map(str::to_owned)
     });
-    below
-        .into_iter()
-        .map(on_hosts)
-        .fold(ends, unite)
+    below.into_iter().map(on_hosts).fold(ends, unite)
 }
 
 fn on_hosts(nodes: &Nodes) -> Nodes {

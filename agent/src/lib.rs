@@ -17,3 +17,4 @@ pub mod report_table;
 pub mod sample;
 pub mod serve;
 pub mod served_table;
+mod text_table;

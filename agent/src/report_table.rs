@@ -1,11 +1,10 @@
 //! A report as a table for people.
 
-use std::fmt::Write as _;
-
-use crate::attribution::{Cpu, HostUsage, Memory, Network, ProcessTotals, ProcessUsage, Usage};
+use crate::attribution::{Figures, HostUsage, ProcessTotals, ProcessUsage, Stalled, Usage};
 use crate::collect::short_id;
 use crate::inventory::Inventory;
 use crate::sample::Mode;
+use crate::text_table::{Align, FigureCells, Table, bytes, line, percent, printable, unknown};
 
 /// How much the table shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +42,13 @@ fn host(text: &mut String, usage: &Usage, name: &str) {
         processes,
         threads,
         kernel_threads,
+        pressure,
     } = usage.host;
     let or_unknown = |value: Option<String>| value.unwrap_or_else(|| "?".to_owned());
-    let cpu_text = cpu.map(|cpu| format!("{} millicores ({})", millicores(cpu), percent(cpu)));
+    let cpu_text = cpu.map(|cpu| {
+        let share = cpu.percent.map_or_else(unknown, percent);
+        format!("{:.1} millicores ({share})", cpu.millicores)
+    });
     line(
         text,
         &format!(
@@ -56,6 +59,16 @@ fn host(text: &mut String, usage: &Usage, name: &str) {
             or_unknown(cpu_text),
             or_unknown(memory_used.map(bytes)),
             or_unknown(memory_total.map(bytes)),
+        ),
+    );
+    let waited = |stalled: Option<Stalled>| or_unknown(stalled.map(|s| percent(s.some)));
+    line(
+        text,
+        &format!(
+            "Waiting (PSI, some): for a CPU {}, for memory {}, for I/O {}",
+            waited(pressure.cpu),
+            waited(pressure.memory),
+            waited(pressure.io),
         ),
     );
     line(
@@ -77,19 +90,11 @@ fn host(text: &mut String, usage: &Usage, name: &str) {
 }
 
 fn pods(text: &mut String, usage: &Usage, inventory: &Inventory) {
-    let mut table = Table::new(&[
+    let mut table = Table::with_figures(&[
         ("NAMESPACE", Align::Left),
         ("POD", Align::Left),
         ("CONTROLLER", Align::Left),
         ("CONTAINER", Align::Left),
-        ("CPU m", Align::Right),
-        ("CPU %", Align::Right),
-        ("MEMORY", Align::Right),
-        ("LIMIT", Align::Right),
-        ("PROCESSES", Align::Right),
-        ("THREADS", Align::Right),
-        ("RECEIVED/s", Align::Right),
-        ("SENT/s", Align::Right),
     ]);
     let mut by_name: Vec<_> = inventory.pods.values().collect();
     by_name.sort_by_key(|pod| (&pod.namespace, &pod.name, &pod.id));
@@ -105,8 +110,7 @@ fn pods(text: &mut String, usage: &Usage, inventory: &Inventory) {
             controller.unwrap_or_else(unknown),
             String::new(),
         ];
-        row.extend(usage_columns(used.cpu, used.memory, used.processes));
-        row.extend(network_columns(used.network));
+        row.extend(cells(&used).cells());
         table.row(row);
         for (id, container) in &pod.containers {
             let mut row = vec![
@@ -115,13 +119,8 @@ fn pods(text: &mut String, usage: &Usage, inventory: &Inventory) {
                 String::new(),
                 container.name.clone(),
             ];
-            match usage.containers.get(&**id) {
-                Some(used) => {
-                    row.extend(usage_columns(used.cpu, used.memory, used.processes));
-                }
-                None => row.extend(usage_columns(None, None, None)),
-            }
-            row.extend([String::new(), String::new()]);
+            let used = usage.containers.get(&**id).map(|used| used.figures);
+            row.extend(cells(&used.unwrap_or_default()).cells());
             table.row(row);
         }
     }
@@ -129,18 +128,10 @@ fn pods(text: &mut String, usage: &Usage, inventory: &Inventory) {
 }
 
 fn containers(text: &mut String, usage: &Usage) {
-    let mut table = Table::new(&[
+    let mut table = Table::with_figures(&[
         ("CONTAINER", Align::Left),
         ("RUNTIME", Align::Left),
         ("POD", Align::Left),
-        ("CPU m", Align::Right),
-        ("CPU %", Align::Right),
-        ("MEMORY", Align::Right),
-        ("LIMIT", Align::Right),
-        ("PROCESSES", Align::Right),
-        ("THREADS", Align::Right),
-        ("POD RECEIVED/s", Align::Right),
-        ("POD SENT/s", Align::Right),
     ]);
     let mut by_pod: Vec<_> = usage.containers.iter().collect();
     by_pod.sort_by_key(|(id, container)| (&container.pod, *id));
@@ -153,14 +144,15 @@ fn containers(text: &mut String, usage: &Usage) {
                 .map_or_else(unknown, |runtime| runtime.as_str().to_owned()),
             pod.map_or_else(unknown, |pod| pod.to_string()),
         ];
-        row.extend(usage_columns(
-            container.cpu,
-            container.memory,
-            container.processes,
-        ));
-        row.extend(network_columns(
-            pod.and_then(|pod| usage.pods.get(pod)?.network),
-        ));
+        // Containers have no network of their own.
+        let network = pod.and_then(|pod| usage.pods.get(pod)?.network);
+        row.extend(
+            cells(&Figures {
+                network,
+                ..container.figures
+            })
+            .cells(),
+        );
         table.row(row);
     }
     table.write(text, "No containers were found.");
@@ -178,7 +170,12 @@ fn processes(text: &mut String, usage: &Usage, mode: Mode<'_>, count: usize) {
         ("THREADS", Align::Right),
     ]);
     for process in &shown {
-        let [millicores, percent] = cpu_columns(process.cpu);
+        let FigureCells {
+            millicores, cpu, ..
+        } = cells(&Figures {
+            cpu: process.cpu,
+            ..Figures::default()
+        });
         table.row(vec![
             process.pid.to_string(),
             process.name.to_string(),
@@ -186,8 +183,8 @@ fn processes(text: &mut String, usage: &Usage, mode: Mode<'_>, count: usize) {
                 .container
                 .as_deref()
                 .map_or_else(unknown, |id| container_name(mode, id)),
-            millicores,
-            percent,
+            millicores.map_or_else(unknown, |value| format!("{value:.1}")),
+            cpu.map_or_else(unknown, percent),
             bytes(process.rss),
             process.threads.to_string(),
         ]);
@@ -248,170 +245,24 @@ fn problems(text: &mut String, usage: &Usage) {
     }
 }
 
-fn usage_columns(
-    cpu: Option<Cpu>,
-    memory: Option<Memory>,
-    processes: Option<ProcessTotals>,
-) -> [String; 6] {
-    let [millicores, percent] = cpu_columns(cpu);
-    [
-        millicores,
-        percent,
-        memory.map_or_else(unknown, |memory| bytes(memory.working_set)),
-        memory
-            .and_then(|memory| memory.limit)
-            .map_or_else(unknown, bytes),
-        processes.map_or_else(unknown, |totals| totals.count.to_string()),
-        processes.map_or_else(unknown, |totals| totals.threads.to_string()),
-    ]
-}
-
-fn cpu_columns(cpu: Option<Cpu>) -> [String; 2] {
-    [
-        cpu.map_or_else(unknown, millicores),
-        cpu.map_or_else(unknown, percent),
-    ]
-}
-
-fn network_columns(network: Option<Network>) -> [String; 2] {
-    // A float beyond the largest integer becomes that.
-    [
-        network.map_or_else(unknown, |network| bytes(network.received as u64)),
-        network.map_or_else(unknown, |network| bytes(network.sent as u64)),
-    ]
-}
-
-fn unknown() -> String {
-    "-".to_owned()
-}
-
-fn millicores(cpu: Cpu) -> String {
-    format!("{:.1}", cpu.millicores)
-}
-
-fn percent(cpu: Cpu) -> String {
-    cpu.percent
-        .map_or_else(unknown, |percent| format!("{percent:.2} %"))
-}
-
-pub(crate) fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
-}
-
-/// Paths can hold anything that their owner likes, such as what moves a terminal's cursor.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
-        .collect()
-}
-
-fn line(text: &mut String, line: &str) {
-    text.push_str(line);
-    text.push('\n');
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Align {
-    Left,
-    Right,
-}
-
-/// Rows under headings, columns as wide as their widest cell.
-pub(crate) struct Table {
-    columns: Vec<(&'static str, Align)>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    pub(crate) fn new(columns: &[(&'static str, Align)]) -> Self {
-        Table {
-            columns: columns.to_vec(),
-            rows: Vec::new(),
-        }
-    }
-
-    pub(crate) fn row(&mut self, cells: Vec<String>) {
-        debug_assert_eq!(cells.len(), self.columns.len(), "one cell for each column");
-        self.rows.push(cells);
-    }
-
-    pub(crate) fn write(&self, text: &mut String, if_empty: &str) {
-        text.push('\n');
-        if self.rows.is_empty() {
-            return line(text, if_empty);
-        }
-        let headings: Vec<String> = self
-            .columns
-            .iter()
-            .map(|(name, _)| (*name).into())
-            .collect();
-        let all = || std::iter::once(&headings).chain(&self.rows);
-        let widths: Vec<usize> = (0..self.columns.len())
-            .map(|n| {
-                all()
-                    .map(|row| row[n].chars().count())
-                    .max()
-                    .unwrap_or_default()
-            })
-            .collect();
-        for row in all() {
-            let mut out = String::new();
-            for ((cell, width), (_, align)) in row.iter().zip(&widths).zip(&self.columns) {
-                // Writing to a string cannot fail.
-                let _ = match align {
-                    Align::Left => write!(out, "{cell:<width$}  "),
-                    Align::Right => write!(out, "{cell:>width$}  "),
-                };
-            }
-            line(text, out.trim_end());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_short() {
-        for (value, want) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (64 << 20, "64.0 MiB"),
-            (3 << 29, "1.5 GiB"),
-            (u64::MAX, "16.0 EiB"),
-        ] {
-            assert_eq!(bytes(value), want);
-        }
-    }
-
-    #[test]
-    fn columns_line_up_whatever_is_in_them() {
-        let mut table = Table::new(&[("NAME", Align::Left), ("N", Align::Right)]);
-        table.row(vec!["größer".into(), "5".into()]);
-        table.row(vec!["x".into(), "12345".into()]);
-        let mut text = String::new();
-        table.write(&mut text, "none");
-        assert_eq!(text, "\nNAME        N\ngrößer      5\nx       12345\n");
-        let mut text = String::new();
-        Table::new(&[("NAME", Align::Left)]).write(&mut text, "none");
-        assert_eq!(text, "\nnone\n");
+fn cells(figures: &Figures) -> FigureCells {
+    let count = |value: fn(ProcessTotals) -> u64| figures.processes.map(|t| value(t) as f64);
+    FigureCells {
+        millicores: figures.cpu.map(|cpu| cpu.millicores),
+        cpu: figures.cpu.and_then(|cpu| cpu.percent),
+        memory: figures.memory.map(|memory| memory.working_set as f64),
+        memory_limit_use: figures.memory_limit_use,
+        throttled: figures.throttled,
+        processes: count(|totals| totals.count),
+        threads: count(|totals| totals.threads),
+        files: figures.files.map(|files| files as f64),
+        disk: [
+            figures.disk.map(|disk| disk.read),
+            figures.disk.map(|disk| disk.written),
+        ],
+        network: [
+            figures.network.map(|network| network.received),
+            figures.network.map(|network| network.sent),
+        ],
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::collect::metric;
-use crate::report_table::{Align, Table, bytes};
+use crate::text_table::{Align, FigureCells, Table, printable, unknown};
 
 /// The body of a report, as far as the table shows it.
 #[derive(Debug, Default, Deserialize)]
@@ -90,18 +90,11 @@ pub fn render(body: &[u8]) -> Result<String, serde_json::Error> {
         )));
         text.push('\n');
     }
-    let mut table = Table::new(&[
+    let mut table = Table::with_figures(&[
         ("NAMESPACE", Align::Left),
         ("POD", Align::Left),
         ("CONTROLLER", Align::Left),
         ("CONTAINER", Align::Left),
-        ("CPU m", Align::Right),
-        ("CPU %", Align::Right),
-        ("MEMORY", Align::Right),
-        ("PROCESSES", Align::Right),
-        ("THREADS", Align::Right),
-        ("RECEIVED/s", Align::Right),
-        ("SENT/s", Align::Right),
     ]);
     // Scope's own probe names the pods; here, their containers do.
     let mut by_pod: BTreeMap<&str, Vec<(&str, &Node)>> = BTreeMap::new();
@@ -184,26 +177,20 @@ impl Body {
 }
 
 fn row(table: &mut Table, names: [String; 4], node: &Node) {
-    let number = |id: &str, digits: usize| {
-        node.metric(id)
-            .map_or_else(unknown, |value| format!("{value:.digits$}"))
-    };
-    // A float beyond the largest integer becomes that.
-    let size = |id: &str| {
-        node.metric(id)
-            .map_or_else(unknown, |value| bytes(value as u64))
+    let figures = FigureCells {
+        millicores: node.metric(metric::MILLICORES),
+        cpu: node.metric(metric::CPU),
+        memory: node.metric(metric::MEMORY),
+        memory_limit_use: node.metric(metric::MEMORY_LIMIT_USE),
+        throttled: node.metric(metric::THROTTLED),
+        processes: node.metric(metric::PROCESSES),
+        threads: node.metric(metric::THREADS),
+        files: node.metric(metric::FILES),
+        disk: [metric::DISK_READ, metric::DISK_WRITTEN].map(|id| node.metric(id)),
+        network: [metric::NETWORK_RECEIVED, metric::NETWORK_SENT].map(|id| node.metric(id)),
     };
     let mut cells: Vec<String> = names.iter().map(|name| printable(name)).collect();
-    cells.extend([
-        number(metric::MILLICORES, 1),
-        node.metric(metric::CPU)
-            .map_or_else(unknown, |percent| format!("{percent:.2} %")),
-        size(metric::MEMORY),
-        number(metric::PROCESSES, 0),
-        number(metric::THREADS, 0),
-        size(metric::NETWORK_RECEIVED),
-        size(metric::NETWORK_SENT),
-    ]);
+    cells.extend(figures.cells());
     table.row(cells);
 }
 
@@ -215,23 +202,6 @@ fn named(id: &str, container: &Node) -> String {
 
 fn bare(id: &str) -> &str {
     id.split(';').next().unwrap_or(id)
-}
-
-fn unknown() -> String {
-    "-".to_owned()
-}
-
-/// The report may come from any plugin, with anything in it that moves a terminal's cursor.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]

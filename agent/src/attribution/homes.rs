@@ -132,12 +132,39 @@ pub(super) struct Sum {
     /// Nanoseconds of CPU in the interval; `None` while no process has a rate.
     pub(super) cpu: Option<u64>,
     pub(super) totals: ProcessTotals,
+    /// Open descriptors of those whose number is known.
+    files: u64,
+    /// How many these are.
+    files_known: u64,
+    /// Nanoseconds that they waited for block I/O in the interval; `None` while no process has a
+    /// rate.
+    delay: Option<u64>,
+    /// Whether any of them ever waited.
+    delayed: bool,
+}
+
+/// What a process did in the interval; `None` where that cannot be told.
+#[derive(Clone, Copy)]
+pub(super) struct Growth {
+    /// Nanoseconds of CPU.
+    pub(super) cpu: Option<u64>,
+    /// Nanoseconds of waiting for block I/O.
+    pub(super) delay: Option<u64>,
 }
 
 impl Sum {
-    pub(super) fn add(&mut self, process: &ProcessSample, cpu: Option<u64>) {
-        if let Some(cpu) = cpu {
-            self.cpu = Some(self.cpu.unwrap_or_default().saturating_add(cpu));
+    pub(super) fn add(&mut self, process: &ProcessSample, growth: Growth) {
+        let add = |sum: &mut Option<u64>, grown: Option<u64>| {
+            if let Some(grown) = grown {
+                *sum = Some(sum.unwrap_or_default().saturating_add(grown));
+            }
+        };
+        add(&mut self.cpu, growth.cpu);
+        add(&mut self.delay, growth.delay);
+        self.delayed |= process.block_delay > 0;
+        if let Some(files) = process.files {
+            self.files = self.files.saturating_add(files);
+            self.files_known += 1;
         }
         self.totals.count += 1;
         self.totals.threads += u64::from(process.threads);
@@ -147,6 +174,17 @@ impl Sum {
     /// What runs has a process: none seen means that they cannot be seen, not that there is none.
     pub(super) fn seen(&self) -> Option<ProcessTotals> {
         (self.totals.count > 0).then_some(self.totals)
+    }
+
+    /// Their open descriptors; a sum over some of them would be too low.
+    pub(super) fn files(&self) -> Option<u64> {
+        (self.totals.count > 0 && self.files_known == self.totals.count).then_some(self.files)
+    }
+
+    /// Nanoseconds that they waited for block I/O. Where none ever did, they may be older than the
+    /// counting, which then leaves them out.
+    pub(super) fn delay(&self) -> Option<u64> {
+        self.delay.filter(|_| self.delayed)
     }
 }
 

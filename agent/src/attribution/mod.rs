@@ -1,7 +1,8 @@
 //! Who used what: rates between two samples, by process, container, pod and host.
 //!
 //! A container's and a pod's CPU is its cgroup's, which also has what ran and ended between the
-//! samples; the sum over its processes stands in only where the cgroup cannot be read.
+//! samples; the sum over its processes stands in only where the cgroup cannot be read. Counters that
+//! are not read for each sample bring their previous reading along.
 
 mod homes;
 mod rate;
@@ -11,11 +12,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sample::{CgroupSample, Counter, HostSample, Mode, PodSample, Sample};
-use homes::{Homes, Sum, Sums};
+use crate::sample::{CgroupSample, Counter, FurtherSample, HostSample, Mode, PodSample, Sample};
+use homes::{Growth, Homes, Sum, Sums};
 
 pub use usage::{
-    ContainerUsage, Cpu, HostUsage, Memory, Network, PodUsage, ProcessTotals, ProcessUsage, Usage,
+    ContainerUsage, Cpu, Disk, Figures, HostUsage, Memory, Network, Pressure, ProcessTotals,
+    ProcessUsage, Stalled, Usage,
 };
 
 /// What was used between two samples. Without a previous one there are no rates; a counter that
@@ -28,6 +30,7 @@ pub fn attribute(previous: Option<&Sample>, current: &Sample, mode: Mode<'_>) ->
     let machine = Machine {
         cpus: current.host.cpus,
         memory: current.host.memory_total,
+        delays: current.host.delay_accounting,
     };
 
     let homes = Homes::new(current, mode);
@@ -44,9 +47,8 @@ pub fn attribute(previous: Option<&Sample>, current: &Sample, mode: Mode<'_>) ->
             let usage = ContainerUsage {
                 pod: home.pod.map(|pod| homes.pods.ids[pod].clone()),
                 runtime: home.runtime,
-                cpu: machine.cpu_of(before, home.cgroup, sum, interval),
-                memory: machine.memory_of(home.cgroup),
-                processes: sum.seen(),
+                frozen: home.cgroup.further.frozen,
+                figures: machine.figures(before, home.cgroup, sum, interval),
             };
             (home.id.clone(), usage)
         })
@@ -60,13 +62,13 @@ pub fn attribute(previous: Option<&Sample>, current: &Sample, mode: Mode<'_>) ->
         .map(|(id, (sum, memory_sum))| {
             let now = current.pods.get(id).copied().unwrap_or_default();
             let before = previous.and_then(|previous| previous.pods.get(id));
-            let usage = PodUsage {
-                cpu: machine.cpu_of(before.map(|pod| &pod.cgroup), &now.cgroup, sum, interval),
-                memory: machine.memory_of(&now.cgroup).or(memory_sum),
-                processes: sum.seen(),
+            let own = machine.figures(before.map(|pod| &pod.cgroup), &now.cgroup, sum, interval);
+            let figures = Figures {
+                memory: own.memory.or(memory_sum),
                 network: before.and_then(|before| network(before, &now)),
+                ..own
             };
-            (id.clone(), usage)
+            (id.clone(), figures)
         })
         .collect();
 
@@ -86,9 +88,54 @@ pub fn attribute(previous: Option<&Sample>, current: &Sample, mode: Mode<'_>) ->
 struct Machine {
     cpus: Option<u32>,
     memory: Option<u64>,
+    /// Whether waiting for block I/O is counted.
+    delays: bool,
 }
 
 impl Machine {
+    /// What a cgroup and the processes in it use.
+    fn figures(
+        self,
+        before: Option<&CgroupSample>,
+        now: &CgroupSample,
+        sum: &Sum,
+        interval: Option<Duration>,
+    ) -> Figures {
+        let cpu = self.cpu_of(before, now, sum, interval);
+        let memory = self.memory_of(now);
+        let FurtherSample {
+            disk,
+            throttling,
+            cpu_limit,
+            pressure,
+            oom_kills,
+            frozen: _,
+        } = now.further;
+        let limits = memory.and_then(|memory| Some((memory.working_set, memory.limit?)));
+        let delay = sum.delay().filter(|_| self.delays);
+        Figures {
+            cpu,
+            memory,
+            processes: sum.seen(),
+            files: sum.files(),
+            disk: disk.and_then(Disk::new),
+            network: None,
+            throttled: throttling.and_then(|periods| rate::throttled(periods, cpu_limit.is_some())),
+            cpu_limit_use: cpu
+                .zip(cpu_limit)
+                .map(|(cpu, limit)| cpu.millicores / limit.millicores() * 100.0),
+            memory_limit_use: limits
+                .filter(|&(_, limit)| limit > 0)
+                .map(|(used, limit)| used as f64 / limit as f64 * 100.0),
+            pressure: Pressure::new(pressure),
+            block_delay: delay
+                .zip(interval)
+                .and_then(|(delay, interval)| rate::over(delay, interval))
+                .map(|share| share * 1000.0),
+            oom_kills,
+        }
+    }
+
     /// CPU by the cgroup's counter; by the processes' where the cgroup has none at all. A cgroup
     /// that is read for the first time is worth waiting one sample for.
     fn cpu_of(
@@ -142,11 +189,18 @@ fn processes(
                 while before.next_if(|b| b.pid < process.pid).is_some() {}
                 before.next_if(|b| b.pid == process.pid)
             });
-            let cpu = match same.filter(|before| before.start == process.start) {
-                Some(before) => process.cpu.checked_sub(before.cpu),
-                None => youngest
-                    .filter(|&start| process.start >= start)
-                    .map(|_| process.cpu),
+            let growth = match same.filter(|before| before.start == process.start) {
+                Some(before) => Growth {
+                    cpu: process.cpu.checked_sub(before.cpu),
+                    delay: process.block_delay.checked_sub(before.block_delay),
+                },
+                None => {
+                    let began = youngest.filter(|&start| process.start >= start);
+                    Growth {
+                        cpu: began.map(|_| process.cpu),
+                        delay: began.map(|_| process.block_delay),
+                    }
+                }
             };
             let home = process
                 .group
@@ -154,12 +208,13 @@ fn processes(
                 .copied()
                 .unwrap_or_default();
             if let Some(container) = home.container {
-                sums.containers[container].add(process, cpu);
+                sums.containers[container].add(process, growth);
             }
             if let Some(pod) = home.pod {
-                sums.pods[pod].add(process, cpu);
+                sums.pods[pod].add(process, growth);
             }
-            let used = cpu
+            let used = growth
+                .cpu
                 .zip(interval)
                 .and_then(|(cpu, interval)| rate::over(cpu, interval));
             ProcessUsage {
@@ -205,6 +260,8 @@ fn host(previous: Option<&HostSample>, current: &Sample, machine: Machine) -> Ho
         cpus,
         memory_total,
         memory_available,
+        pressure,
+        delay_accounting: _,
     } = current.host;
     HostUsage {
         cpus,
@@ -223,6 +280,7 @@ fn host(previous: Option<&HostSample>, current: &Sample, machine: Machine) -> Ho
             .map(|process| u64::from(process.threads))
             .sum(),
         kernel_threads: current.kernel_threads,
+        pressure: Pressure::new(pressure),
     }
 }
 
@@ -230,8 +288,8 @@ fn host(previous: Option<&HostSample>, current: &Sample, machine: Machine) -> Ho
 mod tests {
     use super::*;
     use crate::sample::{
-        Group, GroupSample, MemorySample, Moment, NetworkSample, Problems, ProcessName,
-        ProcessSample,
+        CpuLimit, DiskBytes, Group, GroupSample, MemorySample, Moment, NetworkSample,
+        PressureSample, Problems, ProcessName, ProcessSample, Span, Stall, Throttling,
     };
     use proptest::collection::vec;
     use proptest::option;
@@ -248,8 +306,47 @@ mod tests {
     fn cgroup() -> impl Strategy<Value = CgroupSample> {
         let memory = (any::<u64>(), option::of(any::<u64>()))
             .prop_map(|(working_set, limit)| MemorySample { working_set, limit });
-        (option::of(counter()), option::of(memory))
-            .prop_map(|(cpu, memory)| CgroupSample { cpu, memory })
+        (option::of(counter()), option::of(memory), further()).prop_map(|(cpu, memory, further)| {
+            CgroupSample {
+                cpu,
+                memory,
+                further,
+            }
+        })
+    }
+
+    fn span<T: Copy + std::fmt::Debug>(
+        value: impl Strategy<Value = T> + Clone,
+    ) -> impl Strategy<Value = Option<Span<T>>> {
+        let reading = || (0u64..4_000_000_000).prop_map(Duration::from_nanos);
+        let before = option::of((reading(), value.clone()));
+        option::of(
+            (reading(), value, before).prop_map(|(at, value, before)| Span { at, value, before }),
+        )
+    }
+
+    fn pressure() -> impl Strategy<Value = PressureSample> {
+        let stall =
+            (any::<u64>(), option::of(any::<u64>())).prop_map(|(some, full)| Stall { some, full });
+        (span(stall.clone()), span(stall.clone()), span(stall))
+            .prop_map(|(cpu, memory, io)| PressureSample { cpu, memory, io })
+    }
+
+    fn further() -> impl Strategy<Value = FurtherSample> {
+        let pair = || (any::<u64>(), any::<u64>());
+        let disk = pair().prop_map(|(read, written)| DiskBytes { read, written });
+        let throttling = pair().prop_map(|(periods, throttled)| Throttling { periods, throttled });
+        let limit =
+            (1..u64::MAX, 1..u64::MAX).prop_map(|(quota, period)| CpuLimit { quota, period });
+        (span(disk), span(throttling), option::of(limit), pressure()).prop_map(
+            |(disk, throttling, cpu_limit, pressure)| FurtherSample {
+                disk,
+                throttling,
+                cpu_limit,
+                pressure,
+                ..FurtherSample::default()
+            },
+        )
     }
 
     fn process() -> impl Strategy<Value = ProcessSample> {
@@ -259,20 +356,26 @@ mod tests {
             any::<u64>(),
             any::<u64>(),
             any::<u32>(),
+            any::<u64>(),
+            option::of(any::<u64>()),
             option::of(0u32..6),
         )
-            .prop_map(|(pid, start, cpu, rss, threads, group)| {
-                let name = ProcessName::default();
-                ProcessSample {
-                    pid,
-                    start,
-                    name,
-                    cpu,
-                    rss,
-                    threads,
-                    group,
-                }
-            })
+            .prop_map(
+                |(pid, start, cpu, rss, threads, block_delay, files, group)| {
+                    let name = ProcessName::default();
+                    ProcessSample {
+                        pid,
+                        start,
+                        name,
+                        cpu,
+                        rss,
+                        threads,
+                        block_delay,
+                        files,
+                        group,
+                    }
+                },
+            )
     }
 
     fn group() -> impl Strategy<Value = GroupSample> {
@@ -310,6 +413,8 @@ mod tests {
             cpus in option::of(0u32..4),
             memory_total in option::of(any::<u64>()),
             memory_available in option::of(any::<u64>()),
+            pressure in pressure(),
+            delay_accounting in any::<bool>(),
             mut processes in vec(process(), 0..8),
             groups in vec(group(), 0..5),
             pods in vec(pod(), 0..3),
@@ -320,7 +425,9 @@ mod tests {
                     monotonic: Duration::from_nanos(at),
                     wall: Timestamp::from_unix_micros(0),
                 },
-                host: HostSample { cpu, cpus, memory_total, memory_available },
+                host: HostSample {
+                    cpu, cpus, memory_total, memory_available, pressure, delay_accounting,
+                },
                 processes,
                 kernel_threads: 0,
                 groups,
@@ -342,24 +449,48 @@ mod tests {
         })
     }
 
+    fn sane_share(share: Option<f64>) -> bool {
+        share.is_none_or(|share| (0.0..=100.0).contains(&share))
+    }
+
+    fn sane_pressure(pressure: Pressure) -> bool {
+        [pressure.cpu, pressure.memory, pressure.io]
+            .into_iter()
+            .flatten()
+            .all(|stalled| sane_share(Some(stalled.some)) && sane_share(stalled.full))
+    }
+
+    fn sane_figures(figures: &Figures, cpus: Option<u32>) -> bool {
+        let positive =
+            |value: Option<f64>| value.is_none_or(|value| value.is_finite() && value >= 0.0);
+        sane(figures.cpu, cpus)
+            && figures
+                .disk
+                .is_none_or(|disk| positive(Some(disk.read)) && positive(Some(disk.written)))
+            && figures.network.is_none_or(|network| {
+                positive(Some(network.received)) && positive(Some(network.sent))
+            })
+            && sane_share(figures.throttled)
+            && positive(figures.cpu_limit_use)
+            && positive(figures.memory_limit_use)
+            && positive(figures.block_delay)
+            && sane_pressure(figures.pressure)
+    }
+
     proptest! {
         #[test]
         fn no_samples_give_nonsense(first in option::of(sample()), second in sample()) {
             let usage = attribute(first.as_ref(), &second, Mode::Standalone);
             let cpus = second.host.cpus;
             prop_assert!(usage.processes.iter().all(|p| sane(p.cpu, cpus)));
-            prop_assert!(usage.containers.values().all(|c| sane(c.cpu, cpus)));
-            prop_assert!(usage.pods.values().all(|p| sane(p.cpu, cpus)));
-            prop_assert!(sane(usage.host.cpu, cpus));
-            for network in usage.pods.values().filter_map(|pod| pod.network) {
-                prop_assert!(network.received.is_finite() && network.received >= 0.0);
-                prop_assert!(network.sent.is_finite() && network.sent >= 0.0);
-            }
+            prop_assert!(usage.containers.values().all(|c| sane_figures(&c.figures, cpus)));
+            prop_assert!(usage.pods.values().all(|pod| sane_figures(pod, cpus)));
+            prop_assert!(sane(usage.host.cpu, cpus) && sane_pressure(usage.host.pressure));
             let counted: u64 = usage.pods.values().filter_map(|p| p.processes).map(|p| p.count).sum();
             prop_assert!(counted <= second.processes.len() as u64);
             if usage.interval.is_none() {
                 prop_assert!(usage.processes.iter().all(|p| p.cpu.is_none()));
-                prop_assert!(usage.containers.values().all(|c| c.cpu.is_none()));
+                prop_assert!(usage.containers.values().all(|c| c.figures.cpu.is_none()));
             }
         }
     }

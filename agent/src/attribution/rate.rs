@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Cpu;
-use crate::sample::Counter;
+use super::{Cpu, Disk, Pressure, Stalled};
+use crate::sample::{Counter, CpuLimit, DiskBytes, PressureSample, Span, Stall, Throttling};
 
 /// A counter that claims more than this many times what the machine can do is broken. Rates of a
 /// little over 1 are real: the clock and the counter are not read at the same instant.
@@ -22,6 +22,78 @@ pub(super) fn rate(previous: Counter, current: Counter) -> Option<f64> {
 pub(super) fn over(growth: u64, interval: Duration) -> Option<f64> {
     let nanoseconds = interval.as_nanos();
     (nanoseconds > 0).then(|| growth as f64 / nanoseconds as f64)
+}
+
+/// Growth per nanosecond of one of the counters of a span, between its two readings.
+pub(super) fn of_span<T: Copy>(span: Span<T>, counter: impl Fn(T) -> u64) -> Option<f64> {
+    let (at, before) = span.before?;
+    let before = Counter {
+        at,
+        value: counter(before),
+    };
+    let now = Counter {
+        at: span.at,
+        value: counter(span.value),
+    };
+    rate(before, now)
+}
+
+impl Disk {
+    /// From bytes.
+    pub(super) fn new(bytes: Span<DiskBytes>) -> Option<Disk> {
+        Some(Disk {
+            read: of_span(bytes, |bytes| bytes.read)? * 1e9,
+            written: of_span(bytes, |bytes| bytes.written)? * 1e9,
+        })
+    }
+}
+
+impl Stalled {
+    /// From microseconds of waiting.
+    pub(super) fn new(stall: Span<Stall>) -> Option<Stalled> {
+        // No more than all of the time: the clock and the counter are not read at the same instant.
+        let percent = |used: f64| (used * 1000.0 * 100.0).min(100.0);
+        let full = |stall: Stall| stall.full.unwrap_or_default();
+        Some(Stalled {
+            some: percent(of_span(stall, |stall| stall.some)?),
+            full: stall
+                .value
+                .full
+                .and_then(|_| of_span(stall, full))
+                .map(percent),
+        })
+    }
+}
+
+impl Pressure {
+    /// From microseconds of waiting.
+    pub(super) fn new(sample: PressureSample) -> Pressure {
+        Pressure {
+            cpu: sample.cpu.and_then(Stalled::new),
+            memory: sample.memory.and_then(Stalled::new),
+            io: sample.io.and_then(Stalled::new),
+        }
+    }
+}
+
+/// Percent of a CPU limit's periods that ended in waiting. Without a limit there are no periods;
+/// with one, only those are counted in which something ran.
+pub(super) fn throttled(span: Span<Throttling>, limited: bool) -> Option<f64> {
+    let (_, before) = span.before?;
+    let periods = span.value.periods.checked_sub(before.periods)?;
+    let throttled = span.value.throttled.checked_sub(before.throttled)?;
+    if periods == 0 {
+        return limited.then_some(0.0);
+    }
+    // The two numbers are not counted at the same instant.
+    Some((throttled as f64 / periods as f64 * 100.0).min(100.0))
+}
+
+impl CpuLimit {
+    /// In thousandths of one CPU.
+    pub(super) fn millicores(self) -> f64 {
+        self.quota as f64 / self.period as f64 * 1000.0
+    }
 }
 
 impl Cpu {
@@ -60,6 +132,71 @@ mod tests {
             None,
             "time stepped back"
         );
+    }
+
+    fn span<T>(before: T, now: T) -> Span<T> {
+        Span {
+            at: Duration::from_secs(15),
+            value: now,
+            before: Some((Duration::from_secs(10), before)),
+        }
+    }
+
+    #[test]
+    fn waiting_is_a_share_of_the_time_between_the_readings() {
+        let stall = |some, full| Stall { some, full };
+        let stalled = |before, now| Stalled::new(span(before, now));
+        assert_eq!(
+            stalled(stall(100, Some(7)), stall(2_500_100, Some(500_007))),
+            Some(Stalled {
+                some: 50.0,
+                full: Some(10.0)
+            })
+        );
+        let idle = Some(Stalled {
+            some: 0.0,
+            full: None,
+        });
+        assert_eq!(stalled(stall(5, None), stall(5, None)), idle);
+        assert_eq!(
+            stalled(stall(5, None), stall(4, None)),
+            None,
+            "stepped back"
+        );
+        let all = stalled(stall(0, None), stall(5_000_900, None));
+        assert_eq!(all.map(|all| all.some), Some(100.0));
+        let first = Span {
+            before: None,
+            ..span(stall(0, None), stall(9, None))
+        };
+        assert_eq!(Stalled::new(first), None);
+    }
+
+    #[test]
+    fn throttling_is_a_share_of_periods() {
+        let throttling = |periods, throttled| Throttling { periods, throttled };
+        let share = |before, now, limited| throttled(span(before, now), limited);
+        let before = throttling(100, 10);
+        assert_eq!(share(before, throttling(150, 20), true), Some(20.0));
+        assert_eq!(share(before, before, true), Some(0.0), "nothing ran");
+        assert_eq!(share(before, before, false), None, "no limit");
+        assert_eq!(share(before, throttling(99, 20), true), None);
+        assert_eq!(share(before, throttling(110, 9), true), None);
+        assert_eq!(share(before, throttling(101, 15), true), Some(100.0));
+    }
+
+    #[test]
+    fn disk_rates_are_per_second() {
+        let bytes = |read, written| DiskBytes { read, written };
+        let disk = |before, now| Disk::new(span(before, now));
+        assert_eq!(
+            disk(bytes(1, 2), bytes(5_001, 2)),
+            Some(Disk {
+                read: 1000.0,
+                written: 0.0
+            })
+        );
+        assert_eq!(disk(bytes(1, 2), bytes(2, 1)), None, "a device was removed");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct Usage {
     /// The machine as a whole.
     pub host: HostUsage,
     /// Pods by ID: in a cluster those of the inventory that were found on the node.
-    pub pods: BTreeMap<Arc<str>, PodUsage>,
+    pub pods: BTreeMap<Arc<str>, Figures>,
     /// Running containers by 64-hex ID: in a cluster those of the inventory that were found.
     pub containers: BTreeMap<Arc<str>, ContainerUsage>,
     /// All processes but kernel threads, by ascending pid.
@@ -44,6 +44,8 @@ pub struct HostUsage {
     pub threads: u64,
     /// Number of kernel threads.
     pub kernel_threads: u32,
+    /// Waiting.
+    pub pressure: Pressure,
 }
 
 /// CPU use over the interval.
@@ -77,31 +79,75 @@ pub struct ProcessTotals {
 }
 
 /// A running container.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ContainerUsage {
     /// Its pod's ID.
     pub pod: Option<Arc<str>>,
     /// The runtime, where known.
     pub runtime: Option<Runtime>,
-    /// CPU.
-    pub cpu: Option<Cpu>,
-    /// Memory.
-    pub memory: Option<Memory>,
-    /// Its processes; `None` when none could be seen.
-    pub processes: Option<ProcessTotals>,
+    /// Whether its processes are frozen; `None` where that cannot be told.
+    pub frozen: Option<bool>,
+    /// What it uses.
+    pub figures: Figures,
 }
 
-/// A pod.
+/// What a container or a pod uses. What is not known is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct PodUsage {
-    /// CPU, the pause container and those that ended included.
+pub struct Figures {
+    /// CPU; of a pod with its pause container and the containers that ended.
     pub cpu: Option<Cpu>,
     /// Memory.
     pub memory: Option<Memory>,
     /// Its processes; `None` when none could be seen.
     pub processes: Option<ProcessTotals>,
-    /// Network; `None` for a pod that shares the node's.
+    /// Descriptors that its processes have open; `None` if it is unknown of any of them.
+    pub files: Option<u64>,
+    /// Disk.
+    pub disk: Option<Disk>,
+    /// Network; only of pods that do not share the node's.
     pub network: Option<Network>,
+    /// Percent of the CPU limit's periods in which the limit held it back; `None` without a limit.
+    pub throttled: Option<f64>,
+    /// CPU in percent of the limit.
+    pub cpu_limit_use: Option<f64>,
+    /// Memory in percent of the limit.
+    pub memory_limit_use: Option<f64>,
+    /// Waiting.
+    pub pressure: Pressure,
+    /// Milliseconds per second that the first threads of its processes waited for block I/O,
+    /// summed up; `None` unless the kernel counts it and counted some.
+    pub block_delay: Option<f64>,
+    /// Processes that the kernel killed for want of memory, since the pod began; only of pods.
+    pub oom_kills: Option<u64>,
+}
+
+/// Disk use over the last few seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Disk {
+    /// Bytes read per second.
+    pub read: f64,
+    /// Bytes written per second.
+    pub written: f64,
+}
+
+/// Shares of the last few seconds in which processes waited, by what for.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Pressure {
+    /// For a CPU.
+    pub cpu: Option<Stalled>,
+    /// For memory.
+    pub memory: Option<Stalled>,
+    /// For I/O.
+    pub io: Option<Stalled>,
+}
+
+/// Percent of a time, from 0 to 100.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stalled {
+    /// While at least one process waited.
+    pub some: f64,
+    /// While all waited that had something to do; `None` where it has no meaning.
+    pub full: Option<f64>,
 }
 
 /// Network use over the interval.

@@ -62,7 +62,7 @@ pub(super) fn add(composer: &mut Composer<'_>) {
     usage
         .containers
         .values()
-        .for_each(|container| scales.include(container.processes, None));
+        .for_each(|container| scales.include(&container.figures));
 
     for (id, container) in &usage.containers {
         add_container(composer, scales, id, container, known.get(&**id).copied());
@@ -88,10 +88,10 @@ fn add_container(
         scales,
     };
     if composer.mending {
-        meter.scopes_own(usage.cpu, usage.memory);
+        meter.scopes_own(usage.figures.cpu, usage.figures.memory);
     }
     if composer.has_metrics(&node_id) {
-        meter.further(usage.cpu, usage.processes, None);
+        meter.further(&usage.figures);
     }
     if composer.mending && composer.has_names(&node_id) {
         name(composer, &mut node, id, usage, known);

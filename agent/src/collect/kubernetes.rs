@@ -6,7 +6,7 @@ use scope_protocol::{Metric, Node, NodeId, Topology};
 
 use super::composer::Composer;
 use super::metric::{Meter, Scales};
-use crate::attribution::PodUsage;
+use crate::attribution::Figures;
 use crate::inventory::{Inventory, Owner, Pod};
 use crate::sample::Mode;
 
@@ -44,7 +44,7 @@ pub(super) fn add(composer: &mut Composer<'_>) {
     usage
         .pods
         .values()
-        .for_each(|pod| scales.include(pod.processes, pod.network));
+        .for_each(|pod| scales.include(pod));
 
     match composer.mode {
         Mode::Cluster(inventory) => {
@@ -71,7 +71,7 @@ fn add_pod(
     composer: &mut Composer<'_>,
     scales: Scales,
     id: &str,
-    usage: PodUsage,
+    usage: Figures,
     known: Option<&Pod>,
 ) {
     let node_id = NodeId::pod(id).to_string();
@@ -88,7 +88,7 @@ fn add_pod(
         let network = usage
             .network
             .filter(|_| known.is_none_or(|pod| !pod.host_network));
-        meter.further(usage.cpu, usage.processes, network);
+        meter.further(&Figures { network, ..usage });
     }
     if composer.has_names(&node_id) {
         if composer.mending {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use scope_protocol::report::MetricFormat;
 use scope_protocol::{Metric, MetricTemplate, Node, Timestamp};
 
-use crate::attribution::{Cpu, Memory, Network, ProcessTotals};
+use crate::attribution::{Cpu, Disk, Figures, Memory, Network, Pressure, ProcessTotals};
 
 /// Scope's own ID for CPU in percent of the whole node.
 pub const CPU: &str = "docker_cpu_total_usage";
@@ -24,22 +24,100 @@ pub const NETWORK_RECEIVED: &str = "network_rx";
 /// Bytes sent per second.
 pub const NETWORK_SENT: &str = "network_tx";
 
-/// The template of each metric. No label but Scope's own says just "CPU" or "Memory": Scope's
-/// graph view lists the labels, and two of one name would be two colours of one thing.
-const TEMPLATES: [(&str, &str, MetricFormat, f64); 8] = [
-    (CPU, "CPU", MetricFormat::Percent, 1.0),
-    (MEMORY, "Memory", MetricFormat::FileSize, 2.0),
-    (MILLICORES, "Millicores", MetricFormat::Number, 3.0),
-    (RSS, "RSS", MetricFormat::FileSize, 4.0),
-    (THREADS, "Threads", MetricFormat::Integer, 5.0),
-    (PROCESSES, "Processes", MetricFormat::Integer, 6.0),
-    (
-        NETWORK_RECEIVED,
-        "Received B/s",
-        MetricFormat::FileSize,
-        7.0,
+/// Open descriptors.
+pub const FILES: &str = "open_files";
+/// Bytes read from disks per second.
+pub const DISK_READ: &str = "disk_read";
+/// Bytes written to disks per second.
+pub const DISK_WRITTEN: &str = "disk_write";
+/// Percent of the CPU limit's periods in which the limit held it back.
+pub const THROTTLED: &str = "cpu_throttled";
+/// CPU in percent of the limit.
+pub const CPU_LIMIT_USE: &str = "cpu_limit_use";
+/// Memory in percent of the limit.
+pub const MEMORY_LIMIT_USE: &str = "memory_limit_use";
+/// Percent of the time in which at least one process waited for a CPU.
+pub const CPU_PRESSURE_SOME: &str = "psi_cpu_some";
+/// Percent of the time in which all waited for a CPU.
+pub const CPU_PRESSURE_FULL: &str = "psi_cpu_full";
+/// Percent of the time in which at least one process waited for memory.
+pub const MEMORY_PRESSURE_SOME: &str = "psi_memory_some";
+/// Percent of the time in which all waited for memory.
+pub const MEMORY_PRESSURE_FULL: &str = "psi_memory_full";
+/// Percent of the time in which at least one process waited for I/O.
+pub const IO_PRESSURE_SOME: &str = "psi_io_some";
+/// Percent of the time in which all waited for I/O.
+pub const IO_PRESSURE_FULL: &str = "psi_io_full";
+/// Milliseconds per second of waiting for block I/O, summed over the processes.
+pub const BLOCK_DELAY: &str = "block_io_delay";
+/// Processes killed for want of memory since the pod began.
+pub const OOM_KILLS: &str = "oom_kills";
+
+/// A metric as Scope shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown {
+    /// Its ID.
+    pub id: &'static str,
+    /// What a person reads.
+    pub label: &'static str,
+    /// How the value is written.
+    pub format: MetricFormat,
+}
+
+const fn shown(id: &'static str, label: &'static str, format: MetricFormat) -> Shown {
+    Shown { id, label, format }
+}
+
+/// The metrics in the order in which Scope lists them. No label but Scope's own says just "CPU" or
+/// "Memory": Scope's graph view lists the labels, and two of one name would be two colours of one
+/// thing.
+pub const METRICS: [Shown; 22] = [
+    shown(CPU, "CPU", MetricFormat::Percent),
+    shown(MEMORY, "Memory", MetricFormat::FileSize),
+    shown(MILLICORES, "Millicores", MetricFormat::Number),
+    shown(RSS, "RSS", MetricFormat::FileSize),
+    shown(THREADS, "Threads", MetricFormat::Integer),
+    shown(PROCESSES, "Processes", MetricFormat::Integer),
+    shown(NETWORK_RECEIVED, "Received B/s", MetricFormat::FileSize),
+    shown(NETWORK_SENT, "Sent B/s", MetricFormat::FileSize),
+    shown(DISK_READ, "Disk read B/s", MetricFormat::FileSize),
+    shown(DISK_WRITTEN, "Disk write B/s", MetricFormat::FileSize),
+    shown(CPU_LIMIT_USE, "CPU limit use", MetricFormat::Percent),
+    shown(THROTTLED, "Throttled periods", MetricFormat::Percent),
+    shown(MEMORY_LIMIT_USE, "Memory limit use", MetricFormat::Percent),
+    shown(OOM_KILLS, "OOM kills", MetricFormat::Integer),
+    shown(FILES, "Open descriptors", MetricFormat::Integer),
+    shown(
+        CPU_PRESSURE_SOME,
+        "CPU pressure (some)",
+        MetricFormat::Percent,
     ),
-    (NETWORK_SENT, "Sent B/s", MetricFormat::FileSize, 8.0),
+    shown(
+        CPU_PRESSURE_FULL,
+        "CPU pressure (full)",
+        MetricFormat::Percent,
+    ),
+    shown(
+        MEMORY_PRESSURE_SOME,
+        "Memory pressure (some)",
+        MetricFormat::Percent,
+    ),
+    shown(
+        MEMORY_PRESSURE_FULL,
+        "Memory pressure (full)",
+        MetricFormat::Percent,
+    ),
+    shown(
+        IO_PRESSURE_SOME,
+        "I/O pressure (some)",
+        MetricFormat::Percent,
+    ),
+    shown(
+        IO_PRESSURE_FULL,
+        "I/O pressure (full)",
+        MetricFormat::Percent,
+    ),
+    shown(BLOCK_DELAY, "Block I/O delay ms/s", MetricFormat::Number),
 ];
 
 /// Which templates a topology gets. They are the same in every report: templates that come and go
@@ -48,26 +126,35 @@ const TEMPLATES: [(&str, &str, MetricFormat, f64); 8] = [
 pub(super) struct Selection {
     /// Those with Scope's own IDs.
     pub(super) scopes_own: bool,
-    /// Those of the network.
+    /// Those that only pods have, and what Scope lifts from pods.
     pub(super) network: bool,
 }
 
 /// The selected templates by metric.
 pub(super) fn templates(selection: Selection) -> BTreeMap<String, MetricTemplate> {
-    TEMPLATES
+    templates_of(|id| match id {
+        CPU | MEMORY => selection.scopes_own,
+        NETWORK_RECEIVED | NETWORK_SENT | OOM_KILLS => selection.network,
+        _ => true,
+    })
+}
+
+/// The templates of hosts: Scope's probe has all else.
+pub(super) fn host_templates() -> BTreeMap<String, MetricTemplate> {
+    templates_of(|id| id.starts_with("psi_") && id != CPU_PRESSURE_FULL)
+}
+
+fn templates_of(select: impl Fn(&str) -> bool) -> BTreeMap<String, MetricTemplate> {
+    METRICS
         .iter()
-        .filter(|(id, ..)| match *id {
-            CPU | MEMORY => selection.scopes_own,
-            NETWORK_RECEIVED | NETWORK_SENT => selection.network,
-            _ => true,
-        })
-        .map(|&(id, label, format, priority)| {
-            let group = String::new();
+        .zip(1u32..)
+        .filter(|(shown, _)| select(shown.id))
+        .map(|(&Shown { id, label, format }, number)| {
             let template = MetricTemplate {
                 label: label.to_owned(),
                 format,
-                group,
-                priority,
+                group: String::new(),
+                priority: f64::from(number),
             };
             (id.to_owned(), template)
         })
@@ -82,7 +169,11 @@ pub(super) struct Scales {
     memory: Option<u64>,
     threads: u64,
     processes: u64,
+    files: u64,
     network: f64,
+    disk: f64,
+    block_delay: f64,
+    oom_kills: u64,
 }
 
 impl Scales {
@@ -96,14 +187,22 @@ impl Scales {
     }
 
     /// Widens the scales that end at the highest value of all nodes.
-    pub(super) fn include(&mut self, processes: Option<ProcessTotals>, network: Option<Network>) {
-        if let Some(totals) = processes {
+    pub(super) fn include(&mut self, figures: &Figures) {
+        if let Some(totals) = figures.processes {
             self.threads = self.threads.max(totals.threads);
             self.processes = self.processes.max(totals.count);
         }
-        if let Some(Network { received, sent }) = network {
+        if let Some(Network { received, sent }) = figures.network {
             self.network = self.network.max(received).max(sent);
         }
+        if let Some(Disk { read, written }) = figures.disk {
+            self.disk = self.disk.max(read).max(written);
+        }
+        self.files = self.files.max(figures.files.unwrap_or_default());
+        self.oom_kills = self.oom_kills.max(figures.oom_kills.unwrap_or_default());
+        self.block_delay = self
+            .block_delay
+            .max(figures.block_delay.unwrap_or_default());
     }
 }
 
@@ -130,33 +229,64 @@ impl Meter<'_> {
     }
 
     /// The metrics that Scope has not got.
-    pub(super) fn further(
-        &mut self,
-        cpu: Option<Cpu>,
-        processes: Option<ProcessTotals>,
-        network: Option<Network>,
-    ) {
-        if let Some(Cpu { millicores, .. }) = cpu {
-            let max = self
-                .scales
+    pub(super) fn further(&mut self, figures: &Figures) {
+        let scales = self.scales;
+        if let Some(Cpu { millicores, .. }) = figures.cpu {
+            let max = scales
                 .cpus
                 .map_or(millicores, |cpus| f64::from(cpus) * 1000.0);
-            // A tenth of a millicore is below what a second's sample can tell.
-            self.set(MILLICORES, (millicores * 10.0).round() / 10.0, max);
+            self.set(MILLICORES, tenth(millicores), max);
         }
         if let Some(ProcessTotals {
             count,
             threads,
             rss,
-        }) = processes
+        }) = figures.processes
         {
-            self.set(RSS, rss as f64, self.scales.memory.unwrap_or(rss) as f64);
-            self.set(THREADS, threads as f64, self.scales.threads as f64);
-            self.set(PROCESSES, count as f64, self.scales.processes as f64);
+            self.set(RSS, rss as f64, scales.memory.unwrap_or(rss) as f64);
+            self.set(THREADS, threads as f64, scales.threads as f64);
+            self.set(PROCESSES, count as f64, scales.processes as f64);
         }
-        if let Some(Network { received, sent }) = network {
-            self.set(NETWORK_RECEIVED, received.round(), self.scales.network);
-            self.set(NETWORK_SENT, sent.round(), self.scales.network);
+        if let Some(files) = figures.files {
+            self.set(FILES, files as f64, scales.files as f64);
+        }
+        if let Some(Network { received, sent }) = figures.network {
+            self.set(NETWORK_RECEIVED, received.round(), scales.network);
+            self.set(NETWORK_SENT, sent.round(), scales.network);
+        }
+        if let Some(Disk { read, written }) = figures.disk {
+            self.set(DISK_READ, read.round(), scales.disk);
+            self.set(DISK_WRITTEN, written.round(), scales.disk);
+        }
+        self.share(THROTTLED, figures.throttled);
+        self.share(CPU_LIMIT_USE, figures.cpu_limit_use);
+        self.share(MEMORY_LIMIT_USE, figures.memory_limit_use);
+        self.pressure(figures.pressure);
+        if let Some(delay) = figures.block_delay {
+            self.set(BLOCK_DELAY, tenth(delay), scales.block_delay);
+        }
+        if let Some(kills) = figures.oom_kills {
+            self.set(OOM_KILLS, kills as f64, scales.oom_kills as f64);
+        }
+    }
+
+    /// How long processes waited.
+    pub(super) fn pressure(&mut self, pressure: Pressure) {
+        for (some, full, stalled) in [
+            (CPU_PRESSURE_SOME, CPU_PRESSURE_FULL, pressure.cpu),
+            (MEMORY_PRESSURE_SOME, MEMORY_PRESSURE_FULL, pressure.memory),
+            (IO_PRESSURE_SOME, IO_PRESSURE_FULL, pressure.io),
+        ] {
+            self.share(some, stalled.map(|stalled| stalled.some));
+            self.share(full, stalled.and_then(|stalled| stalled.full));
+        }
+    }
+
+    /// Percent, of what can be exceeded for a moment in the case of a limit.
+    fn share(&mut self, id: &str, percent: Option<f64>) {
+        if let Some(percent) = percent {
+            let percent = (percent * 100.0).round() / 100.0;
+            self.set(id, percent, percent.max(100.0));
         }
     }
 
@@ -165,5 +295,84 @@ impl Meter<'_> {
         self.node
             .metrics
             .insert(id.to_owned(), Metric::single(self.at, value, max.max(1.0)));
+    }
+}
+
+/// Finer than this is below what a sample can tell.
+fn tenth(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_told_apart_by_id_and_label() {
+        for (n, metric) in METRICS.iter().enumerate() {
+            for other in &METRICS[..n] {
+                assert_ne!(metric.id, other.id);
+                assert_ne!(metric.label.to_lowercase(), other.label.to_lowercase());
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_host_has_is_pressure_without_what_has_no_meaning() {
+        let ids: Vec<String> = host_templates().into_keys().collect();
+        assert_eq!(
+            ids,
+            [
+                CPU_PRESSURE_SOME,
+                IO_PRESSURE_FULL,
+                IO_PRESSURE_SOME,
+                MEMORY_PRESSURE_FULL,
+                MEMORY_PRESSURE_SOME
+            ]
+        );
+    }
+
+    #[test]
+    fn no_value_exceeds_its_scale() {
+        let figures = Figures {
+            cpu_limit_use: Some(250.123),
+            memory_limit_use: Some(f64::from(u32::MAX)),
+            block_delay: Some(2500.04),
+            files: Some(u64::MAX),
+            oom_kills: Some(3),
+            disk: Some(Disk {
+                read: 0.4,
+                written: 1e12,
+            }),
+            ..Figures::default()
+        };
+        let mut scales = Scales::new(Some(2), Some(1 << 30));
+        scales.include(&figures);
+        let mut node = Node::default();
+        let at = Timestamp::from_unix_micros(0);
+        Meter {
+            node: &mut node,
+            at,
+            scales,
+        }
+        .further(&figures);
+        let ids: Vec<&str> = node.metrics.keys().map(String::as_str).collect();
+        assert_eq!(
+            ids,
+            [
+                BLOCK_DELAY,
+                CPU_LIMIT_USE,
+                DISK_READ,
+                DISK_WRITTEN,
+                MEMORY_LIMIT_USE,
+                OOM_KILLS,
+                FILES
+            ],
+            "what is unknown is absent"
+        );
+        for (id, metric) in &node.metrics {
+            assert!(metric.samples[0].value <= metric.max, "{id}: {metric:?}");
+        }
+        assert_eq!(node.metrics[CPU_LIMIT_USE].samples[0].value, 250.12);
     }
 }

@@ -3,6 +3,7 @@
 mod composer;
 mod container;
 mod description;
+mod host;
 mod kubernetes;
 pub mod metric;
 mod share;
@@ -93,6 +94,7 @@ fn compose(usage: &Usage, mode: Mode<'_>, settings: &Settings, detail: Detail) -
     if detail < Detail::Nothing {
         container::add(&mut composer);
         kubernetes::add(&mut composer);
+        host::add(&mut composer);
     }
     composer.report
 }
@@ -105,7 +107,9 @@ mod tests {
     use scope_protocol::Timestamp;
 
     use super::*;
-    use crate::attribution::{ContainerUsage, HostUsage, ProcessTotals, ProcessUsage};
+    use crate::attribution::{
+        ContainerUsage, Figures, HostUsage, ProcessTotals, ProcessUsage,
+    };
     use crate::sample::{Problems, ProcessName};
 
     /// A container with so many processes.
@@ -117,11 +121,11 @@ mod tests {
             rss: 1,
         };
         let container = ContainerUsage {
-            pod: None,
-            runtime: None,
-            cpu: None,
-            memory: None,
-            processes: Some(totals),
+            figures: Figures {
+                processes: Some(totals),
+                ..Figures::default()
+            },
+            ..ContainerUsage::default()
         };
         let process = |pid| ProcessUsage {
             pid,

@@ -1,9 +1,11 @@
-//! CPU and memory of one cgroup.
+//! CPU and memory of one cgroup, read for every sample.
 
 use std::time::Duration;
 
 use super::cgroup_index::{CachedLimit, Directories};
-use super::hierarchy::{Hierarchies, Version};
+use super::disk::Stacked;
+use super::further_files::Kind;
+use super::hierarchy::{Hierarchies, Hierarchy, Version};
 use super::kept_file::{KeptFile, Room};
 use super::number::{keyed, only};
 use super::reader::{End, ReadError, Reader, bytes_path};
@@ -19,14 +21,37 @@ const UNLIMITED_V1: u64 = (i64::MAX as u64) & !0xffff;
 pub(super) struct CgroupReader<'a> {
     pub(super) reader: &'a mut Reader,
     pub(super) hierarchies: &'a Hierarchies,
+    /// Which devices are no disks; `None` while that is unknown.
+    pub(super) stacked: Option<&'a Stacked>,
     pub(super) room: &'a Room,
     pub(super) clock: &'a dyn Fn() -> Moment,
     pub(super) problems: &'a mut Problems,
 }
 
+/// Where a cgroup is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// Its directory in one hierarchy.
+    pub(super) path: &'a [u8],
+    /// That without the hierarchy's root, with a slash in front.
+    pub(super) relative: &'a [u8],
+}
+
+impl<'a> Place<'a> {
+    fn new(hierarchy: Option<&Hierarchy>, path: Option<&'a [u8]>) -> Option<Self> {
+        let (hierarchy, path) = hierarchy.zip(path)?;
+        let relative = path.strip_prefix(hierarchy.root.as_os_str().as_encoded_bytes())?;
+        Some(Place { path, relative })
+    }
+}
+
 impl CgroupReader<'_> {
     /// What the cgroup in these directories has used. `None` if it is not there any more.
-    pub(super) fn read(&mut self, directories: &mut Directories) -> Option<CgroupSample> {
+    pub(super) fn read(
+        &mut self,
+        kind: Kind,
+        directories: &mut Directories,
+    ) -> Option<CgroupSample> {
         let Directories { cpu, memory, cache } = directories;
         let (mut cpu_found, mut memory_found) = (false, false);
         let mut sample = CgroupSample::default();
@@ -66,7 +91,20 @@ impl CgroupReader<'_> {
                 });
             }
         }
-        (cpu_found || memory_found).then_some(sample)
+        if !cpu_found && !memory_found {
+            return None;
+        }
+        let Hierarchies {
+            cpu: by_cpu,
+            memory: by_memory,
+            ..
+        } = self.hierarchies;
+        let place = Place::new(by_cpu.as_ref(), cpu.as_deref())
+            .or_else(|| Place::new(by_memory.as_ref(), memory.as_deref()));
+        if let Some(place) = place {
+            sample.further = self.further(kind, place, &mut cache.further);
+        }
+        Some(sample)
     }
 
     fn limit(&mut self, cached: &mut CachedLimit, path: &[u8], files: &MemoryFiles) -> Option<u64> {

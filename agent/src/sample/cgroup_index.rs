@@ -12,7 +12,8 @@ use super::cgroup_path::Place;
 use super::hierarchy::{Hierarchies, Hierarchy};
 use super::kept_file::KeptFile;
 use super::reader::{ReadError, bytes_path, open_directory, path_bytes};
-use super::{Cause, Datum, Problems, Runtime};
+use super::seldom::Turn;
+use super::{Cause, Datum, FurtherSample, Problems, Runtime};
 
 /// A node holds a few thousand cgroups (500 pods of two containers, two levels each, and the
 /// host's services); this many would take a tenth of a second to walk.
@@ -47,6 +48,14 @@ pub(super) struct Cache {
     pub(super) memory_usage: KeptFile,
     pub(super) memory_stat: KeptFile,
     pub(super) limit: CachedLimit,
+    pub(super) further: Further,
+}
+
+/// What was read of the files that are not read each time.
+#[derive(Debug, Default)]
+pub(super) struct Further {
+    pub(super) turn: Turn,
+    pub(super) sample: FurtherSample,
 }
 
 impl Directories {
@@ -120,7 +129,7 @@ impl CgroupIndex {
     /// Whether the container was found in every hierarchy: a walk may pass while it is being made
     /// in one after the other.
     fn is_known(&self, id: &str) -> bool {
-        let Hierarchies { cpu, memory } = &self.hierarchies;
+        let Hierarchies { cpu, memory, .. } = &self.hierarchies;
         self.containers
             .get(id)
             .is_some_and(|IndexedContainer { directories, .. }| {
@@ -133,7 +142,7 @@ impl CgroupIndex {
         self.hierarchies = Hierarchies::discover(root);
         let mut old = std::mem::take(&mut self.containers);
         let mut old_pods = std::mem::take(&mut self.pods);
-        let Hierarchies { cpu, memory } = self.hierarchies.clone();
+        let Hierarchies { cpu, memory, .. } = self.hierarchies.clone();
         if cpu == memory {
             if let Some(both) = &cpu {
                 self.walk_hierarchy(both, problems, |directories, path| {

@@ -6,11 +6,23 @@ use std::path::{Path, PathBuf};
 
 use super::kept_file::Room;
 
-/// The hierarchies that CPU and memory are read from.
+/// The hierarchies that the figures are read from. A container's path is the same in all of them,
+/// so only the first two are walked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Hierarchies {
+    /// Counts CPU time.
     pub(super) cpu: Option<Hierarchy>,
     pub(super) memory: Option<Hierarchy>,
+    /// Limits CPU time.
+    pub(super) bandwidth: Option<Hierarchy>,
+    /// Counts block I/O.
+    pub(super) disk: Option<Hierarchy>,
+    /// Whether v1 also has the sums over the cgroups below: since Linux 5.3.
+    pub(super) disk_sums: bool,
+    pub(super) freezer: Option<Hierarchy>,
+    /// The v2 tree, on machines where it is the only one: elsewhere the processes need not be in
+    /// the cgroups of it, and a cgroup without processes waits for nothing.
+    pub(super) pressure: Option<Hierarchy>,
 }
 
 /// A mounted hierarchy.
@@ -46,7 +58,12 @@ impl Hierarchies {
         if let Some(unified) = Unified::at(root) {
             return Hierarchies {
                 cpu: Some(unified.hierarchy()),
-                memory: unified.memory(),
+                memory: unified.controller("memory"),
+                bandwidth: unified.controller("cpu"),
+                disk: unified.controller("io"),
+                disk_sums: false,
+                freezer: Some(unified.hierarchy()),
+                pressure: Some(unified.hierarchy()),
             };
         }
         let mut mounts: Vec<PathBuf> = fs::read_dir(root)
@@ -56,23 +73,31 @@ impl Hierarchies {
             .filter_map(|entry| Some(entry.ok()?.path()))
             .collect();
         mounts.sort();
-        let v1 = |file: &str| {
-            let root = mounts
-                .iter()
-                .find(|mount| mount.join(file).exists())?
-                .clone();
+        let v1 = |found: &dyn Fn(&Path) -> bool| {
+            let root = mounts.iter().find(|mount| found(mount))?.clone();
             Some(Hierarchy {
                 root,
                 version: Version::V1,
             })
         };
+        let with = |file: &str| v1(&|mount: &Path| mount.join(file).exists());
+        // The root of the freezer has no file of its own, so there the name has to tell.
+        let freezer = v1(&|mount: &Path| {
+            let name = mount.file_name().unwrap_or_default().as_encoded_bytes();
+            name.split(|&b| b == b',').any(|part| part == b"freezer")
+        });
         // On a hybrid machine the v2 tree has only the controllers that v1 does not; every cgroup
         // of v2 counts CPU time, controller or not.
         let unified = mounts.iter().find_map(|mount| Unified::at(mount));
+        let controller = |name| unified.as_ref().and_then(|u| u.controller(name));
         Hierarchies {
-            cpu: v1("cpuacct.usage").or_else(|| unified.as_ref().map(Unified::hierarchy)),
-            memory: v1("memory.usage_in_bytes")
-                .or_else(|| unified.as_ref().and_then(Unified::memory)),
+            cpu: with("cpuacct.usage").or_else(|| unified.as_ref().map(Unified::hierarchy)),
+            memory: with("memory.usage_in_bytes").or_else(|| controller("memory")),
+            bandwidth: with("cpu.cfs_quota_us").or_else(|| controller("cpu")),
+            disk: with("blkio.throttle.io_service_bytes").or_else(|| controller("io")),
+            disk_sums: with("blkio.throttle.io_service_bytes_recursive").is_some(),
+            freezer,
+            pressure: None,
         }
     }
 }
@@ -99,10 +124,10 @@ impl Unified {
         }
     }
 
-    fn memory(&self) -> Option<Hierarchy> {
+    fn controller(&self, name: &str) -> Option<Hierarchy> {
         self.controllers
             .split_whitespace()
-            .any(|c| c == "memory")
+            .any(|c| c == name)
             .then(|| self.hierarchy())
     }
 }
@@ -125,18 +150,68 @@ mod tests {
 
     fn found(files: &[(&str, &str)]) -> (Found, Found) {
         let dir = tree(files);
-        let name = |h: Hierarchy| {
-            let name = h
-                .root
-                .strip_prefix(dir.path())
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_owned();
-            (name, h.version)
-        };
-        let Hierarchies { cpu, memory } = Hierarchies::discover(dir.path());
+        let name = |h| named(dir.path(), h);
+        let Hierarchies { cpu, memory, .. } = Hierarchies::discover(dir.path());
         (cpu.map(name), memory.map(name))
+    }
+
+    fn named(dir: &Path, h: Hierarchy) -> (String, Version) {
+        let name = h.root.strip_prefix(dir).unwrap().to_str().unwrap();
+        (name.to_owned(), h.version)
+    }
+
+    /// Those of throttling, disk, freezer and pressure.
+    fn further(files: &[(&str, &str)]) -> [Found; 4] {
+        let dir = tree(files);
+        let found = Hierarchies::discover(dir.path());
+        let Hierarchies {
+            bandwidth,
+            disk,
+            freezer,
+            pressure,
+            ..
+        } = found;
+        [bandwidth, disk, freezer, pressure].map(|h| h.map(|h| named(dir.path(), h)))
+    }
+
+    #[test]
+    fn further_controllers() {
+        let v2 = some("", Version::V2);
+        assert_eq!(
+            further(&[("cgroup.controllers", "cpuset cpu io memory pids\n")]),
+            [v2.clone(), v2.clone(), v2.clone(), v2.clone()]
+        );
+        assert_eq!(
+            further(&[("cgroup.controllers", "memory\n")]),
+            [None, None, v2.clone(), v2],
+            "every v2 cgroup can be frozen and has pressure"
+        );
+        let v1 = [
+            ("cpu,cpuacct/cpu.cfs_quota_us", "-1"),
+            ("blkio/blkio.throttle.io_service_bytes", ""),
+            ("freezer/cgroup.procs", ""),
+            ("memory/memory.usage_in_bytes", ""),
+        ];
+        assert_eq!(
+            further(&v1),
+            [
+                some("cpu,cpuacct", Version::V1),
+                some("blkio", Version::V1),
+                some("freezer", Version::V1),
+                None
+            ]
+        );
+        let hybrid = [v1[0], v1[2], ("unified/cgroup.controllers", "io")];
+        assert_eq!(
+            further(&hybrid),
+            [
+                some("cpu,cpuacct", Version::V1),
+                some("unified", Version::V2),
+                some("freezer", Version::V1),
+                None
+            ]
+        );
+        assert_eq!(further(&[]), [None, None, None, None]);
     }
 
     fn some(name: &str, version: Version) -> Found {

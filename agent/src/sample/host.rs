@@ -1,6 +1,108 @@
-//! `/proc/stat` and `/proc/meminfo`: the machine as a whole.
+//! The machine as a whole: `/proc/stat`, `/proc/meminfo`, `/proc/pressure`.
 
-use super::number::decimal;
+use std::path::Path;
+
+use super::number::{decimal, only};
+use super::pressure;
+use super::reader::{End, ReadError, Reader, path_bytes};
+use super::seldom::Turn;
+use super::{Cause, Counter, Datum, HostSample, Moment, PressureSample, Problems, Span, Stall};
+
+/// Reads the machine's own files; keeps what is read every few seconds.
+#[derive(Debug, Default)]
+pub(super) struct HostReader {
+    turn: Turn,
+    pressure: PressureSample,
+    delay_accounting: bool,
+}
+
+const MALFORMED: ReadError = ReadError::Missing(Cause::Malformed);
+
+impl HostReader {
+    /// Reads them below this root.
+    pub(super) fn read(
+        &mut self,
+        root: &Path,
+        reader: &mut Reader,
+        nanoseconds: impl Fn(u64) -> u64,
+        clock: &dyn Fn() -> Moment,
+        problems: &mut Problems,
+    ) -> HostSample {
+        let path = path_bytes(root);
+        let mut sample = HostSample::default();
+        let mut missing = |datum, error: ReadError, file: &str| {
+            problems.add(datum, error.cause(), || {
+                root.join(file).display().to_string()
+            });
+        };
+        let stat = reader.read_path(&path, "stat", End::Records);
+        match stat.and_then(|text| parse_stat(text).ok_or(MALFORMED)) {
+            Ok((busy, cpus)) => {
+                sample.cpu = Some(Counter {
+                    at: clock().monotonic,
+                    value: nanoseconds(busy),
+                });
+                sample.cpus = Some(cpus);
+            }
+            Err(error) => missing(Datum::HostCpu, error, "stat"),
+        }
+        let meminfo = reader.read_path(&path, "meminfo", End::Records);
+        match meminfo.and_then(|text| parse_meminfo(text).ok_or(MALFORMED)) {
+            Ok((total, available)) => {
+                sample.memory_total = Some(total);
+                sample.memory_available = available;
+            }
+            Err(error) => missing(Datum::HostMemory, error, "meminfo"),
+        }
+        if self.turn.take(clock().monotonic, 0) {
+            let mut read = |file, before| {
+                let text = reader.read_path(&path, file, End::OnePiece);
+                match text.and_then(|text| pressure::parse(text).ok_or(MALFORMED)) {
+                    Ok(stall) => Some(Span::next(before, clock().monotonic, stall)),
+                    Err(error) => {
+                        missing(Datum::HostPressure, error, file);
+                        None
+                    }
+                }
+            };
+            self.pressure = PressureSample {
+                // The kernel writes a line of zeros for what has no meaning: something always runs
+                // while something waits for a CPU.
+                cpu: read("pressure/cpu", self.pressure.cpu).map(without_full),
+                memory: read("pressure/memory", self.pressure.memory),
+                io: read("pressure/io", self.pressure.io),
+            };
+            let file = "sys/kernel/task_delayacct";
+            let text = reader.read_path(&path, file, End::OnePiece);
+            self.delay_accounting = match text.and_then(|text| only(text).ok_or(MALFORMED)) {
+                Ok(0) => {
+                    missing(Datum::BlockDelay, ReadError::Missing(Cause::Absent), file);
+                    false
+                }
+                Ok(_) => true,
+                Err(error) => {
+                    missing(Datum::BlockDelay, error, file);
+                    false
+                }
+            };
+        }
+        sample.pressure = self.pressure;
+        sample.delay_accounting = self.delay_accounting;
+        sample
+    }
+}
+
+fn without_full(span: Span<Stall>) -> Span<Stall> {
+    let strip = |stall| Stall {
+        full: None,
+        ..stall
+    };
+    Span {
+        at: span.at,
+        value: strip(span.value),
+        before: span.before.map(|(at, stall)| (at, strip(stall))),
+    }
+}
 
 /// Ticks that the CPUs were busy since boot, and how many CPUs are online. Waiting for I/O is
 /// idle; what the hypervisor took was not used here.

@@ -80,6 +80,11 @@ impl Room {
     }
 }
 
+/// Whether this is the kernel's process file system.
+pub(super) fn is_proc(root: &Path) -> bool {
+    rustix::fs::statfs(root).is_ok_and(|statfs| statfs.f_type as u64 == PROC)
+}
+
 /// One file's place in the room.
 #[derive(Debug)]
 struct Permit(Arc<AtomicUsize>);

@@ -2,21 +2,27 @@
 //!
 //! Counters are kept as they are read; rates are made by [`crate::attribution`] from two samples.
 
+mod bandwidth;
 mod cgroup_files;
 mod cgroup_index;
 mod cgroup_path;
+mod disk;
+mod further_files;
 mod group_table;
 mod hierarchy;
 mod host;
 mod kept_file;
 mod net_dev;
 mod number;
+mod open_files;
 mod pod_network;
+mod pressure;
 mod problem;
 mod process_stat;
 mod process_table;
 mod reader;
 mod sampler;
+mod seldom;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -79,6 +85,26 @@ pub struct Counter {
     pub value: u64,
 }
 
+/// Counters that are not read for every sample: their last reading and the one before it, which
+/// may both be older than the sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span<T> {
+    /// When they were read last.
+    pub at: Duration,
+    /// What they were then.
+    pub value: T,
+    /// When they were read before and what they were; `None` at the first reading and after one
+    /// that failed.
+    pub before: Option<(Duration, T)>,
+}
+
+impl<T: Copy> Span<T> {
+    fn next(before: Option<Span<T>>, at: Duration, value: T) -> Self {
+        let before = before.map(|span| (span.at, span.value));
+        Span { at, value, before }
+    }
+}
+
 /// What the node had done up to a moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
@@ -109,6 +135,10 @@ pub struct HostSample {
     pub memory_total: Option<u64>,
     /// Bytes of memory that a program could get without swapping.
     pub memory_available: Option<u64>,
+    /// How long its processes waited for the CPU, memory and I/O.
+    pub pressure: PressureSample,
+    /// Whether the kernel counts how long processes wait for block I/O.
+    pub delay_accounting: bool,
 }
 
 /// One process. The pid and the start together tell processes apart.
@@ -126,6 +156,11 @@ pub struct ProcessSample {
     pub rss: u64,
     /// Number of threads.
     pub threads: u32,
+    /// Nanoseconds that its first thread waited for block I/O; 0 also where that is not counted.
+    pub block_delay: u64,
+    /// Number of open descriptors, some seconds old; `None` where unknown. Only looked at in
+    /// containers and pods.
+    pub files: Option<u64>,
     /// Index into [`Sample::groups`] of where it runs; `None` outside of containers and pods.
     pub group: Option<u32>,
 }
@@ -244,6 +279,72 @@ pub struct CgroupSample {
     pub cpu: Option<Counter>,
     /// Memory.
     pub memory: Option<MemorySample>,
+    /// What is read every few seconds.
+    pub further: FurtherSample,
+}
+
+/// What a cgroup says that is read every few seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FurtherSample {
+    /// Bytes read from and written to disks.
+    pub disk: Option<Span<DiskBytes>>,
+    /// How often it was held back by its CPU limit.
+    pub throttling: Option<Span<Throttling>>,
+    /// The cgroup's own CPU limit.
+    pub cpu_limit: Option<CpuLimit>,
+    /// How long its processes waited; v2 only.
+    pub pressure: PressureSample,
+    /// Processes that the kernel killed in it for want of memory; pods on v2 only.
+    pub oom_kills: Option<u64>,
+    /// Whether its processes are frozen; containers only.
+    pub frozen: Option<bool>,
+}
+
+/// Bytes over all disks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskBytes {
+    /// Bytes read.
+    pub read: u64,
+    /// Bytes written.
+    pub written: u64,
+}
+
+/// Periods of a CPU limit, usually of a tenth of a second each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Throttling {
+    /// Those in which something ran.
+    pub periods: u64,
+    /// Those at the end of which something waited, since the limit was used up.
+    pub throttled: u64,
+}
+
+/// So many microseconds of CPU in each period of so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CpuLimit {
+    /// Microseconds of CPU, over all CPUs; not 0.
+    pub quota: u64,
+    /// Microseconds of the period; not 0.
+    pub period: u64,
+}
+
+/// How long processes waited, by what for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PressureSample {
+    /// For a CPU.
+    pub cpu: Option<Span<Stall>>,
+    /// For memory.
+    pub memory: Option<Span<Stall>>,
+    /// For I/O.
+    pub io: Option<Span<Stall>>,
+}
+
+/// Microseconds of waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stall {
+    /// While at least one process waited.
+    pub some: u64,
+    /// While all waited that had something to do.
+    pub full: Option<u64>,
 }
 
 /// Memory of a cgroup.

@@ -18,12 +18,28 @@ pub enum Datum {
     CgroupMemory,
     /// The tree of cgroups.
     CgroupTree,
+    /// Disk bytes of a container or pod.
+    CgroupDisk,
+    /// CPU throttling and CPU limit of a container or pod.
+    CgroupThrottling,
+    /// Pressure (PSI) of a container or pod.
+    CgroupPressure,
+    /// Whether a container is frozen.
+    CgroupFrozen,
+    /// OOM kills of a pod.
+    OomKills,
+    /// Open descriptors of a process.
+    OpenFiles,
+    /// Block-I/O delay of processes.
+    BlockDelay,
     /// Network of a pod.
     PodNetwork,
     /// CPU of the host.
     HostCpu,
     /// Memory of the host.
     HostMemory,
+    /// Pressure (PSI) of the host.
+    HostPressure,
 }
 
 impl Datum {
@@ -36,9 +52,17 @@ impl Datum {
             Datum::CgroupCpu => "cgroup_cpu",
             Datum::CgroupMemory => "cgroup_memory",
             Datum::CgroupTree => "cgroup_tree",
+            Datum::CgroupDisk => "cgroup_disk",
+            Datum::CgroupThrottling => "cgroup_throttling",
+            Datum::CgroupPressure => "cgroup_pressure",
+            Datum::CgroupFrozen => "cgroup_frozen",
+            Datum::OomKills => "oom_kills",
+            Datum::OpenFiles => "open_files",
+            Datum::BlockDelay => "block_delay",
             Datum::PodNetwork => "pod_network",
             Datum::HostCpu => "host_cpu",
             Datum::HostMemory => "host_memory",
+            Datum::HostPressure => "host_pressure",
         }
     }
 }
@@ -53,9 +77,17 @@ impl fmt::Display for Datum {
             Datum::CgroupCpu => "CPU of a container or pod",
             Datum::CgroupMemory => "memory of a container or pod",
             Datum::CgroupTree => "tree of cgroups",
+            Datum::CgroupDisk => "disk I/O of a container or pod",
+            Datum::CgroupThrottling => "CPU throttling of a container or pod",
+            Datum::CgroupPressure => "pressure (PSI) of a container or pod",
+            Datum::CgroupFrozen => "whether a container is frozen",
+            Datum::OomKills => "OOM kills of a pod",
+            Datum::OpenFiles => "open descriptors of a process",
+            Datum::BlockDelay => "block-I/O delay (sysctl kernel.task_delayacct)",
             Datum::PodNetwork => "network of a pod",
             Datum::HostCpu => "CPU of the host",
             Datum::HostMemory => "memory of the host",
+            Datum::HostPressure => "pressure (PSI) of the host",
         })
     }
 }

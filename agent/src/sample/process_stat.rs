@@ -18,6 +18,8 @@ pub(super) struct ProcessStat {
     pub(super) start: u64,
     /// Resident pages.
     pub(super) rss_pages: u64,
+    /// Time that the first thread waited for block I/O, in clock ticks.
+    pub(super) block_delay_ticks: u64,
 }
 
 /// `PF_KTHREAD` of the kernel's `sched.h`, unchanged since 2.6.27.
@@ -48,6 +50,9 @@ pub(super) fn parse(line: &[u8]) -> Option<ProcessStat> {
         decimal(rss)?
     };
 
+    // Last among the fields that every kernel since 2.6.18 has.
+    let block_delay_ticks = fields.at(42).and_then(decimal).unwrap_or(0);
+
     Some(ProcessStat {
         name: ProcessName::new(name),
         kernel: flags & KERNEL_THREAD != 0,
@@ -55,6 +60,7 @@ pub(super) fn parse(line: &[u8]) -> Option<ProcessStat> {
         threads: u32::try_from(threads).unwrap_or(u32::MAX),
         start,
         rss_pages,
+        block_delay_ticks,
     })
 }
 
@@ -93,7 +99,7 @@ mod tests {
     use proptest::prelude::*;
 
     const TAIL: &str = "S 1 2 2 0 -1 4194560 100 0 0 0 70 30 0 0 20 0 5 0 12345 1000000 250 \
-                        18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0";
+                        18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 1 0 0 9 0 0";
 
     fn line(name: &str, tail: &str) -> Vec<u8> {
         format!("77 ({name}) {tail}\n").into_bytes()
@@ -111,6 +117,7 @@ mod tests {
                 threads: 5,
                 start: 12345,
                 rss_pages: 250,
+                block_delay_ticks: 9,
             }
         );
     }

@@ -1,7 +1,8 @@
 //! The processes: the only part of a sample that is large, hence with a path of its own to it.
 //!
 //! Per process and tick one `stat` is read. Its cgroup, the dearer of the two files, is remembered
-//! for as long as the pid and the start are the same.
+//! for as long as the pid and the start are the same, and its descriptors are counted every few
+//! seconds.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -12,8 +13,10 @@ use rustix::fs::RawDir;
 use super::cgroup_path;
 use super::group_table::GroupTable;
 use super::number::decimal;
+use super::open_files::{Counted, FileCounter};
 use super::process_stat;
 use super::reader::{End, ReadError, Reader, open_directory};
+use super::seldom::Turn;
 use super::{Cause, Datum, Problems, ProcessSample};
 
 /// A runtime moves a container's first process into its cgroup after making it.
@@ -35,6 +38,10 @@ struct Known {
     place: KnownPlace,
     /// When its cgroup is to be read the second time.
     second_look: Option<Duration>,
+    /// Its open descriptors, as far as they could be counted.
+    files: Option<u64>,
+    /// When they are to be counted.
+    files_turn: Turn,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +65,7 @@ pub(super) struct ProcessTable {
     known: Vec<Known>,
     next: Vec<Known>,
     turn: u64,
+    files: FileCounter,
     /// Whether a path was seen that leads out of this agent's own cgroup namespace: then it has
     /// one, and a path that does not lead out is inside of the agent's own container.
     namespaced: bool,
@@ -81,6 +89,7 @@ impl ProcessTable {
             known: Vec::new(),
             next: Vec::new(),
             turn: 0,
+            files: FileCounter::new(),
             namespaced: false,
         }
     }
@@ -108,16 +117,15 @@ impl ProcessTable {
         let proc = match self.list(root) {
             Ok(proc) => proc,
             Err(error) => {
-                let cause = match error {
-                    ReadError::Gone => Cause::Absent,
-                    ReadError::Missing(cause) => cause,
-                };
-                problems.add(Datum::ProcessList, cause, || root.display().to_string());
+                problems.add(Datum::ProcessList, error.cause(), || {
+                    root.display().to_string()
+                });
                 self.known.clear();
                 return scan;
             }
         };
         self.turn += 1;
+        self.files.begin(root, &proc, reader);
         let pids = std::mem::take(&mut self.pids);
         let known = std::mem::take(&mut self.known);
         let mut known_from = 0;
@@ -211,6 +219,8 @@ impl ProcessTable {
                 start: stat.start,
                 place: KnownPlace::Outside,
                 second_look: None,
+                files: None,
+                files_turn: Turn::default(),
             });
         if stat.kernel {
             scan.kernel_threads += 1;
@@ -251,6 +261,16 @@ impl ProcessTable {
         if known.place == KnownPlace::OwnNamespace && self.namespaced {
             scan.own.push(scan.processes.len());
         }
+        if known.place != KnownPlace::Outside {
+            let before = known.files_turn;
+            if known.files_turn.take(now, u64::from(pid)) {
+                match self.files.count(root, proc, name, reader, problems) {
+                    Counted::Files(files) => known.files = Some(files),
+                    Counted::Unknown => known.files = None,
+                    Counted::Later => known.files_turn = before,
+                }
+            }
+        }
         scan.processes.push(ProcessSample {
             pid,
             start: stat.start,
@@ -258,6 +278,8 @@ impl ProcessTable {
             cpu: self.nanoseconds(stat.cpu_ticks),
             rss: stat.rss_pages.saturating_mul(self.page_size),
             threads: stat.threads,
+            block_delay: self.nanoseconds(stat.block_delay_ticks),
+            files: known.files,
             group: match known.place {
                 KnownPlace::Group(slot) => Some(groups.seen(slot)),
                 _ => None,

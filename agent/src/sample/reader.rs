@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, openat, statat};
 use rustix::io::Errno;
 
 use super::Cause;
@@ -19,12 +19,24 @@ pub(super) enum ReadError {
     Missing(Cause),
 }
 
+impl ReadError {
+    /// The cause where what the file describes is known to be there.
+    pub(super) fn cause(self) -> Cause {
+        match self {
+            ReadError::Gone => Cause::Absent,
+            ReadError::Missing(cause) => cause,
+        }
+    }
+}
+
 impl From<Errno> for ReadError {
     fn from(errno: Errno) -> Self {
         match errno {
             // ESRCH: the process of an open file ended. ENODEV: the cgroup of one was removed.
             Errno::NOENT | Errno::SRCH | Errno::NODEV | Errno::NOTDIR => ReadError::Gone,
             Errno::ACCESS | Errno::PERM => ReadError::Missing(Cause::Denied),
+            // A file of pressure where the kernel was booted with `psi=0`.
+            Errno::OPNOTSUPP => ReadError::Missing(Cause::Absent),
             _ => ReadError::Missing(Cause::Failed),
         }
     }
@@ -110,16 +122,59 @@ impl Reader {
         Ok(&self.text[..len])
     }
 
+    /// The size of what is at the concatenation of these parts, without opening it.
+    pub(super) fn size_at(
+        &mut self,
+        directory: impl AsFd,
+        parts: &[&[u8]],
+    ) -> Result<u64, ReadError> {
+        let status = statat(directory, self.joined(parts)?, AtFlags::empty())?;
+        Ok(u64::try_from(status.st_size).unwrap_or(0))
+    }
+
+    /// How many entries the directory at the concatenation of these parts has; `None` if more than
+    /// `most`.
+    pub(super) fn entries_at(
+        &mut self,
+        directory: impl AsFd,
+        parts: &[&[u8]],
+        most: usize,
+    ) -> Result<Option<usize>, ReadError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(directory, self.joined(parts)?, flags, Mode::empty())?;
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 8 << 10];
+        let mut listing = RawDir::new(directory, &mut buffer);
+        let mut entries = 0;
+        while let Some(entry) = listing.next() {
+            let entry = entry?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                entries += 1;
+            }
+            if entries > most {
+                return Ok(None);
+            }
+        }
+        Ok(Some(entries))
+    }
+
     fn open(&mut self, directory: impl AsFd, parts: &[&[u8]]) -> Result<OwnedFd, ReadError> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        Ok(openat(
+            directory,
+            self.joined(parts)?,
+            flags,
+            Mode::empty(),
+        )?)
+    }
+
+    fn joined(&mut self, parts: &[&[u8]]) -> Result<&CStr, ReadError> {
         self.path.clear();
         for part in parts {
             self.path.extend_from_slice(part);
         }
         self.path.push(0);
         // A NUL inside cannot be in a name of a file.
-        let path = CStr::from_bytes_with_nul(&self.path).map_err(|_| ReadError::Gone)?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-        Ok(openat(directory, path, flags, Mode::empty())?)
+        CStr::from_bytes_with_nul(&self.path).map_err(|_| ReadError::Gone)
     }
 
     /// Reads the file from its start; says how long it is.

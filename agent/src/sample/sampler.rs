@@ -5,20 +5,23 @@ use std::sync::Arc;
 
 use super::cgroup_files::{self, CgroupReader};
 use super::cgroup_index::CgroupIndex;
+use super::disk::Stacked;
+use super::further_files::Kind;
 use super::group_table::GroupTable;
-use super::host;
+use super::hierarchy::Hierarchies;
+use super::host::HostReader;
 use super::kept_file::Room;
 use super::pod_network::{PodNetworks, has_own_network, namespace_link};
 use super::process_table::{ProcessTable, Scan};
 use super::reader::{End, ReadError, Reader, path_bytes};
 use super::wanted::Wanted;
 use super::{
-    Cause, CgroupSample, Counter, Datum, Group, GroupSample, HostSample, Mode, Moment, PodSample,
-    Problems, ProcessSample, Roots, Sample,
+    Cause, CgroupSample, Datum, Group, GroupSample, Mode, Moment, PodSample, Problems,
+    ProcessSample, Roots, Sample,
 };
 
-/// Reads the node. It keeps what makes the next reading cheaper, and nothing that a reading
-/// depends on.
+/// Reads the node. It keeps what makes the next reading cheaper, and what is read every few seconds
+/// only; nothing else that a reading depends on.
 pub struct Sampler {
     roots: Roots,
     clock: Box<dyn Fn() -> Moment + Send>,
@@ -27,6 +30,9 @@ pub struct Sampler {
     groups: GroupTable,
     index: CgroupIndex,
     networks: PodNetworks,
+    host: HostReader,
+    /// Which devices are no disks.
+    stacked: Option<Stacked>,
     room: Room,
     /// The part of the room that is for the files of cgroups.
     cgroup_room: Room,
@@ -49,6 +55,8 @@ impl Sampler {
             processes: ProcessTable::new(),
             groups: GroupTable::default(),
             index: CgroupIndex::default(),
+            host: HostReader::default(),
+            stacked: None,
             own: None,
             problems: Problems::default(),
         }
@@ -58,7 +66,13 @@ impl Sampler {
     pub fn take(&mut self, mode: Mode<'_>) -> Sample {
         let mut problems = Problems::default();
         let at = (self.clock)();
-        let host = self.read_host(&mut problems);
+        let host = self.host.read(
+            &self.roots.proc,
+            &mut self.reader,
+            |ticks| self.processes.nanoseconds(ticks),
+            &*self.clock,
+            &mut problems,
+        );
 
         self.groups.begin();
         let Scan {
@@ -83,6 +97,9 @@ impl Sampler {
         );
         if walked {
             self.cgroup_room = self.index.hierarchies.room(&self.room);
+            if self.index.hierarchies.disk.is_some() {
+                self.read_devices(&mut problems);
+            }
         }
         if wanted.ids().next().is_some() {
             self.note_missing_hierarchies(&mut problems);
@@ -113,49 +130,44 @@ impl Sampler {
         &self.problems
     }
 
-    fn read_host(&mut self, problems: &mut Problems) -> HostSample {
+    /// Which devices lie on others. A driver may be loaded at any time.
+    fn read_devices(&mut self, problems: &mut Problems) {
         let root = path_bytes(&self.roots.proc);
-        let mut sample = HostSample::default();
-        let mut missing = |datum, error, file: &str| {
-            let cause = match error {
-                ReadError::Gone => Cause::Absent,
-                ReadError::Missing(cause) => cause,
-            };
-            problems.add(datum, cause, || {
-                self.roots.proc.join(file).display().to_string()
-            });
-        };
+        let text = self.reader.read_path(&root, "devices", End::Records);
         let malformed = ReadError::Missing(Cause::Malformed);
-        let stat = self.reader.read_path(&root, "stat", End::Records);
-        match stat.and_then(|text| host::parse_stat(text).ok_or(malformed)) {
-            Ok((busy, cpus)) => {
-                let value = self.processes.nanoseconds(busy);
-                sample.cpu = Some(Counter {
-                    at: (self.clock)().monotonic,
-                    value,
+        match text.and_then(|text| Stacked::parse(text).ok_or(malformed)) {
+            Ok(stacked) => self.stacked = Some(stacked),
+            Err(error) => {
+                self.stacked = None;
+                problems.add(Datum::CgroupDisk, error.cause(), || {
+                    self.roots.proc.join("devices").display().to_string()
                 });
-                sample.cpus = Some(cpus);
             }
-            Err(error) => missing(Datum::HostCpu, error, "stat"),
         }
-        let meminfo = self.reader.read_path(&root, "meminfo", End::Records);
-        match meminfo.and_then(|text| host::parse_meminfo(text).ok_or(malformed)) {
-            Ok((total, available)) => {
-                sample.memory_total = Some(total);
-                sample.memory_available = available;
-            }
-            Err(error) => missing(Datum::HostMemory, error, "meminfo"),
-        }
-        sample
     }
 
     fn note_missing_hierarchies(&self, problems: &mut Problems) {
         let root = || self.roots.cgroup.display().to_string();
-        if self.index.hierarchies.cpu.is_none() {
-            problems.add(Datum::CgroupCpu, Cause::Absent, root);
-        }
-        if self.index.hierarchies.memory.is_none() {
-            problems.add(Datum::CgroupMemory, Cause::Absent, root);
+        let Hierarchies {
+            cpu,
+            memory,
+            bandwidth,
+            disk,
+            disk_sums: _,
+            freezer,
+            pressure,
+        } = &self.index.hierarchies;
+        for (hierarchy, datum) in [
+            (cpu, Datum::CgroupCpu),
+            (memory, Datum::CgroupMemory),
+            (bandwidth, Datum::CgroupThrottling),
+            (disk, Datum::CgroupDisk),
+            (freezer, Datum::CgroupFrozen),
+            (pressure, Datum::CgroupPressure),
+        ] {
+            if hierarchy.is_none() {
+                problems.add(datum, Cause::Absent, root);
+            }
         }
     }
 
@@ -303,11 +315,12 @@ impl Sampler {
         let cgroup = CgroupReader {
             reader: &mut self.reader,
             hierarchies,
+            stacked: self.stacked.as_ref(),
             room: &self.cgroup_room,
             clock: &*self.clock,
             problems,
         }
-        .read(&mut containers.get_mut(id)?.directories);
+        .read(Kind::Container, &mut containers.get_mut(id)?.directories);
         if cgroup.is_none() {
             containers.remove(id);
         }
@@ -329,6 +342,7 @@ impl Sampler {
         let mut cgroups = CgroupReader {
             reader: &mut self.reader,
             hierarchies,
+            stacked: self.stacked.as_ref(),
             room: &self.cgroup_room,
             clock: &*self.clock,
             problems,
@@ -340,7 +354,9 @@ impl Sampler {
                 Mode::Standalone => true,
             };
             if ours && !pods.contains_key(id) {
-                let cgroup = indexed.get_mut(id).and_then(|pod| cgroups.read(pod));
+                let cgroup = indexed
+                    .get_mut(id)
+                    .and_then(|pod| cgroups.read(Kind::Pod, pod));
                 let sample = PodSample {
                     cgroup: cgroup.unwrap_or_default(),
                     network: None,

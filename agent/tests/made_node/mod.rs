@@ -65,6 +65,23 @@ impl Layout {
         }
     }
 
+    /// Where CPU is limited.
+    fn bandwidth_root(self) -> &'static str {
+        match self {
+            Layout::V1Cgroupfs | Layout::HybridMemoryV2 => "cpu",
+            Layout::V1Systemd | Layout::Hybrid => "cpu,cpuacct",
+            Layout::V2Systemd | Layout::V2Namespaced => "",
+        }
+    }
+
+    fn disk_root(self) -> &'static str {
+        if self.v2() { "" } else { "blkio" }
+    }
+
+    fn freezer_root(self) -> &'static str {
+        if self.v2() { "" } else { "freezer" }
+    }
+
     fn memory_root(self) -> &'static str {
         match self {
             Layout::V1Cgroupfs | Layout::V1Systemd | Layout::Hybrid => "memory",
@@ -100,6 +117,31 @@ pub struct Cgroup {
     pub usage: u64,
     pub inactive_file: u64,
     pub limit: Option<u64>,
+    pub further: Further,
+}
+
+/// What the files are to say that are read every few seconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Further {
+    pub read: u64,
+    pub written: u64,
+    pub periods: u64,
+    pub throttled: u64,
+    /// Microseconds of CPU in each tenth of a second.
+    pub quota: Option<u64>,
+    /// Microseconds of waiting for a CPU; half of that for memory, a quarter for I/O; all of them
+    /// waited for half as long as some.
+    pub waited: u64,
+    pub oom_kills: u64,
+    pub frozen: bool,
+}
+
+/// A file of pressure.
+pub fn pressure(some: u64, full: u64) -> String {
+    format!(
+        "some avg10=0.00 avg60=0.00 avg300=0.00 total={some}\n\
+         full avg10=0.00 avg60=0.00 avg300=0.00 total={full}\n"
+    )
 }
 
 impl Default for Cgroup {
@@ -109,6 +151,7 @@ impl Default for Cgroup {
             usage: 8 * MIB,
             inactive_file: 3 * MIB,
             limit: None,
+            further: Further::default(),
         }
     }
 }
@@ -122,6 +165,9 @@ pub struct Process {
     pub rss_pages: u64,
     pub threads: u64,
     pub start: u64,
+    /// Clock ticks of waiting for block I/O.
+    pub delay_ticks: u64,
+    pub files: u64,
 }
 
 impl Default for Process {
@@ -134,6 +180,8 @@ impl Default for Process {
             rss_pages: 256,
             threads: 1,
             start: 1000,
+            delay_ticks: 0,
+            files: 3,
         }
     }
 }
@@ -161,6 +209,12 @@ impl MadeNode {
         node.host_ticks(1000);
         symlink("4242", node.path("proc/self")).unwrap();
         node.write("proc/uptime", "1.0 1.0\n");
+        node.write(
+            "proc/devices",
+            "Character devices:\n  1 mem\n\nBlock devices:\n  7 loop\n  8 sd\n253 device-mapper\n",
+        );
+        node.write("proc/sys/kernel/task_delayacct", "1\n");
+        node.host_waits(0);
         if layout.v2() {
             node.write("cgroup/cgroup.controllers", "cpuset cpu io memory pids\n");
             node.write("cgroup/cpu.stat", "usage_usec 999\n");
@@ -170,6 +224,12 @@ impl MadeNode {
                 "999\n",
             );
             node.write("cgroup/pids/tasks", "");
+            let bandwidth = format!("cgroup/{}/cpu.cfs_quota_us", layout.bandwidth_root());
+            node.write(&bandwidth, "-1\n");
+            for file in ["io_service_bytes", "io_service_bytes_recursive"] {
+                node.write(&format!("cgroup/blkio/blkio.throttle.{file}"), "Total 0\n");
+            }
+            node.write("cgroup/freezer/cgroup.procs", "");
         }
         match layout {
             Layout::V1Cgroupfs | Layout::V1Systemd => {
@@ -236,6 +296,13 @@ impl MadeNode {
         );
     }
 
+    /// Processes that waited for so many microseconds for a CPU, as [`Further::waited`] has it.
+    pub fn host_waits(&self, waited: u64) {
+        self.write("proc/pressure/cpu", pressure(waited, 0));
+        self.write("proc/pressure/memory", pressure(waited / 2, waited / 4));
+        self.write("proc/pressure/io", pressure(waited / 4, waited / 8));
+    }
+
     /// Path of a pod's cgroup in each hierarchy, from its root.
     pub fn pod_path(&self, class: Class, pod: &str) -> String {
         if self.layout.systemd() {
@@ -276,15 +343,11 @@ impl MadeNode {
             usage,
             inactive_file,
             limit,
+            further,
         } = cgroup;
+        self.further(path, cpu_ns, further);
         let cpu = format!("cgroup/{}{path}", self.layout.cpu_root());
-        if self.layout.v2() {
-            let micros = cpu_ns / 1000;
-            self.write(
-                &format!("{cpu}/cpu.stat"),
-                format!("usage_usec {micros}\nuser_usec 1\nsystem_usec 1\n"),
-            );
-        } else {
+        if !self.layout.v2() {
             self.write(&format!("{cpu}/cpuacct.usage"), format!("{cpu_ns}\n"));
         }
         let memory = format!("cgroup/{}{path}", self.layout.memory_root());
@@ -311,9 +374,100 @@ impl MadeNode {
                 format!("cache 1\ninactive_file 0\ntotal_inactive_file {inactive_file}\n"),
             );
         }
+        if self.layout.v2() || self.layout == Layout::HybridMemoryV2 {
+            self.write(
+                &format!("{memory}/memory.events"),
+                format!(
+                    "low 0\nhigh 0\nmax 0\noom 0\noom_kill {}\n",
+                    further.oom_kills
+                ),
+            );
+        }
         if self.layout == Layout::Hybrid {
             fs::create_dir_all(self.path(&format!("cgroup/unified{path}"))).unwrap();
         }
+    }
+
+    /// Writes the files of the cgroup that are read every few seconds.
+    fn further(&self, path: &str, cpu_ns: u64, further: Further) {
+        let Further {
+            read,
+            written,
+            periods,
+            throttled,
+            quota,
+            waited,
+            oom_kills: _,
+            frozen,
+        } = further;
+        let file = |root: &str, file: &str| format!("cgroup/{root}{path}/{file}");
+        let bandwidth = |name| file(self.layout.bandwidth_root(), name);
+        let periods = format!("nr_periods {periods}\nnr_throttled {throttled}\n");
+        // Through a volume, hence counted at two devices.
+        if self.layout.v2() {
+            let micros = cpu_ns / 1000;
+            self.write(
+                &bandwidth("cpu.stat"),
+                format!(
+                    "usage_usec {micros}\nuser_usec 1\nsystem_usec 1\n{periods}throttled_usec 5\n"
+                ),
+            );
+            let quota = quota.map_or("max".to_owned(), |quota| quota.to_string());
+            self.write(&bandwidth("cpu.max"), format!("{quota} 100000\n"));
+            let device =
+                |device| format!("{device} rbytes={read} wbytes={written} rios=1 wios=1\n");
+            self.write(&file("", "io.stat"), device("8:0") + &device("253:0"));
+            self.write(
+                &file("", "cgroup.events"),
+                format!("populated 1\nfrozen {}\n", u8::from(frozen)),
+            );
+            self.write(&file("", "cpu.pressure"), pressure(waited, waited / 2));
+            self.write(
+                &file("", "memory.pressure"),
+                pressure(waited / 2, waited / 4),
+            );
+            self.write(&file("", "io.pressure"), pressure(waited / 4, waited / 8));
+        } else {
+            self.write(
+                &bandwidth("cpu.stat"),
+                format!("{periods}throttled_time 5\n"),
+            );
+            let quota = quota.map_or("-1".to_owned(), |quota| quota.to_string());
+            self.write(&bandwidth("cpu.cfs_quota_us"), format!("{quota}\n"));
+            self.write(&bandwidth("cpu.cfs_period_us"), "100000\n");
+            let device = |device| format!("{device} Read {read}\n{device} Write {written}\n");
+            self.write(
+                &self.disk_file(path),
+                format!("{}{}Total 1\n", device("8:0"), device("253:0")),
+            );
+            let state = if frozen { "FROZEN\n" } else { "THAWED\n" };
+            self.write(&self.freezer_file(path), state);
+        }
+    }
+
+    /// Where the bytes of disks of a cgroup are.
+    pub fn disk_file(&self, path: &str) -> String {
+        let file = if self.layout.v2() {
+            "io.stat"
+        } else {
+            "blkio.throttle.io_service_bytes_recursive"
+        };
+        format!("cgroup/{}{path}/{file}", self.layout.disk_root())
+    }
+
+    /// Where it is told whether a cgroup is frozen.
+    pub fn freezer_file(&self, path: &str) -> String {
+        let file = if self.layout.v2() {
+            "cgroup.events"
+        } else {
+            "freezer.state"
+        };
+        format!("cgroup/{}{path}/{file}", self.layout.freezer_root())
+    }
+
+    /// A file of the controller that limits CPU.
+    pub fn bandwidth_file(&self, path: &str, file: &str) -> String {
+        format!("cgroup/{}{path}/{file}", self.layout.bandwidth_root())
     }
 
     /// Where a file of a container's or pod's cgroup lies that counts memory.
@@ -333,7 +487,14 @@ impl MadeNode {
 
     /// Removes the cgroup from every hierarchy.
     pub fn remove_cgroup(&self, path: &str) {
-        for root in [self.layout.cpu_root(), self.layout.memory_root(), "unified"] {
+        for root in [
+            self.layout.cpu_root(),
+            self.layout.memory_root(),
+            self.layout.bandwidth_root(),
+            self.layout.disk_root(),
+            self.layout.freezer_root(),
+            "unified",
+        ] {
             let _ = fs::remove_dir_all(self.path(&format!("cgroup/{root}{path}")));
         }
     }
@@ -367,15 +528,24 @@ impl MadeNode {
             rss_pages,
             threads,
             start,
+            delay_ticks,
+            files,
         } = process;
         let (user, system) = (ticks / 2, ticks - ticks / 2);
         self.write(
             &format!("proc/{pid}/stat"),
             format!(
                 "{pid} ({name}) S 1 {pid} {pid} 0 -1 {flags} 5 0 0 0 {user} {system} 0 0 20 0 \
-                 {threads} 0 {start} 1000000 {rss_pages} 18446744073709551615 1 1 0 0 0 0 0\n"
+                 {threads} 0 {start} 1000000 {rss_pages} 18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 0 0 0 \
+                 {delay_ticks} 0 0\n"
             ),
         );
+        let open = self.path(&format!("proc/{pid}/fd"));
+        let _ = fs::remove_dir_all(&open).or_else(|_| fs::remove_file(&open));
+        fs::create_dir_all(&open).unwrap();
+        for file in 0..*files {
+            fs::write(open.join(file.to_string()), "").unwrap();
+        }
         self.write(&format!("proc/{pid}/cgroup"), lines);
     }
 

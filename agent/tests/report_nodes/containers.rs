@@ -62,7 +62,11 @@ fn containers_are_complete_on_their_own() {
     assert_eq!(metric(app, "threads"), Some((6.0, 6.0)));
     assert_eq!(metric(app, "processes"), Some((2.0, 2.0)));
     assert!(metric(app, "rss").unwrap().1 == (4u64 << 30) as f64);
-    assert_eq!(app.metrics.len(), 6, "no network on containers");
+    assert_eq!(metric(app, "memory_limit_use"), Some((7.81, 100.0)));
+    assert_eq!(metric(app, "open_files"), Some((6.0, 6.0)));
+    assert_eq!(metric(app, "disk_read"), Some((0.0, 1.0)));
+    assert_eq!(metric(app, "network_rx"), None, "containers have none");
+    assert_eq!(metric(app, "cpu_limit_use"), None, "no limit");
     // Without a limit the node's memory is the end of the scale.
     let sidecar = node(&report, Topology::Container, &all[1]);
     assert_eq!(

@@ -78,7 +78,9 @@ fn controllers_have_templates_and_parents_but_no_metrics() {
         parents(replica_set),
         [(Topology::Deployment, vec!["deploy-uid;<deployment>"])]
     );
-    assert!(ids(&report, Topology::Host).is_empty(), "the probe's own");
+    let host = node(&report, Topology::Host, "node1;<host>");
+    assert!(host.latest.is_empty(), "the probe's own");
+    assert!(host.metrics.keys().all(|id| id.starts_with("psi_")));
 
     let templates = |topology| {
         let templates = &report.topologies[&topology].metric_templates;
@@ -87,22 +89,36 @@ fn controllers_have_templates_and_parents_but_no_metrics() {
             .map(|(id, t)| (id.as_str(), t.label.as_str()))
             .collect::<Vec<_>>()
     };
-    let own = [
+    let all = [
+        ("block_io_delay", "Block I/O delay ms/s"),
+        ("cpu_limit_use", "CPU limit use"),
         ("cpu_millicores", "Millicores"),
+        ("cpu_throttled", "Throttled periods"),
+        ("disk_read", "Disk read B/s"),
+        ("disk_write", "Disk write B/s"),
         ("docker_cpu_total_usage", "CPU"),
         ("docker_memory_usage", "Memory"),
-    ];
-    let network = [("network_rx", "Received B/s"), ("network_tx", "Sent B/s")];
-    let rest = [
+        ("memory_limit_use", "Memory limit use"),
+        ("network_rx", "Received B/s"),
+        ("network_tx", "Sent B/s"),
+        ("oom_kills", "OOM kills"),
+        ("open_files", "Open descriptors"),
         ("processes", "Processes"),
+        ("psi_cpu_full", "CPU pressure (full)"),
+        ("psi_cpu_some", "CPU pressure (some)"),
+        ("psi_io_full", "I/O pressure (full)"),
+        ("psi_io_some", "I/O pressure (some)"),
+        ("psi_memory_full", "Memory pressure (full)"),
+        ("psi_memory_some", "Memory pressure (some)"),
         ("rss", "RSS"),
         ("threads", "Threads"),
     ];
-    assert_eq!(
-        templates(Topology::Container),
-        [&own[..], &rest[..]].concat()
-    );
-    let all = [&own[..], &network[..], &rest[..]].concat();
+    let only_pods = ["network_rx", "network_tx", "oom_kills"];
+    let of_containers: Vec<_> = all
+        .into_iter()
+        .filter(|(id, _)| !only_pods.contains(id))
+        .collect();
+    assert_eq!(templates(Topology::Container), of_containers);
     for topology in [
         Topology::Pod,
         Topology::Deployment,

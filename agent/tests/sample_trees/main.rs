@@ -5,5 +5,6 @@ mod made_node;
 
 mod changes;
 mod faults;
+mod further;
 mod layouts;
 mod workload;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use scope_agent::attribution::{Cpu, Usage, attribute};
 use scope_agent::inventory::Inventory;
-use scope_agent::sample::{Mode, Sample, Sampler};
+use scope_agent::sample::{Cause, Datum, Mode, Sample, Sampler};
 
 use crate::made_node::inventory::{inventory, pod};
 use crate::made_node::{Cgroup, Class, Layout, MIB, MadeNode, Process, id, uid};
@@ -141,6 +141,16 @@ pub(crate) fn twice(
     let second = sampler.take(mode);
     let usage = attribute(Some(&first), &second, mode);
     (second, usage)
+}
+
+/// Whether nothing is missing but what the layout has not got.
+pub(crate) fn only_gaps(node: &MadeNode, sample: &Sample) -> bool {
+    let v2 = matches!(node.layout, Layout::V2Systemd | Layout::V2Namespaced);
+    let kinds: Vec<_> = sample.problems.iter().map(|(d, c, _)| (d, c)).collect();
+    match v2 {
+        true => kinds.is_empty(),
+        false => kinds == [(Datum::CgroupPressure, Cause::Absent)],
+    }
 }
 
 pub(crate) fn millicores(cpu: Option<Cpu>) -> Option<f64> {

@@ -1,0 +1,203 @@
+//! The files of a cgroup that are read every few seconds: disk, throttling, pressure, OOM kills and
+//! the freezer. They are not kept open: that would take more memory than it saves time.
+
+use super::bandwidth;
+use super::cgroup_files::{CgroupReader, Place};
+use super::cgroup_index::Further;
+use super::disk;
+use super::hierarchy::{Hierarchy, Version};
+use super::number::keyed;
+use super::pressure;
+use super::reader::{End, ReadError, bytes_path, path_bytes};
+use super::seldom::seed;
+use super::{Cause, CpuLimit, Datum, FurtherSample, PressureSample, Span};
+
+/// Whose cgroup it is: not all has a meaning for both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Container,
+    Pod,
+}
+
+const MALFORMED: ReadError = ReadError::Missing(Cause::Malformed);
+
+impl CgroupReader<'_> {
+    /// What the cgroup at this place says, read anew if it is its turn.
+    pub(super) fn further(
+        &mut self,
+        kind: Kind,
+        place: Place<'_>,
+        kept: &mut Further,
+    ) -> FurtherSample {
+        let now = (self.clock)().monotonic;
+        if kept.turn.take(now, seed(place.relative)) {
+            let before = kept.sample;
+            kept.sample = FurtherSample {
+                disk: self.disk(kind, place, before),
+                throttling: self.throttling(place, before),
+                cpu_limit: self.cpu_limit(place),
+                pressure: self.pressure(place, before.pressure),
+                oom_kills: (kind == Kind::Pod).then(|| self.oom_kills(place)).flatten(),
+                frozen: (kind == Kind::Container)
+                    .then(|| self.frozen(place))
+                    .flatten(),
+            };
+        }
+        kept.sample
+    }
+
+    fn disk(
+        &mut self,
+        kind: Kind,
+        place: Place<'_>,
+        before: FurtherSample,
+    ) -> Option<Span<super::DiskBytes>> {
+        let hierarchy = self.hierarchies.disk.as_ref()?;
+        let stacked = self.stacked?;
+        let bytes = match hierarchy.version {
+            Version::V2 => self.value(Datum::CgroupDisk, place, hierarchy, "io.stat", |text| {
+                disk::parse_v2(text, stacked).ok_or(MALFORMED)
+            })?,
+            Version::V1 => {
+                // Nothing runs in the pod's own cgroup, so without sums its file says nothing.
+                let file = match (kind, self.hierarchies.disk_sums) {
+                    (_, true) => "blkio.throttle.io_service_bytes_recursive",
+                    (Kind::Container, false) => "blkio.throttle.io_service_bytes",
+                    (Kind::Pod, false) => return None,
+                };
+                self.value(Datum::CgroupDisk, place, hierarchy, file, |text| {
+                    disk::parse_v1(text, stacked).ok_or(MALFORMED)
+                })?
+            }
+        };
+        let at = (self.clock)().monotonic;
+        Some(Span::next(before.disk, at, bytes))
+    }
+
+    fn throttling(
+        &mut self,
+        place: Place<'_>,
+        before: FurtherSample,
+    ) -> Option<Span<super::Throttling>> {
+        let hierarchy = self.hierarchies.bandwidth.as_ref()?;
+        let parse = |text: &[u8]| {
+            bandwidth::parse_throttling(text).ok_or_else(|| {
+                // In v2 the file is there without the controller, and without its lines.
+                let counts = keyed(text, b"usage_usec").is_some();
+                let cause = match counts && !text.windows(3).any(|word| word == b"nr_") {
+                    true => Cause::Absent,
+                    false => Cause::Malformed,
+                };
+                ReadError::Missing(cause)
+            })
+        };
+        let datum = Datum::CgroupThrottling;
+        let value = self.value(datum, place, hierarchy, "cpu.stat", parse)?;
+        let at = (self.clock)().monotonic;
+        Some(Span::next(before.throttling, at, value))
+    }
+
+    fn cpu_limit(&mut self, place: Place<'_>) -> Option<CpuLimit> {
+        let hierarchy = self.hierarchies.bandwidth.as_ref()?;
+        let datum = Datum::CgroupThrottling;
+        match hierarchy.version {
+            Version::V2 => self
+                .value(datum, place, hierarchy, "cpu.max", |text| {
+                    bandwidth::parse_max(text).ok_or(MALFORMED)
+                })
+                .flatten(),
+            Version::V1 => {
+                let quota = self.value(datum, place, hierarchy, "cpu.cfs_quota_us", |text| {
+                    bandwidth::parse_quota(text).ok_or(MALFORMED)
+                });
+                let quota = quota.flatten()?;
+                self.value(datum, place, hierarchy, "cpu.cfs_period_us", |text| {
+                    let period = super::number::only(text).ok_or(MALFORMED)?;
+                    bandwidth::limit(quota, period).ok_or(MALFORMED)
+                })
+            }
+        }
+    }
+
+    fn pressure(&mut self, place: Place<'_>, before: PressureSample) -> PressureSample {
+        let Some(hierarchy) = &self.hierarchies.pressure else {
+            return PressureSample::default();
+        };
+        let mut read = |file, before| {
+            let stall = self.value(Datum::CgroupPressure, place, hierarchy, file, |text| {
+                pressure::parse(text).ok_or(MALFORMED)
+            })?;
+            let at = (self.clock)().monotonic;
+            Some(Span::next(before, at, stall))
+        };
+        PressureSample {
+            cpu: read("cpu.pressure", before.cpu),
+            memory: read("memory.pressure", before.memory),
+            io: read("io.pressure", before.io),
+        }
+    }
+
+    /// The counter of v2 includes the cgroups below, also those that are gone; the one of v1 only
+    /// what was killed in the pod's own cgroup, where nothing runs.
+    fn oom_kills(&mut self, place: Place<'_>) -> Option<u64> {
+        let memory = self.hierarchies.memory.as_ref();
+        let hierarchy = memory.filter(|hierarchy| hierarchy.version == Version::V2)?;
+        self.value(Datum::OomKills, place, hierarchy, "memory.events", |text| {
+            keyed(text, b"oom_kill").ok_or(MALFORMED)
+        })
+    }
+
+    fn frozen(&mut self, place: Place<'_>) -> Option<bool> {
+        let hierarchy = self.hierarchies.freezer.as_ref()?;
+        let datum = Datum::CgroupFrozen;
+        match hierarchy.version {
+            Version::V2 => self.value(datum, place, hierarchy, "cgroup.events", |text| {
+                match keyed(text, b"frozen") {
+                    Some(frozen @ 0..=1) => Ok(frozen == 1),
+                    // Linux before 5.2 has no freezer in v2.
+                    None if keyed(text, b"populated").is_some() => {
+                        Err(ReadError::Missing(Cause::Absent))
+                    }
+                    _ => Err(MALFORMED),
+                }
+            }),
+            Version::V1 => self.value(datum, place, hierarchy, "freezer.state", |text| match text
+                .trim_ascii()
+            {
+                b"FROZEN" => Ok(true),
+                b"THAWED" | b"FREEZING" => Ok(false),
+                _ => Err(MALFORMED),
+            }),
+        }
+    }
+
+    /// What the file says. One that is missing is so for good, as long as the cgroup is there.
+    fn value<T>(
+        &mut self,
+        datum: Datum,
+        place: Place<'_>,
+        hierarchy: &Hierarchy,
+        file: &str,
+        parse: impl FnOnce(&[u8]) -> Result<T, ReadError>,
+    ) -> Option<T> {
+        let root = path_bytes(&hierarchy.root);
+        let parts = [&*root, place.relative, b"/", file.as_bytes()];
+        let text = self
+            .reader
+            .read_at(rustix::fs::CWD, &parts, End::OnePiece)
+            .and_then(parse);
+        let cause = match text {
+            Ok(value) => return Some(value),
+            Err(ReadError::Gone) if !bytes_path(place.path).exists() => return None,
+            Err(ReadError::Gone) => Cause::Absent,
+            Err(ReadError::Missing(cause)) => cause,
+        };
+        self.problems.add(datum, cause, || {
+            bytes_path(&parts[..2].concat())
+                .join(file)
+                .display()
+                .to_string()
+        });
+        None
+    }
+}

@@ -59,7 +59,7 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<()> {
             build::cargo(&["test", "--locked", "--package", "throwaway-cluster"])
         })?;
         if no_vm.is_none() {
-            parts.run("throw-away virtual machine", || vm::play(&[]))?;
+            parts.run("throw-away virtual machine", vm::test)?;
         }
     }
     if obstacle.is_none() {

@@ -22,8 +22,21 @@ pub(crate) fn obstacle() -> Option<String> {
     ))
 }
 
+/// How guests end, and every scenario.
+pub(crate) fn test() -> anyhow::Result<()> {
+    build::cargo(&[
+        "test",
+        "--locked",
+        "--package",
+        "throwaway-vm",
+        "--",
+        "--ignored",
+    ])?;
+    play(&[])
+}
+
 /// Builds the programs and plays the scenarios.
-pub(crate) fn play(words: &[String]) -> anyhow::Result<()> {
+fn play(words: &[String]) -> anyhow::Result<()> {
     let programs = build::guest_programs()?;
     throwaway_vm::play_all(words, &programs, &Progress::to_stderr())?;
     Ok(())

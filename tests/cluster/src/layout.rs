@@ -108,9 +108,18 @@ impl Layout {
     pub fn new_log_directory(&self, prefix: &str, used: &[PathBuf]) -> Result<PathBuf> {
         let logs = self.root.join("log");
         std::fs::create_dir_all(&logs).at("create directory", &logs)?;
-        let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ");
-        let directory = logs.join(format!("{prefix}-{time}"));
-        private_directory(&directory)?;
+        let directory = loop {
+            let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.3fZ");
+            let directory = logs.join(format!("{prefix}-{time}"));
+            match std::fs::DirBuilder::new().mode(0o700).create(&directory) {
+                // Another run began in the same millisecond, which is over soon.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                made => {
+                    made.at("create directory", &directory)?;
+                    break directory;
+                }
+            }
+        };
         keep_newest(&logs, RUNS_WITH_LOGS, used)?;
         Ok(directory)
     }
@@ -185,10 +194,8 @@ mod tests {
         let scratch = Scratch::new();
         let layout = Layout::at(scratch.path());
         let first = [layout.new_log_directory("first", &[]).unwrap()];
-        for run in 0..RUNS_WITH_LOGS + 3 {
-            let directory = layout
-                .new_log_directory(&format!("t{run}"), &first)
-                .unwrap();
+        for _ in 0..RUNS_WITH_LOGS + 3 {
+            let directory = layout.new_log_directory("t", &first).unwrap();
             let mode = std::fs::metadata(directory).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o700);
         }

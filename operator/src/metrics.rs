@@ -39,6 +39,7 @@ pub(crate) struct Metrics {
     actions: Family<Two, Counter>,
     action_seconds: Histogram,
     actions_deferred: Counter,
+    actions_panicked: Counter,
     events_lost: Counter,
     http_evicted: Counter,
     newest: Mutex<Vec<(&'static str, Instant)>>,
@@ -61,6 +62,7 @@ impl Metrics {
         // 5 ms to 5 s: a click should be done before the agent's 400 ms are over.
         let action_seconds = Histogram::new(exponential_buckets(0.005, 2.0, 11));
         let actions_deferred = Counter::default();
+        let actions_panicked = Counter::default();
         let events_lost = Counter::default();
         let http_evicted = Counter::default();
         registry.register(
@@ -128,6 +130,11 @@ impl Metrics {
             actions_deferred.clone(),
         );
         registry.register(
+            "actions_panicked",
+            "Tasks of the action controller that a bug of the operator cut off",
+            actions_panicked.clone(),
+        );
+        registry.register(
             "events_lost",
             "Events that could not be published",
             events_lost.clone(),
@@ -152,6 +159,7 @@ impl Metrics {
             actions,
             action_seconds,
             actions_deferred,
+            actions_panicked,
             events_lost,
             http_evicted,
             newest: Mutex::default(),
@@ -206,6 +214,10 @@ impl Metrics {
 
     pub(crate) fn action_deferred(&self) {
         self.actions_deferred.inc();
+    }
+
+    pub(crate) fn action_panicked(&self) {
+        self.actions_panicked.inc();
     }
 
     pub(crate) fn event_lost(&self) {

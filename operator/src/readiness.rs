@@ -43,6 +43,11 @@ impl Readiness {
         self.progress.notify_waiters();
     }
 
+    /// Whether the cache of this kind is filled.
+    pub(crate) fn is_filled(&self, kind: &str) -> bool {
+        !self.state().waiting_for.contains(&kind)
+    }
+
     /// Waits until the caches of all these kinds are filled, however many wait. (A store's own
     /// `wait_until_ready` wakes only the last of several waiters in kube 5.0.)
     pub(crate) async fn wait_for(&self, kinds: &[&str]) {
@@ -106,6 +111,7 @@ mod tests {
                 .contains("ScopePlugin, DaemonSet")
         );
         readiness.filled("ScopePlugin");
+        assert!(readiness.is_filled("ScopePlugin") && !readiness.is_filled("DaemonSet"));
         readiness.filled("DaemonSet");
         assert_eq!(
             readiness.missing(now).unwrap(),

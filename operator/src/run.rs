@@ -17,6 +17,7 @@
 //! | plugins' namespace | scopeplugins.dev | scopeactions | list, watch, delete | clicks, and the removal of old records ([`crate::actions`]) |
 //! | plugins' namespace | scopeplugins.dev | scopeactions/status | patch | outcomes |
 //! | plugins' namespace | events.k8s.io | events | list | why pods cannot be created ([`crate::events`]) |
+//! | plugins' namespace | events.k8s.io | events | create, patch | Events about ScopeActions that cannot be read |
 //! | `default` | events.k8s.io | events | create, patch | Events about ScopePlugins, which have no namespace |
 //! | own namespace | coordination.k8s.io | leases, the one of the operator | get, list, watch, patch | leader election ([`crate::leader`]) |
 //! | cluster, with `DeletePod` allowed | core | pods | list, get, delete | finding a UID, looking before the delete, the delete |
@@ -201,6 +202,7 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
             clicks,
             clicks_touched.boxed(),
             namespace,
+            filled,
             stop_actions,
         )
         .await;

@@ -357,4 +357,4 @@ fn locked(rates: &Mutex<Rates>) -> MutexGuard<'_, Rates> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use scope_crds::{ActionPhase, AgentSpec, ScopeAction, ScopeActionSpec, ScopePlugin, TargetName};
+use scope_crds::{
+    ActionPhase, AgentSpec, Control, ScopeAction, ScopeActionSpec, ScopePlugin, TargetName,
+};
 
 use crate::settings::Settings;
 
@@ -142,6 +144,26 @@ pub(super) fn begun(action: &ScopeAction) -> Option<&TargetName> {
         return None;
     }
     status.target.as_ref()
+}
+
+/// When an action took one of its plugin's places of a minute, as far as its record tells: it was
+/// begun, and not found to be forbidden or too late after all. One that failed had reached the API
+/// server, and of one without an outcome nobody knows.
+pub(super) fn acted_at(action: &ScopeAction) -> Option<Timestamp> {
+    // What agents did themselves they have counted themselves.
+    if action.spec.control != Control::DeletePod {
+        return None;
+    }
+    let status = action.status.as_ref()?;
+    status.target.as_ref()?;
+    match status.phase {
+        None | Some(ActionPhase::Succeeded | ActionPhase::Failed) => {}
+        Some(ActionPhase::Refused | ActionPhase::Expired) => return None,
+    }
+    match &status.completed_at {
+        Some(completed) => Some(completed.0),
+        None => Some(action.metadata.creation_timestamp.as_ref()?.0),
+    }
 }
 
 /// Whether an action waits for its outcome.

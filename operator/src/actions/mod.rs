@@ -6,9 +6,10 @@ mod decide;
 mod rate;
 mod record;
 mod resolve;
+mod unreadable;
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -19,17 +20,21 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Resource, ResourceExt,
     api::{DeleteParams, Preconditions},
+    core::error_boundary::InvalidObject,
     runtime::reflector::{ObjectRef, Store},
 };
-use scope_crds::{ActionPhase, ScopeAction};
-use tokio::task::JoinSet;
+use scope_crds::ScopeAction;
+use tokio::task::{self, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use actor::Actor;
 
+use unreadable::{Noticed, Unreadable};
+
 use crate::{
     guarded::{self, BUDGET},
-    watches::Guarded,
+    readiness::Readiness,
+    watches::{Guarded, kind},
 };
 
 /// Actions under way at a time. More people than that rarely click in the same second; the rest
@@ -50,27 +55,20 @@ const AGAIN: Duration = Duration::from_millis(300);
 /// At the end, actions under way may take this long: longer than any request of theirs.
 const DRAIN: Duration = Duration::from_secs(8);
 
-/// Runs until `stop`. `touched` fills `store`.
+/// Runs until `stop`. `touched` fills `store`, and `readiness` knows when it is complete.
 pub(crate) async fn run(
     actor: Arc<Actor>,
     store: Store<Guarded<ScopeAction>>,
     touched: impl Stream<Item = Guarded<ScopeAction>> + Send,
     namespace: String,
+    readiness: Arc<Readiness>,
     stop: CancellationToken,
 ) {
     let mut touched = std::pin::pin!(touched);
     let mut terms = actor.claim.terms();
     let mut tidy = tokio::time::interval(TIDY_EVERY);
     tidy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut controller = Controller {
-        actor,
-        store,
-        namespace,
-        under_way: HashSet::new(),
-        settled: VecDeque::new(),
-        tasks: JoinSet::new(),
-        deferred: false,
-    };
+    let mut controller = Controller::new(actor, store, namespace, readiness);
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -82,10 +80,14 @@ pub(crate) async fn run(
                 if changed.is_err() {
                     break;
                 }
-                controller.begin_term();
+                controller.consider_all();
             }
-            Some(finished) = controller.tasks.join_next() => controller.finished(finished),
-            _ = tidy.tick() => controller.tidy(),
+            Some(finished) = controller.tasks.join_next_with_id() => controller.finished(finished),
+            _ = tidy.tick() => {
+                controller.tidy();
+                // Whatever a panic has left pending gets its outcome here, if only that it is too late.
+                controller.consider_all();
+            }
         }
     }
     let drain = async { while controller.tasks.join_next().await.is_some() {} };
@@ -98,10 +100,16 @@ struct Controller {
     actor: Arc<Actor>,
     store: Store<Guarded<ScopeAction>>,
     namespace: String,
-    /// By UID.
-    under_way: HashSet<String>,
+    readiness: Arc<Readiness>,
+    /// The term for which the actions of the minute before it were counted.
+    counted: Option<u64>,
+    /// The UIDs of actions, by the task that carries them out.
+    under_way: HashMap<task::Id, String>,
     /// By UID, oldest first.
     settled: VecDeque<String>,
+    unreadable: Unreadable,
+    /// The task that writes Events about unreadable actions.
+    telling: Option<task::Id>,
     tasks: JoinSet<Ended>,
     /// Something was left in the store since too much was under way.
     deferred: bool,
@@ -109,30 +117,64 @@ struct Controller {
 
 /// What a task did.
 enum Ended {
-    /// The action with this UID has its outcome.
-    Settled(String),
-    /// The action of this name and UID is as it was.
-    LeftAlone(ObjectRef<Guarded<ScopeAction>>, String),
-    /// Old records were removed.
-    Tidied,
+    /// Its action has its outcome.
+    Settled,
+    /// Its action, which has this name, is as it was.
+    LeftAlone(ObjectRef<Guarded<ScopeAction>>),
+    /// It carried no action out: old records were removed, or Events written.
+    Aside,
 }
 
 impl Controller {
+    fn new(
+        actor: Arc<Actor>,
+        store: Store<Guarded<ScopeAction>>,
+        namespace: String,
+        readiness: Arc<Readiness>,
+    ) -> Self {
+        Self {
+            actor,
+            store,
+            namespace,
+            readiness,
+            counted: None,
+            under_way: HashMap::new(),
+            settled: VecDeque::new(),
+            unreadable: Unreadable::default(),
+            telling: None,
+            tasks: JoinSet::new(),
+            deferred: false,
+        }
+    }
+
+    /// Whether this replica leads, and knows what was done in the minute before: a term begins with
+    /// counting that, which takes a store that is complete.
+    fn may_act(&mut self) -> bool {
+        if !self.actor.claim.is_held() {
+            return false;
+        }
+        let term = self.actor.claim.term();
+        if self.counted != Some(term) {
+            if !self.readiness.is_filled(kind::ACTIONS) {
+                return false;
+            }
+            let records = self.store.state();
+            self.actor
+                .restart_rates(records.iter().filter_map(|object| {
+                    let action = object.0.as_ref().ok()?;
+                    Some((action.spec.plugin.clone(), decide::acted_at(action)?))
+                }));
+            self.counted = Some(term);
+        }
+        true
+    }
+
     /// Takes an action up, if it is there, pending, and ours to carry out.
     fn consider(&mut self, object: &Guarded<ScopeAction>) {
-        let action = match &object.0 {
-            Ok(action) => action,
-            Err(invalid) => {
-                self.actor.metrics.undecodable("ScopeAction");
-                let action = object.name_any();
-                tracing::warn!(action, "a ScopeAction cannot be read: {}", invalid.error);
-                return;
-            }
-        };
-        if !decide::is_pending(action) || !self.actor.claim.is_held() {
+        if !self.may_act() {
             return;
         }
-        let Some(uid) = action.uid() else {
+        let Some(uid) = object.uid() else {
             return;
         };
         // Touched by its deletion: then nobody wants it any more.
@@ -140,7 +182,14 @@ impl Controller {
         if there.is_none_or(|there| there.meta().uid.as_ref() != Some(&uid)) {
             return;
         }
-        if self.under_way.contains(&uid) || self.settled.contains(&uid) {
+        let action = match &object.0 {
+            Ok(action) => action,
+            Err(invalid) => return self.notice(object, invalid),
+        };
+        if !decide::is_pending(action)
+            || self.settled.contains(&uid)
+            || self.under_way.values().any(|under_way| *under_way == uid)
+        {
             return;
         }
         if self.under_way.len() >= UNDER_WAY {
@@ -150,16 +199,46 @@ impl Controller {
             }
             return;
         }
-        self.under_way.insert(uid.clone());
         let (actor, action) = (Arc::clone(&self.actor), action.clone());
         let reference = ObjectRef::from_obj(object);
-        self.tasks.spawn(async move {
+        let task = self.tasks.spawn(async move {
             if actor.handle(&action).await {
-                return Ended::Settled(uid);
+                return Ended::Settled;
             }
             tokio::time::sleep(AGAIN).await;
-            Ended::LeftAlone(reference, uid)
+            Ended::LeftAlone(reference)
         });
+        self.under_way.insert(task.id(), uid);
+    }
+
+    /// Says that an action cannot be read, unless that was said of this version of it.
+    fn notice(&mut self, object: &Guarded<ScopeAction>, invalid: &InvalidObject) {
+        match self.unreadable.notice(object, invalid) {
+            Noticed::Known => return,
+            Noticed::New => {}
+            Noticed::NewAndLost => self.actor.metrics.event_lost(),
+        }
+        self.actor.metrics.undecodable("ScopeAction");
+        let action = object.name_any();
+        tracing::warn!(action, "a ScopeAction cannot be read: {}", invalid.error);
+        self.tell();
+    }
+
+    /// Has the Events written that wait, by one task at a time.
+    fn tell(&mut self) {
+        if self.telling.is_some() {
+            return;
+        }
+        let untold = self.unreadable.take();
+        if untold.is_empty() {
+            return;
+        }
+        let events = self.actor.events.clone();
+        let task = self.tasks.spawn(async move {
+            unreadable::tell(&events, untold).await;
+            Ended::Aside
+        });
+        self.telling = Some(task.id());
     }
 
     fn consider_all(&mut self) {
@@ -168,40 +247,33 @@ impl Controller {
         }
     }
 
-    /// This replica leads from now on: counts what was done before it, and takes up what is pending.
-    fn begin_term(&mut self) {
-        let done = self.store.state();
-        self.actor.restart_rates(done.iter().filter_map(|object| {
-            let action = object.0.as_ref().ok()?;
-            let status = action.status.as_ref()?;
-            let counts = status.phase == Some(ActionPhase::Succeeded);
-            counts.then_some((action.spec.plugin.clone(), status.completed_at.as_ref()?.0))
-        }));
-        self.consider_all();
-    }
-
-    fn finished(&mut self, finished: Result<Ended, tokio::task::JoinError>) {
-        match finished {
-            Ok(Ended::Settled(uid)) => {
-                self.under_way.remove(&uid);
+    fn finished(&mut self, finished: Result<(task::Id, Ended), JoinError>) {
+        let (task, ended) = match finished {
+            Ok((task, ended)) => (task, Ok(ended)),
+            Err(error) => (error.id(), Err(error)),
+        };
+        let uid = self.under_way.remove(&task);
+        if self.telling == Some(task) {
+            self.telling = None;
+            self.tell();
+        }
+        match ended {
+            Ok(Ended::Settled) => {
                 if self.settled.len() >= SETTLED {
                     self.settled.pop_front();
                 }
-                self.settled.push_back(uid);
+                self.settled.extend(uid);
             }
-            Ok(Ended::LeftAlone(reference, uid)) => {
-                self.under_way.remove(&uid);
+            Ok(Ended::LeftAlone(reference)) => {
                 if let Some(object) = self.store.get(&reference) {
                     self.consider(&object);
                 }
             }
-            Ok(Ended::Tidied) => {}
+            Ok(Ended::Aside) => {}
             Err(error) => {
-                // Which one is not said; the store still has those that are pending.
-                tracing::error!("an action ended in a panic: {error}");
-                if self.tasks.is_empty() {
-                    self.under_way.clear();
-                }
+                self.actor.metrics.action_panicked();
+                let uid = uid.as_deref().unwrap_or("none");
+                tracing::error!(uid, "a task of the action controller was cut off: {error}");
             }
         }
         if self.deferred && self.under_way.len() < UNDER_WAY {
@@ -229,7 +301,7 @@ impl Controller {
         let (actor, namespace) = (Arc::clone(&self.actor), self.namespace.clone());
         self.tasks.spawn(async move {
             remove(&actor, &namespace, old).await;
-            Ended::Tidied
+            Ended::Aside
         });
     }
 }
@@ -266,20 +338,4 @@ async fn remove(actor: &Actor, namespace: &str, old: Vec<(String, String)>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
-    use super::*;
-
-    #[test]
-    fn records_are_kept_for_an_hour() {
-        let created = |text: &str| ObjectMeta {
-            creation_timestamp: Some(Time(text.parse().unwrap())),
-            ..ObjectMeta::default()
-        };
-        let now: Timestamp = "2030-01-01T01:00:00Z".parse().unwrap();
-        assert!(is_old(&created("2030-01-01T00:00:00Z"), now));
-        assert!(!is_old(&created("2030-01-01T00:00:01Z"), now));
-        assert!(!is_old(&ObjectMeta::default(), now));
-    }
-}
+mod tests;

@@ -100,6 +100,11 @@ impl Claim {
         self.left().is_ok()
     }
 
+    /// The number of the newest term of this process; 0 before the first.
+    pub(crate) fn term(&self) -> u64 {
+        *self.term.borrow()
+    }
+
     /// Changes whenever a term of this process begins.
     pub(crate) fn terms(&self) -> watch::Receiver<u64> {
         self.term.clone()
@@ -181,7 +186,7 @@ mod tests {
             writer.set(Some(now + 40 * second), now + 22 * second),
             "won again"
         );
-        assert_eq!(*terms.borrow(), 3);
+        assert_eq!((*terms.borrow(), claim.term()), (3, 3));
     }
 
     #[test]

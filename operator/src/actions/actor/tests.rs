@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What happens to the next write of a kind, before it is carried out.
-enum Fate {
+pub(in crate::actions) enum Fate {
     /// Nothing.
     Done,
     /// Somebody does this first.
@@ -33,31 +33,33 @@ enum Fate {
     AnswerLost,
     /// It does not arrive, and nobody answers.
     Lost,
+    /// Our own code has a bug.
+    Panic,
 }
 
 #[derive(Default)]
-struct World {
+pub(in crate::actions) struct World {
     /// By namespace/name.
     pods: BTreeMap<String, Value>,
     /// The version that the action has now, and the statuses written to it.
-    action_version: u64,
-    statuses: Vec<Value>,
-    events: Vec<Value>,
+    pub(in crate::actions) action_version: u64,
+    pub(in crate::actions) statuses: Vec<Value>,
+    pub(in crate::actions) events: Vec<Value>,
     lists: usize,
-    deletes: usize,
+    pub(in crate::actions) deletes: usize,
     at_delete: VecDeque<Fate>,
-    at_status: VecDeque<Fate>,
+    pub(in crate::actions) at_status: VecDeque<Fate>,
     claim: Option<ClaimWriter>,
 }
 
-type Shared = Arc<Mutex<World>>;
+pub(in crate::actions) type Shared = Arc<Mutex<World>>;
 
-fn world(shared: &Shared) -> MutexGuard<'_, World> {
+pub(in crate::actions) fn world(shared: &Shared) -> MutexGuard<'_, World> {
     shared.lock().unwrap()
 }
 
 impl World {
-    fn put(&mut self, namespace: &str, name: &str, uid: &str, version: u64) {
+    pub(in crate::actions) fn put(&mut self, namespace: &str, name: &str, uid: &str, version: u64) {
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"namespace": namespace, "name": name, "uid": uid, "resourceVersion": version.to_string()},
@@ -66,11 +68,11 @@ impl World {
         self.pods.insert(format!("{namespace}/{name}"), pod);
     }
 
-    fn phase(&self) -> Option<&str> {
+    pub(in crate::actions) fn phase(&self) -> Option<&str> {
         self.statuses.last()?["phase"].as_str()
     }
 
-    fn message(&self) -> &str {
+    pub(in crate::actions) fn message(&self) -> &str {
         self.statuses
             .last()
             .and_then(|status| status["message"].as_str())
@@ -143,6 +145,7 @@ async fn under(
             pending().await
         }
         Some(Fate::Lost) => pending().await,
+        Some(Fate::Panic) => panic!("as the test wants it"),
     }
 }
 
@@ -176,18 +179,35 @@ async fn serve(shared: Shared, request: Request<Body>) -> Response<Body> {
                 "events.k8s.io",
                 "v1",
                 "namespaces",
-                "demo",
+                "demo" | "scope-plugins",
                 "events",
             ],
         ) => {
             world(&shared).events.push(body.clone());
             Ok(body)
         }
+        // The same once more, of which the recorder makes a series.
+        (
+            Method::PATCH,
+            [
+                "apis",
+                "events.k8s.io",
+                "v1",
+                "namespaces",
+                "scope-plugins",
+                "events",
+                _,
+            ],
+        ) => {
+            let first = world(&shared).events[0].clone();
+            world(&shared).events.push(body);
+            Ok(first)
+        }
         (method, path) => panic!("{method} {path:?} is not for the operator"),
     })
 }
 
-fn action(until: jiff::Span) -> ScopeAction {
+pub(in crate::actions) fn action(until: jiff::Span) -> ScopeAction {
     let not_after = Timestamp::now().checked_add(until).unwrap();
     serde_json::from_value(json!({
         "apiVersion": "scopeplugins.dev/v1alpha1", "kind": "ScopeAction",
@@ -202,7 +222,7 @@ fn action(until: jiff::Span) -> ScopeAction {
 }
 
 /// An operator that leads, and a world with the clicked pod and another one.
-fn given(change: impl FnOnce(&mut World)) -> (Actor, Shared) {
+pub(in crate::actions) fn given(change: impl FnOnce(&mut World)) -> (Actor, Shared) {
     let (writer, claim) = leader::claim();
     let now = Instant::now();
     writer.set(Some(now + Duration::from_secs(60)), now);

@@ -109,7 +109,7 @@ pub fn one_line(text: &str) -> String {
 /// otherwise keeps to itself.
 #[derive(Debug)]
 pub struct Contact {
-    epoch: Instant,
+    epoch: tokio::time::Instant,
     /// Milliseconds after `epoch`, plus one; 0 means never.
     last: AtomicU64,
 }
@@ -117,7 +117,7 @@ pub struct Contact {
 impl Default for Contact {
     fn default() -> Self {
         Contact {
-            epoch: Instant::now(),
+            epoch: tokio::time::Instant::now(),
             last: AtomicU64::new(0),
         }
     }
@@ -134,7 +134,8 @@ impl Contact {
 
     /// Whether something was heard after that.
     pub fn heard_after(&self, time: Instant) -> bool {
-        self.age().is_some_and(|age| age < time.elapsed())
+        self.age()
+            .is_some_and(|age| age < tokio::time::Instant::from_std(time).elapsed())
     }
 
     /// How long ago something was heard; `None` if never.

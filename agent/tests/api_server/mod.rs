@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test crate uses a part")]
 
+pub(crate) mod in_process;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -45,6 +47,12 @@ pub(crate) enum Reply {
     Events(mpsc::UnboundedReceiver<Value>),
     /// Nothing, ever.
     Never,
+    /// After so long.
+    Late(Duration, Box<Reply>),
+    /// The connection breaks off.
+    Broken,
+    /// A mistake in the client: its task panics.
+    Panic,
 }
 
 impl Reply {
@@ -87,21 +95,9 @@ impl ApiServer {
             .await
             .expect("listens");
         let address = listener.local_addr().expect("an address");
-        let seen = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::default();
         let stop = CancellationToken::new();
-        let script = Arc::new(script);
-        let router = axum::Router::new().fallback({
-            let seen = seen.clone();
-            move |request: Request| {
-                let (seen, script) = (seen.clone(), script.clone());
-                async move {
-                    let request = read(request).await;
-                    let reply = script(&request);
-                    seen.lock().expect("unpoisoned").push(request);
-                    write(reply).await
-                }
-            }
-        });
+        let router = router(Arc::clone(&seen), script);
         tokio::spawn({
             let stop = stop.clone();
             async move {
@@ -145,6 +141,22 @@ impl ApiServer {
     pub(crate) fn count(&self, of: impl Fn(&Seen) -> bool) -> usize {
         self.seen().iter().filter(|seen| of(seen)).count()
     }
+}
+
+fn router(
+    seen: Arc<Mutex<Vec<Seen>>>,
+    script: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
+) -> axum::Router {
+    let script = Arc::new(script);
+    axum::Router::new().fallback(move |request: Request| {
+        let (seen, script) = (seen.clone(), script.clone());
+        async move {
+            let request = read(request).await;
+            let reply = script(&request);
+            seen.lock().expect("unpoisoned").push(request);
+            write(reply).await
+        }
+    })
 }
 
 pub(crate) fn access_to(address: SocketAddr) -> Access {
@@ -211,7 +223,20 @@ async fn write(reply: Reply) -> Response {
             (json_type, Body::from_stream(lines.boxed())).into_response()
         }
         Reply::Never => std::future::pending().await,
+        Reply::Late(after, reply) => {
+            tokio::time::sleep(after).await;
+            Box::pin(write(*reply)).await
+        }
+        Reply::Broken => {
+            let cut = futures::stream::once(async { Err::<Bytes, _>(broken()) });
+            (json_type, Body::from_stream(cut)).into_response()
+        }
+        Reply::Panic => panic!("as the script says"),
     }
+}
+
+fn broken() -> std::io::Error {
+    std::io::ErrorKind::ConnectionReset.into()
 }
 
 /// Waits until it is so.

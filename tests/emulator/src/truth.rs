@@ -34,6 +34,8 @@ pub struct Host {
     pub memory_total: f64,
     /// Load of the last minute.
     pub load: f64,
+    /// The kernel's release and version.
+    pub kernel: String,
     /// Networks of its interfaces, as `address/bits`.
     pub local_networks: Vec<String>,
     /// Containers that its runtime knows, stopped ones and those that hold a pod's namespaces
@@ -54,6 +56,7 @@ impl Default for Host {
             memory: 1e9,
             memory_total: 16e9,
             load: 0.5,
+            kernel: "6.1.0 #1 SMP".to_owned(),
             local_networks: Vec::new(),
             containers: Vec::new(),
             processes: Vec::new(),
@@ -176,6 +179,8 @@ pub struct Namespace {
     pub uid: String,
     /// Its name.
     pub name: String,
+    /// Its labels.
+    pub labels: Labels,
 }
 
 /// A pod.
@@ -247,6 +252,8 @@ pub struct Controller {
     pub replicas: u32,
     /// The address of a service.
     pub ip: String,
+    /// The ports of a service, such as `80/TCP`.
+    pub ports: String,
     /// When it was made, RFC 3339.
     pub created: String,
 }
@@ -263,6 +270,7 @@ impl Controller {
             selector: Labels::new(),
             replicas: 1,
             ip: String::new(),
+            ports: "80/TCP".to_owned(),
             created: "2026-01-01T00:00:00Z".to_owned(),
         }
     }

@@ -26,7 +26,8 @@ pub(crate) fn containers(report: &mut Report, host: &Host, now: Stamp) {
                 &container.restarts.to_string(),
             ),
             ("docker_image_id", &container.image_id),
-            ("docker_image_name", &container.image_name),
+            // So containerd fills in the place of the name.
+            ("docker_image_name", &container.image_id),
         ];
         let node = Node::new(&format!("{};<container>", container.id));
         let mut node = with_values(node, now, &values);

@@ -16,7 +16,7 @@ pub(crate) fn host(report: &mut Report, name: &str, host: &Host, probe_id: &str,
         ("ts", &now.to_string()),
         ("host_name", name),
         ("os", "linux"),
-        ("kernel_version", "6.1.0"),
+        ("kernel_version", host.kernel.as_str()),
         ("uptime", "86400"),
         ("host_scope_version", "1.13.2"),
     ];

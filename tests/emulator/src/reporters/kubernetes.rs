@@ -47,7 +47,8 @@ pub(crate) fn kubernetes(
             ("kubernetes_created", "2026-01-01T00:00:00Z"),
         ];
         let node = Node::new(&format!("{};<namespace>", namespace.uid));
-        add(namespaces, with_values(node, now, &values));
+        let node = with_values(node, now, &values);
+        add(namespaces, labelled(node, &namespace.labels, now));
     }
 
     let pods_of_kind = report.topology_mut(Kind::Pod);
@@ -178,7 +179,7 @@ fn controller_node(controller: &Controller, truth: &Truth, probe_id: &str, now: 
         Kind::Service => &[
             ("kubernetes_ip", &controller.ip),
             ("kubernetes_type", "ClusterIP"),
-            ("kubernetes_ports", "80/TCP"),
+            ("kubernetes_ports", &controller.ports),
         ],
         Kind::Deployment => &[
             ("kubernetes_node_type", "Deployment"),

@@ -3,8 +3,7 @@
 use crate::kind::Kind;
 use crate::report::{MetadataTemplate, MetricTemplate, TableTemplate, Topology};
 
-/// Key, label and type of a value, by rising priority; where a value comes from is said by the first
-/// letter of its key's place.
+/// Key, label and type of values, by rising priority.
 type Rows = &'static [(&'static str, &'static str, &'static str)];
 
 const POD: Rows = &[

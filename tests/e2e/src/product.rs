@@ -70,6 +70,36 @@ impl Product {
         kubectl.helm(&args).map(drop)
     }
 
+    /// `helm upgrade` of what is installed, changed by these further arguments; waits until the
+    /// operator's pods are the new ones.
+    ///
+    /// # Errors
+    /// When Helm fails or a new pod does not get ready in time.
+    pub fn upgrade(&self, kubectl: &Kubectl, changes: &[&str]) -> anyhow::Result<()> {
+        let chart = self.path("charts/scope-plugins");
+        let chart = chart.to_str().context("the chart's path is text")?;
+        let mut args = vec![
+            "upgrade",
+            RELEASE,
+            chart,
+            "--namespace",
+            SYSTEM,
+            "--reuse-values",
+        ];
+        args.extend(changes);
+        kubectl.helm(&args)?;
+        kubectl
+            .ok(&[
+                "rollout",
+                "status",
+                "deployment/scope-operator",
+                "-n",
+                SYSTEM,
+                "--timeout=120s",
+            ])
+            .map(drop)
+    }
+
     /// `helm uninstall`, pre-delete hook included.
     ///
     /// # Errors

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use crate::product::{PLUGINS, SYSTEM};
+use crate::audit;
+use crate::product::{PLUGINS, SYSTEM, condition};
 use crate::progress::await_some;
 use crate::truth::{self, PodTruth};
 use crate::world::World;
@@ -162,35 +163,148 @@ pub(super) fn refuses_in_words(world: &mut World) -> anyhow::Result<()> {
         (format!("{container};<container>"), "pod"),
         ("nonsense".to_owned(), "nonsense"),
     ] {
-        world.hear(&first)?;
-        let click = world.click(&first, &node_id, DELETE)?;
+        refused(world, &first, &node_id, &[word])?;
+    }
+    untouched(world, &protected)
+}
+
+/// A click that is answered with an `error` of these words, in time. Scope makes HTTP 400 of that;
+/// where the plugin's own answer is not HTTP 200, it says so instead of the words.
+fn refused(world: &mut World, node: &str, node_id: &str, words: &[&str]) -> anyhow::Result<()> {
+    world.hear(node)?;
+    let click = world.click(node, node_id, DELETE)?;
+    ensure!(
+        click.took < Duration::from_millis(500),
+        "{node_id}: {:?}",
+        click.took
+    );
+    ensure!(
+        click.http == 400,
+        "{node_id} was not refused: {}",
+        click.body
+    );
+    let said = click.body.to_lowercase();
+    for word in words {
         ensure!(
-            click.took < Duration::from_millis(500),
-            "{node_id}: {:?}",
-            click.took
-        );
-        ensure!(
-            click.http == 400,
-            "{node_id} was not refused: {}",
-            click.body
-        );
-        ensure!(
-            click.body.to_lowercase().contains(word),
+            said.contains(&word.to_lowercase()),
             "{node_id}: {:?} lacks {word:?}",
             click.body
         );
-        ensure!(
-            !click.body.contains("status code"),
-            "{node_id}: transport text: {}",
-            click.body
-        );
     }
-    let still = truth::pod_named(&world.kubectl, PLUGINS, &protected.name)?;
     ensure!(
-        still.is_some_and(|p| p.uid == protected.uid),
-        "the agent's pod was touched"
+        !said.contains("status code"),
+        "{node_id}: transport text: {}",
+        click.body
     );
     Ok(())
+}
+
+/// The pod is there as before, and nobody has asked it to go.
+fn untouched(world: &World, pod: &PodTruth) -> anyhow::Result<()> {
+    let object = world
+        .kubectl
+        .json(&["get", "pod", "-n", &pod.namespace, &pod.name])?;
+    let metadata = &object["metadata"];
+    ensure!(
+        metadata["uid"] == pod.uid.as_str() && metadata["deletionTimestamp"].is_null(),
+        "{}/{} was touched: {metadata}",
+        pod.namespace,
+        pod.name
+    );
+    Ok(())
+}
+
+/// A pod in kube-system, which a ScopePlugin protects unless it says otherwise.
+const PROTECTED: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: protected, namespace: kube-system}
+spec:
+  terminationGracePeriodSeconds: 0
+  automountServiceAccountToken: false
+  containers: [{name: idle, image: 'harness.local/box:1', command: [sleep, '1000000']}]
+";
+
+/// In a protected namespace the button is there, since Scope draws it for all pods alike, and the
+/// answer says why nothing was done.
+pub(super) fn protected_namespace(world: &mut World) -> anyhow::Result<()> {
+    let [first, _] = two_nodes(world)?;
+    let plugin = world
+        .kubectl
+        .json(&["get", "scopeplugin", "node-metrics"])?;
+    ensure!(
+        plugin["spec"]["agent"]["protectedNamespaces"] == serde_json::json!(["kube-system"]),
+        "protected are {}",
+        plugin["spec"]["agent"]["protectedNamespaces"]
+    );
+    world.kubectl.apply(PROTECTED)?;
+    let pod =
+        await_some(
+            "the pod in kube-system",
+            Duration::from_secs(30),
+            || match truth::pod_named(&world.kubectl, "kube-system", "protected")? {
+                Some(pod) if pod.phase == "Running" => Ok(Ok(pod)),
+                other => Ok(Err(format!("{other:?}"))),
+            },
+        )?;
+    refused(
+        world,
+        &first,
+        &pod.node_id(),
+        &["kube-system", "is protected", "protectedNamespaces"],
+    )?;
+    untouched(world, &pod)?;
+    let actions = actions_on(world, &pod.uid)?;
+    ensure!(
+        actions.len() == 1 && actions[0]["status"]["phase"] == "Refused",
+        "ScopeActions on the pod: {actions:?}"
+    );
+    world
+        .kubectl
+        .ok(&["delete", "pod", "-n", "kube-system", &pod.name])
+        .map(drop)
+}
+
+/// What the installation does not allow is refused in words, without a right to do it; and the
+/// plugin's conditions say so beforehand.
+pub(super) fn not_allowed_by_the_installation(world: &mut World) -> anyhow::Result<()> {
+    let [first, second] = two_nodes(world)?;
+    let pod = idle_pod_on(world, &second)?;
+    world
+        .product
+        .upgrade(&world.kubectl, &["--set-json", "actions.allowed=[]"])?;
+    await_not_allowed(world, true)?;
+    let mark = world.audit_mark()?;
+    let words = ["does not allow DeletePod", "actions.allowed"];
+    refused(world, &first, &pod.node_id(), &words)?;
+    untouched(world, &pod)?;
+    // Before anything was looked up: the rights are gone with the permission.
+    audit::nothing_forbidden(&world.audit_since(mark)?)?;
+
+    world
+        .product
+        .upgrade(&world.kubectl, &["--set", "actions.allowed={DeletePod}"])?;
+    await_not_allowed(world, false)?;
+    untouched(world, &pod)
+}
+
+/// Waits until the operator that leads says, or says no more, that DeletePod is not allowed.
+fn await_not_allowed(world: &World, wanted: bool) -> anyhow::Result<()> {
+    await_some(
+        &format!("ControlsNotAllowed of node-metrics to be {wanted}"),
+        Duration::from_secs(60),
+        || {
+            let plugin = world
+                .kubectl
+                .json(&["get", "scopeplugin", "node-metrics"])?;
+            let is =
+                condition(&plugin, "ControlsNotAllowed").is_some_and(|c| c["status"] == "True");
+            Ok(if is == wanted {
+                Ok(())
+            } else {
+                Err(plugin["status"]["conditions"].to_string())
+            })
+        },
+    )
 }
 
 /// Without an operator a click is pending in time, and is never carried out after its deadline.

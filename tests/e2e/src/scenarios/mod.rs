@@ -1,5 +1,6 @@
 //! The scenarios, in the order in which one cluster goes through them.
 
+mod app_view;
 mod bad_input;
 mod churn;
 mod clicks;
@@ -39,6 +40,14 @@ pub const ALL: &[Scenario] = &[
         run: figures::against_the_kubelet,
     },
     Scenario {
+        name: "page-with-cri",
+        run: app_view::with_cri,
+    },
+    Scenario {
+        name: "page-without-cri",
+        run: app_view::without_cri,
+    },
+    Scenario {
         name: "churn",
         run: churn::churn,
     },
@@ -53,6 +62,14 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "click-refused-in-words",
         run: clicks::refuses_in_words,
+    },
+    Scenario {
+        name: "click-in-protected-namespace",
+        run: clicks::protected_namespace,
+    },
+    Scenario {
+        name: "click-not-allowed",
+        run: clicks::not_allowed_by_the_installation,
     },
     Scenario {
         name: "agents-write-only-actions",

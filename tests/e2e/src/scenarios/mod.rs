@@ -1,6 +1,5 @@
 //! The scenarios, in the order in which one cluster goes through them.
 
-mod app_view;
 mod bad_input;
 mod churn;
 mod clicks;
@@ -38,14 +37,6 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "against-the-kubelet",
         run: figures::against_the_kubelet,
-    },
-    Scenario {
-        name: "page-with-cri",
-        run: app_view::with_cri,
-    },
-    Scenario {
-        name: "page-without-cri",
-        run: app_view::without_cri,
     },
     Scenario {
         name: "churn",

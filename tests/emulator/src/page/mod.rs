@@ -231,6 +231,15 @@ impl View {
         self.scene.report.plugins.values()
     }
 
+    /// The probes that the app lists, by id, with their host: those that report one. The probe of the
+    /// cluster is not among them.
+    pub fn probes(&self) -> BTreeMap<&str, &str> {
+        let hosts = self.scene.reported(Kind::Host).values();
+        hosts
+            .filter_map(|node| Some((node.latest("control_probe_id")?, node.latest("host_name")?)))
+            .collect()
+    }
+
     /// A node as it was reported, whether it is drawn or not.
     pub fn reported(&self, kind: Kind, id: &str) -> Option<&Node> {
         self.scene.reported(kind).get(id).map(|node| &**node)

@@ -224,4 +224,32 @@ mod tests {
             assert_eq!(observed.pod.mirror, mirror, "{what}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_claim_hides_a_pod(
+            pods in proptest::collection::btree_map(
+                "[a-d]{1,2}",
+                (proptest::option::of("[a-f]{1,2}"), 0_u8..4),
+                0..12,
+            ),
+        ) {
+            let all: Vec<_> = pods
+                .iter()
+                .map(|(uid, (claim, created))| match claim {
+                    Some(hash) => observed(mirror(uid, uid, hash, *created)),
+                    None => observed(ordinary(uid, uid, *created)),
+                })
+                .collect();
+            let identified = identify(all.iter());
+            proptest::prop_assert_eq!(identified.pods.len(), all.len());
+            for (id, found) in &identified.pods {
+                let own = found.pod.id == **id || found.static_id.as_deref() == Some(*id);
+                proptest::prop_assert!(own, "{id}");
+            }
+            for pod in all.iter().filter(|pod| pod.static_id.is_none()) {
+                proptest::prop_assert_eq!(identified.pods[pod.pod.id.as_str()], pod);
+            }
+        }
+    }
 }

@@ -18,8 +18,9 @@ pub struct Inventory {
 /// A pod that is bound to this node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pod {
-    /// The name of the pod's node in Scope and of its cgroup: the annotation
-    /// `kubernetes.io/config.hash` of a static pod, else the UID.
+    /// The name of the pod's node in Scope and of its cgroup: the UID, or the annotation
+    /// `kubernetes.io/config.hash` of a static pod. Where several pods claim one, the pod whose UID
+    /// it is has it.
     pub id: String,
     /// Namespace name.
     pub namespace: String,

@@ -7,6 +7,10 @@ use kube::runtime::watcher::Event;
 use super::node_pod::NodePod;
 use super::observed::{Key, Observed};
 
+/// Kubelets run some hundreds. Whoever may create pods can bind any number to a node, and they stay
+/// until its kubelet has refused them.
+const MAX_PODS: usize = 4096;
+
 /// Pods by UID, and name in case that two claim one UID. A list replaces them all at once when it is complete, so that a relist never
 /// shows half of the node.
 #[derive(Debug, Default)]
@@ -14,6 +18,7 @@ pub(super) struct Pods {
     current: BTreeMap<Key, Observed>,
     staged: Option<BTreeMap<Key, Observed>>,
     listed: bool,
+    refused: u64,
 }
 
 impl Pods {
@@ -26,7 +31,7 @@ impl Pods {
             }
             Event::InitApply(pod) => {
                 let staged = self.staged.get_or_insert_default();
-                insert(staged, pod);
+                insert(staged, pod, &mut self.refused);
                 false
             }
             Event::InitDone => {
@@ -36,7 +41,7 @@ impl Pods {
                 self.listed = true;
                 changed
             }
-            Event::Apply(pod) => insert(&mut self.current, pod),
+            Event::Apply(pod) => insert(&mut self.current, pod, &mut self.refused),
             Event::Delete(pod) => pod
                 .key()
                 .is_some_and(|key| self.current.remove(&key).is_some()),
@@ -48,19 +53,29 @@ impl Pods {
         self.listed
     }
 
+    /// How often a pod was left out since there were too many. It comes in with its next change, or
+    /// the next list, if there is room by then.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
+    }
+
     /// The pods that are not over.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Observed> {
         self.current.values()
     }
 }
 
-fn insert(into: &mut BTreeMap<Key, Observed>, pod: NodePod) -> bool {
+fn insert(into: &mut BTreeMap<Key, Observed>, pod: NodePod, refused: &mut u64) -> bool {
     let Some(key) = pod.key() else {
         return false;
     };
     match pod.observe() {
         Some(observed) => {
             if into.get(&key) == Some(&observed) {
+                return false;
+            }
+            if into.len() >= MAX_PODS && !into.contains_key(&key) {
+                *refused += 1;
                 return false;
             }
             into.insert(key, observed);
@@ -134,5 +149,30 @@ mod tests {
         pods.apply(Event::Apply(pod("3", "b", "Pending")));
         assert!(pods.apply(Event::Delete(pod("2", "b", "Running"))));
         assert_eq!(names(&pods), ["b"]);
+    }
+
+    #[test]
+    fn there_is_a_bound_and_those_that_were_there_first_stay() {
+        let mut pods = Pods::default();
+        pods.apply(Event::Init);
+        for n in 0..MAX_PODS + 3 {
+            pods.apply(Event::InitApply(pod(&n.to_string(), "a", "Running")));
+        }
+        assert!(pods.apply(Event::InitDone));
+        assert_eq!((pods.iter().count(), pods.refused()), (MAX_PODS, 3));
+        assert!(!pods.apply(Event::Apply(pod("late", "late", "Pending"))));
+        assert_eq!(pods.refused(), 4);
+        assert!(pods.apply(Event::Apply(pod("7", "a", "Failed"))));
+        assert!(pods.apply(Event::Apply(pod("late", "late", "Running"))));
+        assert_eq!((pods.iter().count(), pods.refused()), (MAX_PODS, 4));
+    }
+
+    #[test]
+    fn pods_that_claim_one_uid_are_two() {
+        let mut pods = Pods::default();
+        pods.apply(Event::Apply(pod("1", "a", "Running")));
+        assert!(pods.apply(Event::Apply(pod("1", "b", "Running"))));
+        assert!(pods.apply(Event::Delete(pod("1", "b", "Running"))));
+        assert_eq!(names(&pods), ["a"]);
     }
 }

@@ -47,6 +47,8 @@ pub struct WatchState {
     pub pods: usize,
     /// Pods that do not have the ID that they claim, since another pod has it.
     pub contested: usize,
+    /// How often a pod was left out since there were too many.
+    pub refused: u64,
     /// Inventories published so far.
     pub inventories: u64,
     /// Why the watch does not work at present, if so.
@@ -126,8 +128,8 @@ impl Keeper {
     ) {
         let mut events = pin!(events);
         loop {
-            // In this order: however many events there are, what is known gets out, and questions
-            // end. What has come in already is taken in before anything is asked about it.
+            // In this order: however many events there are, what is known gets out and questions
+            // end.
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -155,12 +157,11 @@ impl Keeper {
             self.works_again();
         }
         if self.pods.apply(event) {
-            self.look_up();
             self.changed();
         }
     }
 
-    /// Makes out what is open, and asks.
+    /// Makes out what is open, and asks. That goes over all pods, so it is not done at each event.
     fn look_up(&mut self) {
         let agenda = self.owners.agenda(&self.pods, now());
         self.open = agenda.now.into();
@@ -251,8 +252,9 @@ impl Keeper {
             return;
         }
         self.published = Some(now());
+        self.look_up();
         let (inventory, contested) = self.owners.complete(&self.pods);
-        if contested > self.state.contested {
+        if contested > 0 && self.state.contested == 0 {
             tracing::warn!(
                 pods = contested,
                 "pods of this node claim an ID that another one has, and go without it"
@@ -267,6 +269,14 @@ impl Keeper {
         self.state.listed = true;
         self.state.pods = inventory.pods.len();
         self.state.contested = contested;
+        // The counter says how it goes on.
+        if self.pods.refused() > 0 && self.state.refused == 0 {
+            tracing::warn!(
+                refused = self.pods.refused(),
+                "more pods are bound to this node than any node can run; the latest are left out"
+            );
+        }
+        self.state.refused = self.pods.refused();
         self.state.inventories += 1;
         self.shared.inventory.store(Arc::new(inventory));
         self.publish_state();

@@ -220,6 +220,24 @@ fn expose_inventory(inventory: &InventoryWatch, page: &mut Exposition) {
     );
     page.sample(&[], state.pods);
     page.family(
+        "scope_agent_inventory_contested_pods",
+        Kind::Gauge,
+        "Pods that go by another ID than they claim, since that belongs to another pod.",
+    );
+    page.sample(&[], state.contested);
+    page.family(
+        "scope_agent_inventory_refused_pods",
+        Kind::Counter,
+        "How often a pod was left out since more are bound to this node than any node can run.",
+    );
+    page.sample(&[], state.refused);
+    page.family(
+        "scope_agent_inventories",
+        Kind::Counter,
+        "Inventories made since the pods or their owners changed.",
+    );
+    page.sample(&[], state.inventories);
+    page.family(
         "scope_agent_inventory_age_seconds",
         Kind::Gauge,
         "Since the API server last told anything; absent before it did.",

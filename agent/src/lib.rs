@@ -8,6 +8,7 @@ pub mod attribution;
 pub mod check;
 pub mod cli;
 pub mod collect;
+pub mod container_control;
 pub mod control;
 pub mod exit;
 pub mod inventory;

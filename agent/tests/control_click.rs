@@ -3,14 +3,17 @@
 mod api_server;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use api_server::{ApiServer, Reply, Seen, access_to};
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
+use scope_agent::container_control::{Containers, Rules, records};
 use scope_agent::control::{Actions, CLICK_WAIT, Desk, controls_report};
 use scope_agent::kubernetes::Access;
+use scope_agent::sample::Roots;
 use scope_agent::serve::Controls;
 use scope_crds::Control;
 use serde_json::{Value, json};
@@ -50,7 +53,20 @@ impl Socket {
         scope_protocol::encode(&report, &mut body);
         let client = access.click_client().expect("a client");
         let actions = Actions::new(client, NAMESPACE, "node-metrics", "node-1");
-        let desk = Arc::new(Desk::new(actions, offered, report, wait));
+        let (recorder, _) = records(actions.clone());
+        // Nothing here is about containers.
+        let rules = Rules {
+            protected: BTreeSet::new(),
+            own_namespace: NAMESPACE.into(),
+            per_minute: 0,
+        };
+        let nowhere = Path::new("/nonexistent");
+        let roots = Roots {
+            proc: nowhere.into(),
+            cgroup: nowhere.into(),
+        };
+        let containers = Containers::new(rules, roots, Arc::default(), nowhere, recorder);
+        let desk = Arc::new(Desk::new(actions, containers, offered, report, wait));
         let router = scope_agent::serve::controls(Controls {
             report: body.into(),
             desk: desk.clone(),

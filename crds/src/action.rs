@@ -10,7 +10,9 @@ use crate::{Control, schema};
 /// One click in Scope, to be carried out by the operator.
 ///
 /// An agent creates it and waits a moment for its status; nobody changes it afterwards but the
-/// operator, which writes the outcome and removes the object after an hour.
+/// operator, which writes the outcome and removes the object after an hour. What an agent does
+/// itself, on containers of its node, it writes down afterwards as one with `spec.done`: the
+/// operator then carries nothing out and only turns it into an Event and a status.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "scopeplugins.dev",
@@ -23,7 +25,7 @@ use crate::{Control, schema};
     namespaced,
     status = "ActionStatus",
     derive = "PartialEq",
-    doc = "One click in Scope, to be carried out by the operator. Agents create it; the operator writes the outcome and removes it after an hour.",
+    doc = "One click in Scope, to be carried out by the operator, or the record of one that an agent has carried out itself (spec.done). Agents create it; the operator writes the outcome and removes it after an hour.",
     printcolumn(
         name = "Plugin",
         type_ = "string",
@@ -72,6 +74,14 @@ use crate::{Control, schema};
 #[x_kube(validation = Rule::new("self == oldSelf").message(
     "spec cannot be changed: a ScopeAction is one click, make another one"
 ))]
+#[x_kube(validation = Rule::new(
+    "has(self.done) == (self.control in ['RestartContainer', 'FreezeContainer', 'ThawContainer'])"
+).message(
+    "spec.done is for what an agent has done itself: RestartContainer, FreezeContainer and ThawContainer"
+))]
+#[x_kube(validation = Rule::new("has(self.done) == has(self.target.container)").message(
+    "spec.target.container is for what an agent has done itself, and nothing else is"
+))]
 pub struct ScopeActionSpec {
     /// The ScopePlugin whose control was clicked.
     #[schemars(length(min = 1, max = 32))]
@@ -104,6 +114,27 @@ pub struct ScopeActionSpec {
     /// remembers it.
     #[schemars(schema_with = "schema::time")]
     pub not_after: MicroTime,
+
+    /// What the agent has done already. Such a ScopeAction is a record: nothing is carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<ActionDone>,
+}
+
+/// What an agent has done itself.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ActionDone {
+    /// How it went.
+    #[x_kube(validation = Rule::new("self in ['Succeeded', 'Failed']").message(
+        "spec.done.phase must be Succeeded or Failed: what was not tried is not recorded"
+    ))]
+    pub phase: ActionPhase,
+    /// The same as a sentence.
+    #[schemars(length(min = 1, max = 1024))]
+    pub message: String,
+    /// When the outcome was known.
+    #[schemars(schema_with = "schema::time")]
+    pub at: MicroTime,
 }
 
 /// The object that was clicked. Scope knows it by its UID alone.
@@ -118,6 +149,30 @@ pub struct ActionTarget {
         "spec.target.uid must be 1 to 64 characters of 0-9, a-f and dash"
     ))]
     pub uid: String,
+    /// The container of that pod, of what an agent has done itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ActionContainer>,
+}
+
+/// A container, and the pod that it belongs to by the names that the agent knew.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ActionContainer {
+    /// The runtime's ID of it.
+    #[schemars(length(min = 64, max = 64))]
+    #[x_kube(validation = Rule::new("self.matches('^[0-9a-f]{64}$')").message(
+        "spec.target.container.id must be 64 characters of 0-9 and a-f"
+    ))]
+    pub id: String,
+    /// Its name in the pod.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// The pod's namespace.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+    /// The pod's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub pod: String,
 }
 
 /// Kinds of object on which actions exist.

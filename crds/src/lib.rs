@@ -20,7 +20,8 @@ mod rollout;
 mod schema;
 
 pub use action::{
-    ActionPhase, ActionStatus, ActionTarget, ScopeAction, ScopeActionSpec, TargetKind, TargetName,
+    ActionContainer, ActionDone, ActionPhase, ActionStatus, ActionTarget, ScopeAction,
+    ScopeActionSpec, TargetKind, TargetName,
 };
 pub use generate::{crds, generated};
 pub use meta::{GROUP, MAX_PLUGIN_ID, VERSION};

@@ -129,6 +129,10 @@ pub struct AgentSpec {
     /// The actions that a person may click in Scope; none by default. Each must also be in the
     /// installation's list of allowed actions. With any of them the agent serves a second socket,
     /// `<name>-controls.sock`. `DeletePod`: delete exactly the pod that was clicked.
+    /// `RestartContainer`: end a container's first process (SIGTERM, then SIGKILL after its pod's
+    /// grace period). `FreezeContainer`: stop all processes of a container for at most an hour.
+    /// `ThawContainer`: let them go on. The last three are carried out by the agent of the
+    /// container's node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Set)]
@@ -163,8 +167,9 @@ pub struct AgentSpec {
     ))]
     pub protected_namespaces: Vec<String>,
 
-    /// How many actions the operator carries out for this plugin per minute in the whole cluster;
-    /// further clicks are refused with words.
+    /// How many actions the operator carries out for this plugin per minute in the whole cluster,
+    /// and each agent on its own node (thawing is not counted); further clicks are refused with
+    /// words.
     #[serde(default = "default_max_actions_per_minute")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_actions_per_minute: i32,
@@ -230,18 +235,46 @@ impl fmt::Display for Collector {
 pub enum Control {
     /// Delete exactly the pod that was clicked.
     DeletePod,
+    /// End the first process of the container that was clicked, so that the kubelet starts it again.
+    RestartContainer,
+    /// Stop all processes of the container that was clicked, for a while.
+    FreezeContainer,
+    /// Let the processes of a frozen container go on.
+    ThawContainer,
 }
 
 impl Control {
     /// Every control that this version knows.
-    pub const ALL: [Self; 1] = [Self::DeletePod];
+    pub const ALL: [Self; 4] = [
+        Self::DeletePod,
+        Self::RestartContainer,
+        Self::FreezeContainer,
+        Self::ThawContainer,
+    ];
+
+    /// Whether an agent carries it out itself, on containers of its own node. The operator carries
+    /// out all others.
+    pub const fn is_node_local(self) -> bool {
+        match self {
+            Self::DeletePod => false,
+            Self::RestartContainer | Self::FreezeContainer | Self::ThawContainer => true,
+        }
+    }
+
+    /// Its name in a ScopePlugin.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DeletePod => "DeletePod",
+            Self::RestartContainer => "RestartContainer",
+            Self::FreezeContainer => "FreezeContainer",
+            Self::ThawContainer => "ThawContainer",
+        }
+    }
 }
 
 impl fmt::Display for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::DeletePod => "DeletePod",
-        })
+        f.write_str(self.as_str())
     }
 }
 
@@ -258,7 +291,7 @@ impl std::str::FromStr for Control {
 
 /// The name of a control that this version does not know.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0:?} is not an action; the known ones are: DeletePod")]
+#[error("{0:?} is not an action; the known ones are: {known}", known = Control::ALL.map(Control::as_str).join(", "))]
 pub struct UnknownControl(pub String);
 
 /// Whether to supply what Scope's probe fails to report.

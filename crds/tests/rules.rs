@@ -229,6 +229,66 @@ fn actions() {
     }
 }
 
+fn record(control: &str) -> Value {
+    let mut record = click("0f1c2d3e-0000-4000-8000-0123456789ab");
+    record["spec"]["control"] = json!(control);
+    record["spec"]["target"]["container"] =
+        json!({"id": "c".repeat(64), "name": "web", "namespace": "demo", "pod": "web-1"});
+    record["spec"]["done"] = json!({
+        "phase": "Succeeded", "message": "frozen", "at": "2030-01-01T00:00:00.000000Z",
+    });
+    record
+}
+
+#[test]
+fn what_an_agent_has_done_itself_is_recorded_as_done_and_nothing_else_is() {
+    for control in ["RestartContainer", "FreezeContainer", "ThawContainer"] {
+        let fine = record(control);
+        assert_eq!(
+            broken("ScopeAction", &fine, None),
+            Vec::<String>::new(),
+            "{control}"
+        );
+        let mut failed = fine.clone();
+        failed["spec"]["done"]["phase"] = json!("Failed");
+        assert_eq!(broken("ScopeAction", &failed, None), Vec::<String>::new());
+    }
+    let without = |path: &str, key: &str| {
+        let mut record = record("FreezeContainer");
+        let object = record.pointer_mut(path).and_then(Value::as_object_mut);
+        object.expect("an object").remove(key);
+        record
+    };
+    let with = |path: &str, value: Value| {
+        let mut record = record("FreezeContainer");
+        *record.pointer_mut(path).expect("a field") = value;
+        record
+    };
+    for (bad, words) in [
+        (record("DeletePod"), "spec.done is for"),
+        (without("/spec", "done"), "spec.done is for"),
+        (
+            without("/spec/target", "container"),
+            "spec.target.container",
+        ),
+        (
+            with("/spec/done/phase", json!("Refused")),
+            "spec.done.phase",
+        ),
+        (
+            with("/spec/done/phase", json!("Expired")),
+            "spec.done.phase",
+        ),
+        (
+            with("/spec/target/container/id", json!("C".repeat(64))),
+            "spec.target.container.id",
+        ),
+    ] {
+        let messages = broken("ScopeAction", &bad, None).join(" ");
+        assert!(messages.contains(words), "{words}: {messages:?}");
+    }
+}
+
 #[test]
 fn an_action_never_changes() {
     let before = click("aa");

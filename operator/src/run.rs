@@ -21,6 +21,7 @@
 //! | `default` | events.k8s.io | events | create, patch | Events about ScopePlugins, which have no namespace |
 //! | own namespace | coordination.k8s.io | leases, the one of the operator | get, list, watch, patch | leader election ([`crate::leader`]) |
 //! | cluster, with `DeletePod` allowed | core | pods | list, get, delete | finding a UID, looking before the delete, the delete |
+//! | cluster, with a control of containers allowed | core | pods | get | whether a record tells of a pod on its node |
 //! | cluster, with any action allowed | events.k8s.io | events | create, patch | Events about clicked objects |
 
 use std::{

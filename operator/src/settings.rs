@@ -219,7 +219,7 @@ mod tests {
         let error = allowed_actions(&words(&["deletePod"])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "--allowed-actions: \"deletePod\" is not an action; the known ones are: DeletePod"
+            "--allowed-actions: \"deletePod\" is not an action; the known ones are: DeletePod, RestartContainer, FreezeContainer, ThawContainer"
         );
     }
 }

@@ -20,7 +20,7 @@ use crate::exit::{self, Failure};
 use crate::sample::Roots;
 use crate::serve::{Cluster, Config};
 use values::{
-    collectors, controls, duration, host_name, http_listen, mend, node_name, plugin_id,
+    collectors, controls, duration, host_name, http_listen, mend, namespaces, node_name, plugin_id,
     sample_interval, shown_text,
 };
 
@@ -130,6 +130,14 @@ pub struct ServeArgs {
     #[arg(long, env = "SCOPE_AGENT_CONTROLS", value_name = "NAME[,NAME]", default_value = "",
           hide_default_value = true, value_parser = controls)]
     pub controls: Controls,
+    /// Namespaces whose containers are not touched, beside this agent's own
+    #[arg(long, env = "SCOPE_AGENT_PROTECTED_NAMESPACES", value_name = "NAME[,NAME]",
+          default_value = "kube-system", value_parser = namespaces)]
+    pub protected_namespaces: Namespaces,
+    /// How many containers of this node may be restarted or frozen within a minute, 1 to 1000
+    #[arg(long, env = "SCOPE_AGENT_MAX_ACTIONS_PER_MINUTE", value_name = "NUMBER",
+          default_value = "10", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub max_actions_per_minute: u16,
     /// How often to look at the node while Scope asks, 1s to 60s
     #[arg(long, env = "SCOPE_AGENT_SAMPLE_INTERVAL", value_name = "TIME", default_value = "1s",
           allow_hyphen_values = true, value_parser = sample_interval)]
@@ -253,12 +261,17 @@ pub struct Collectors;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Controls(pub BTreeSet<Control>);
 
+/// Names of namespaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Namespaces(pub BTreeSet<String>);
+
 impl ServeArgs {
     /// The configuration, if it can work.
     pub fn config(self, kernel_name: &str) -> Result<Config, Failure> {
         let config_error = |said: &str| Err(Failure::new(exit::CONFIG, said));
         let Collectors = self.collectors;
         let Controls(controls) = self.controls;
+        let Namespaces(protected) = self.protected_namespaces;
         if !self.standalone && self.node_name.is_none() {
             return config_error(
                 "the name of this node is not known: set NODE_NAME (in a pod, from the field \
@@ -294,6 +307,8 @@ impl ServeArgs {
             node: self.node_name.unwrap_or_default(),
             namespace: self.namespace,
             controls,
+            protected,
+            actions_per_minute: usize::from(self.max_actions_per_minute),
             start_jitter: self.start_jitter,
         });
         let roots = self.places.roots()?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use scope_crds::MAX_PLUGIN_ID;
 
-use super::{Collectors, Controls, HostName, HttpListen};
+use super::{Collectors, Controls, HostName, HttpListen, Namespaces};
 use crate::collect::Mend;
 use crate::control::CONTROLS_SUFFIX;
 
@@ -52,6 +52,13 @@ pub(super) fn controls(text: &str) -> Result<Controls, String> {
     controls
         .map(Controls)
         .map_err(|e: scope_crds::UnknownControl| e.to_string())
+}
+
+pub(super) fn namespaces(text: &str) -> Result<Namespaces, String> {
+    names(text)
+        .map(node_name)
+        .collect::<Result<_, _>>()
+        .map(Namespaces)
 }
 
 pub(super) fn mend(text: &str) -> Result<Mend, String> {

@@ -7,16 +7,32 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use scope_crds::{
-    ActionPhase, ActionTarget, Control, ScopeAction, ScopeActionSpec, TargetKind, TargetName,
+    ActionContainer, ActionDone, ActionPhase, ActionTarget, ScopeAction, ScopeActionSpec,
+    TargetKind, TargetName,
 };
 use tokio::time::Instant;
 
 use super::click::Click;
+use crate::container_control::{Here, Phase, Record};
 use crate::kubernetes::one_line;
 
 /// How long the operator may wait before it begins: longer than its restart on another node takes,
 /// shorter than a person's memory of the click.
 pub(super) const ACT_WITHIN: Duration = Duration::from_secs(10);
+
+/// The schema's bound of a message.
+const MAX_MESSAGE: usize = 1024;
+
+/// Why a record is not there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotRecorded {
+    /// It never will be.
+    #[error("the API server refused the record: {0}")]
+    Refused(String),
+    /// It may be later.
+    #[error("the API server cannot be reached: {0}")]
+    Unavailable(String),
+}
 
 /// What became of a click, as far as is known in time.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,14 +64,19 @@ pub enum Outcome {
     Denied(String),
     /// The API server was not reached, or failed. The action does not exist.
     Unavailable(String),
+    /// It was about a container of this node, and this agent knows.
+    Here(Here),
 }
 
 impl Outcome {
-    /// Whether an action exists, or may exist: then the same click again is not a new one.
+    /// Whether an action exists, or may exist, or was done: then the same click again is not a new one.
     pub fn may_exist(&self) -> bool {
         matches!(
             self,
-            Outcome::Done { .. } | Outcome::Pending { .. } | Outcome::Unknown { .. }
+            Outcome::Done { .. }
+                | Outcome::Pending { .. }
+                | Outcome::Unknown { .. }
+                | Outcome::Here(_)
         )
     }
 
@@ -82,6 +103,12 @@ impl Outcome {
             Outcome::Unknown { .. } => "unknown",
             Outcome::Denied(_) => "denied",
             Outcome::Unavailable(_) => "unavailable",
+            Outcome::Here(here) => match here.phase {
+                Phase::Succeeded => "succeeded",
+                Phase::Accepted => "accepted",
+                Phase::Refused => "refused",
+                Phase::Failed => "failed",
+            },
         }
     }
 }
@@ -192,10 +219,72 @@ impl Actions {
         }
     }
 
+    /// A name for one record: should the API server take it and the answer get lost, the second try
+    /// finds it there.
+    pub fn new_name(&self) -> String {
+        use std::hash::{BuildHasher as _, RandomState};
+        format!(
+            "{}-{:016x}",
+            self.plugin,
+            RandomState::new().hash_one(&self.node)
+        )
+    }
+
+    /// Writes down what was done here, as an action that is done.
+    pub async fn record(&self, name: &str, record: &Record) -> Result<(), NotRecorded> {
+        let action = self.recorded(name, record);
+        match self.api.create(&PostParams::default(), &action).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+            Err(kube::Error::Api(status))
+                if (400..500).contains(&status.code) && ![408, 429].contains(&status.code) =>
+            {
+                Err(NotRecorded::Refused(one_line(&status.message)))
+            }
+            Err(e) => Err(NotRecorded::Unavailable(one_line(&e.to_string()))),
+        }
+    }
+
+    fn recorded(&self, name: &str, record: &Record) -> ScopeAction {
+        let time = jiff::Timestamp::try_from(record.at).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let at = MicroTime(time);
+        let target = &record.target;
+        let message = &record.message;
+        ScopeAction {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                namespace: Some(self.namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: ScopeActionSpec {
+                plugin: self.plugin.clone(),
+                control: record.control,
+                target: ActionTarget {
+                    kind: TargetKind::Pod,
+                    uid: target.pod_uid.clone(),
+                    container: Some(ActionContainer {
+                        id: target.container.clone(),
+                        name: target.name.clone(),
+                        namespace: target.namespace.clone(),
+                        pod: target.pod.clone(),
+                    }),
+                },
+                node: self.node.clone(),
+                probe_id: record.probe_id.clone(),
+                app_id: record.app_id.clone(),
+                // Over already: whoever does not know of `done` does nothing either.
+                not_after: at.clone(),
+                done: Some(ActionDone {
+                    phase: record.phase,
+                    message: message[..message.floor_char_boundary(MAX_MESSAGE)].to_owned(),
+                    at,
+                }),
+            },
+            status: None,
+        }
+    }
+
     fn action(&self, click: &Click, not_after: MicroTime) -> ScopeAction {
-        let kind = match click.control {
-            Control::DeletePod => TargetKind::Pod,
-        };
         ScopeAction {
             metadata: ObjectMeta {
                 generate_name: Some(format!("{}-", self.plugin)),
@@ -206,13 +295,16 @@ impl Actions {
                 plugin: self.plugin.clone(),
                 control: click.control,
                 target: ActionTarget {
-                    kind,
+                    // All that the operator carries out is on pods.
+                    kind: TargetKind::Pod,
                     uid: click.uid.clone(),
+                    container: None,
                 },
                 node: self.node.clone(),
                 probe_id: click.probe_id.clone(),
                 app_id: click.app_id.clone(),
                 not_after,
+                done: None,
             },
             status: None,
         }

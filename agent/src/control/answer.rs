@@ -7,6 +7,7 @@ use serde_json::json;
 use super::action::{ACT_WITHIN, Outcome};
 use super::click::Click;
 use super::offer::topology_of;
+use crate::container_control::Phase;
 
 /// The answer to a click.
 ///
@@ -20,6 +21,9 @@ use super::offer::topology_of;
 /// After a success the panel is closed (`removedNode`), and the shortcut report shows the pod as
 /// terminating at once, instead of up to 4 s later with the probe's next report. Its controls
 /// replace the registered ones, so it is the controls socket's own report with that one node.
+///
+/// What was done to a container of this node shows in its next report, a second later; a container
+/// that has ended is another one afterwards, so that its panel is closed.
 pub fn answer(
     click: &Click,
     outcome: &Outcome,
@@ -40,6 +44,8 @@ pub fn answer(
                     .topology(topology_of(click.control))
                     .node(click.node.as_str())
                     .set("kubernetes_state", now, "Terminating"),
+                // Not what an operator carries out.
+                Control::RestartContainer | Control::FreezeContainer | Control::ThawContainer => {}
             }
             ControlResponse {
                 error: None,
@@ -92,6 +98,16 @@ pub fn answer(
              have become a ScopeAction in namespace {namespace}. If it has, it expires at \
              {not_after}, after which nothing is done"
         )),
+        Outcome::Here(here) => {
+            let done = here.phase == Phase::Succeeded;
+            let ended = done && click.control == Control::RestartContainer;
+            ControlResponse {
+                error: (!done).then(|| here.message.clone()),
+                value: Some(json!({"phase": here.phase.as_str(), "message": here.message})),
+                removed_node: ended.then(|| click.node.clone()),
+                ..ControlResponse::default()
+            }
+        }
         Outcome::Denied(why) => ControlResponse::error(format!(
             "nothing was done: the API server refused the ScopeAction: {why}"
         )),
@@ -109,6 +125,7 @@ mod tests {
     use scope_protocol::NodeId;
 
     use super::*;
+    use crate::container_control::Here;
     use crate::control::controls_report;
 
     fn tell(outcome: &Outcome) -> ControlResponse {
@@ -116,6 +133,7 @@ mod tests {
             control: Control::DeletePod,
             node: NodeId::pod("abc"),
             uid: "abc".into(),
+            args: Default::default(),
             probe_id: String::new(),
             app_id: String::new(),
         };
@@ -154,6 +172,37 @@ mod tests {
             pods.nodes["abc;<pod>"].latest["kubernetes_state"].value,
             "Terminating"
         );
+    }
+
+    #[test]
+    fn of_a_container_only_what_is_done_and_over_is_no_error() {
+        let here = |control, phase| {
+            let click = Click {
+                control,
+                node: NodeId::container("abc"),
+                uid: "abc".into(),
+                args: Default::default(),
+                probe_id: String::new(),
+                app_id: String::new(),
+            };
+            let report = controls_report("p", "P", &BTreeSet::from(Control::ALL));
+            let outcome = Outcome::Here(Here {
+                phase,
+                message: "said".into(),
+            });
+            let now = Timestamp::from_unix_micros(0);
+            answer(&click, &outcome, "scope-plugins", &report, now)
+        };
+        for phase in [Phase::Accepted, Phase::Refused, Phase::Failed] {
+            let told = here(Control::RestartContainer, phase);
+            assert_eq!(told.error.as_deref(), Some("said"));
+            assert_eq!(told.removed_node, None);
+            assert_eq!(told.value.expect("a value")["phase"], phase.as_str());
+        }
+        let frozen = here(Control::FreezeContainer, Phase::Succeeded);
+        assert_eq!((frozen.error, frozen.removed_node), (None, None));
+        let restarted = here(Control::RestartContainer, Phase::Succeeded);
+        assert_eq!(restarted.removed_node, Some(NodeId::container("abc")));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! A click, checked: a control that is offered, on a node of the kind that it is for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use scope_crds::Control;
 use scope_protocol::{ControlRequest, NodeId, Topology};
 
 use super::offer::{control_id, parse_control, topology_of};
+use crate::container_control::is_container_id;
 use crate::serve::is_probe_id;
 
 /// Text of others that goes into our answers and logs is cut to this many characters.
@@ -18,8 +19,10 @@ pub struct Click {
     pub control: Control,
     /// On which node.
     pub node: NodeId,
-    /// The UID of the object that the node stands for.
+    /// The UID of the object that the node stands for; of a container, its ID.
     pub uid: String,
+    /// What the caller said besides; Scope's own page says nothing.
+    pub args: BTreeMap<String, String>,
     /// The probe that passed the click on; empty when it did not say.
     pub probe_id: String,
     /// The app in which it was clicked; empty when it did not say.
@@ -55,6 +58,12 @@ pub enum Rejection {
         /// The node's ID.
         node: String,
     },
+    /// The node's ID names no container.
+    #[error("{node:?} names no container: an ID has 64 characters of 0-9 and a-f")]
+    NoContainer {
+        /// The node's ID.
+        node: String,
+    },
 }
 
 impl Click {
@@ -82,6 +91,11 @@ impl Click {
                 wanted,
             })?;
         let uid = node.name().to_owned();
+        if wanted == Topology::Container && !is_container_id(&uid) {
+            return Err(Rejection::NoContainer {
+                node: shown(&request.node_id),
+            });
+        }
         if !(1..=64).contains(&uid.len())
             || !uid
                 .bytes()
@@ -95,6 +109,7 @@ impl Click {
             control,
             node,
             uid,
+            args: request.control_args.clone(),
             probe_id: if is_probe_id(probe_id) {
                 probe_id.to_owned()
             } else {
@@ -188,6 +203,35 @@ mod tests {
         assert!(said.contains("names no object"), "{said}");
         let huge = "é".repeat(10_000);
         assert!(read(&huge, "a;<pod>").expect_err("rejected").len() < 400);
+    }
+
+    #[test]
+    fn a_click_on_a_container() {
+        let enabled = BTreeSet::from([Control::FreezeContainer]);
+        let read = |node: &str| {
+            let mut request = request("freezeContainer", node);
+            request.control_args.insert("duration".into(), "5s".into());
+            Click::read(&request, "1", &enabled).map_err(|e| e.to_string())
+        };
+        let id = "9ce26da262bbc84ae4df968fe038055a2363edc73207c2a6f85ef13bfbf73bd5";
+        let click = read(&format!("{id};<container>")).expect("a click");
+        assert_eq!(
+            (click.uid.as_str(), click.args["duration"].as_str()),
+            (id, "5s")
+        );
+        for (node, words) in [
+            (format!("{id};<pod>"), "it works on nodes of kind Container"),
+            (format!("{id}0;<container>"), "names no container"),
+            (
+                format!("{};<container>", id.to_uppercase()),
+                "names no container",
+            ),
+            ("abc;<container>".into(), "names no container"),
+            ("../etc;<container>".into(), "names no container"),
+        ] {
+            let said = read(&node).expect_err("rejected");
+            assert!(said.contains(words), "{node}: {said}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::action::{Actions, Outcome, expiry};
 use super::answer::answer;
 use super::click::Click;
 use super::offer::control_id;
+use crate::container_control::{Containers, Here};
 
 /// For the API server and the operator together. The probe gives up after 500 ms, dial included.
 pub const CLICK_WAIT: Duration = Duration::from_millis(400);
@@ -31,6 +32,7 @@ pub type Counts = BTreeMap<&'static str, u64>;
 /// Takes clicks.
 pub struct Desk {
     actions: Actions,
+    containers: Containers,
     offered: BTreeSet<Control>,
     report: Report,
     wait: Duration,
@@ -42,8 +44,16 @@ pub struct Desk {
 struct Recent {
     control: Control,
     node: NodeId,
+    args: BTreeMap<String, String>,
     at: Instant,
     outcome: watch::Receiver<Option<Outcome>>,
+}
+
+impl Recent {
+    /// Whether this click is the same one again.
+    fn is_of(&self, click: &Click) -> bool {
+        self.control == click.control && self.node == click.node && self.args == click.args
+    }
 }
 
 impl Desk {
@@ -51,12 +61,14 @@ impl Desk {
     /// the controls socket's.
     pub fn new(
         actions: Actions,
+        containers: Containers,
         offered: BTreeSet<Control>,
         report: Report,
         wait: Duration,
     ) -> Self {
         Desk {
             actions,
+            containers,
             offered,
             report,
             wait,
@@ -87,9 +99,9 @@ impl Desk {
         };
         let deadline = began + self.wait;
         let (outcome, again) = match self.earlier(&click) {
-            Some(first) => (self.outcome_of_first(first, deadline).await, true),
+            Some(first) => (self.outcome_of_first(first, &click, deadline).await, true),
             None => match self.begin(&click, deadline) {
-                Some(first) => (wait(first, deadline).await, false),
+                Some(first) => (wait(first, &click, deadline).await, false),
                 None => {
                     self.count("overloaded");
                     return ControlResponse::error(format!(
@@ -110,6 +122,7 @@ impl Desk {
             Outcome::Pending { action, .. } => (action.as_str(), ""),
             Outcome::Unknown { .. } => ("", ""),
             Outcome::Denied(why) | Outcome::Unavailable(why) => ("", why.as_str()),
+            Outcome::Here(here) => ("", here.message.as_str()),
         };
         tracing::info!(
             control = control_id(click.control),
@@ -142,13 +155,12 @@ impl Desk {
         recent.retain(|r| r.at.elapsed() < SAME_CLICK);
         recent
             .iter()
-            .find(|r| r.control == click.control && r.node == click.node)
+            .find(|r| r.is_of(click))
             .map(|r| r.outcome.clone())
     }
 
     fn forget(&self, click: &Click) {
-        self.recent()
-            .retain(|r| r.control != click.control || r.node != click.node);
+        self.recent().retain(|r| !r.is_of(click));
     }
 
     /// Submits the click in a task of its own, so that it is carried to its end even when the probe
@@ -156,20 +168,29 @@ impl Desk {
     fn begin(&self, click: &Click, deadline: Instant) -> Option<watch::Receiver<Option<Outcome>>> {
         let permit = self.permits.clone().try_acquire_owned().ok()?;
         let (told, outcome) = watch::channel(None);
-        let actions = self.actions.clone();
+        let (actions, containers) = (self.actions.clone(), self.containers.clone());
         let task = click.clone();
         tokio::spawn(async move {
-            let outcome = actions.submit(&task, deadline).await;
+            let outcome = if task.control.is_node_local() {
+                Outcome::Here(containers.carry_out(&task).await)
+            } else {
+                actions.submit(&task, deadline).await
+            };
             let _ = told.send(Some(outcome));
             drop(permit);
         });
         let mut recent = self.recent();
+        if click.control.is_node_local() {
+            // Frozen, thawed, and frozen again: the third is not the first again.
+            recent.retain(|r| r.node != click.node);
+        }
         if recent.len() == REMEMBERED {
             recent.pop_front();
         }
         recent.push_back(Recent {
             control: click.control,
             node: click.node.clone(),
+            args: click.args.clone(),
             at: Instant::now(),
             outcome: outcome.clone(),
         });
@@ -180,9 +201,10 @@ impl Desk {
     async fn outcome_of_first(
         &self,
         first: watch::Receiver<Option<Outcome>>,
+        click: &Click,
         deadline: Instant,
     ) -> Outcome {
-        match wait(first, deadline).await {
+        match wait(first, click, deadline).await {
             Outcome::Pending { action, not_after } => {
                 self.actions.look_again(&action, &not_after, deadline).await
             }
@@ -198,14 +220,23 @@ impl Desk {
 
 /// Waits for the task that submits the click. It keeps its own deadline; the margin is for a task
 /// that was not run in time.
-async fn wait(mut outcome: watch::Receiver<Option<Outcome>>, deadline: Instant) -> Outcome {
+async fn wait(
+    mut outcome: watch::Receiver<Option<Outcome>>,
+    click: &Click,
+    deadline: Instant,
+) -> Outcome {
     const MARGIN: Duration = Duration::from_millis(30);
     let told = tokio::time::timeout_at(deadline + MARGIN, outcome.wait_for(Option::is_some)).await;
     let told = told
         .ok()
         .and_then(Result::ok)
         .and_then(|outcome| outcome.clone());
-    told.unwrap_or_else(|| Outcome::Unknown {
-        not_after: expiry(SystemTime::now()).1,
+    told.unwrap_or_else(|| {
+        if click.control.is_node_local() {
+            return Outcome::Here(Here::late());
+        }
+        Outcome::Unknown {
+            not_after: expiry(SystemTime::now()).1,
+        }
     })
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use scope_crds::Control;
 use scope_protocol::{PluginSpec, Report, Topology};
 
+use crate::container_control::DEFAULT_DURATION;
+
 /// The controls socket's ID is the plugin's with this behind it. Two sockets, because the probe
 /// takes Scope's own buttons away from every node that a plugin with controls reports.
 pub const CONTROLS_SUFFIX: &str = "-controls";
@@ -13,6 +15,9 @@ pub const CONTROLS_SUFFIX: &str = "-controls";
 pub fn control_id(control: Control) -> &'static str {
     match control {
         Control::DeletePod => "deletePod",
+        Control::RestartContainer => "restartContainer",
+        Control::FreezeContainer => "freezeContainer",
+        Control::ThawContainer => "thawContainer",
     }
 }
 
@@ -29,9 +34,12 @@ pub(super) fn parse_control(id: &str) -> Option<Control> {
 }
 
 /// The kind of node that the control is for.
-pub(super) fn topology_of(control: Control) -> Topology {
+pub fn topology_of(control: Control) -> Topology {
     match control {
         Control::DeletePod => Topology::Pod,
+        Control::RestartContainer | Control::FreezeContainer | Control::ThawContainer => {
+            Topology::Container
+        }
     }
 }
 
@@ -46,7 +54,45 @@ fn definition(control: Control) -> scope_protocol::Control {
                 "Delete this pod? Its controller, if it has one, makes a new one.".into(),
             ),
         },
+        Control::RestartContainer => scope_protocol::Control {
+            human: "Restart container".into(),
+            icon: "fa fa-repeat".into(),
+            rank: 11,
+            confirmation: Some(
+                "End the first process of this container? It gets SIGTERM and, after its pod's \
+                 grace period, SIGKILL; the kubelet starts the container again if the pod's \
+                 restart policy says so."
+                    .into(),
+            ),
+        },
+        Control::FreezeContainer => scope_protocol::Control {
+            human: "Freeze container".into(),
+            icon: "fa fa-pause".into(),
+            rank: 12,
+            confirmation: Some(format!(
+                "Stop all processes of this container where they are? They go on by themselves \
+                 after {} minutes.",
+                DEFAULT_DURATION.as_secs() / 60
+            )),
+        },
+        Control::ThawContainer => scope_protocol::Control {
+            human: "Thaw container".into(),
+            icon: "fa fa-play".into(),
+            rank: 13,
+            confirmation: None,
+        },
     }
+}
+
+/// The controls that make sense on a container in its present state, of those that are enabled. The
+/// definitions that the controls socket reports never change; what a node names does.
+pub fn active_on_container(frozen: bool, enabled: &BTreeSet<Control>) -> BTreeSet<Control> {
+    let makes_sense = |control: &Control| match control {
+        Control::RestartContainer | Control::FreezeContainer => !frozen,
+        Control::ThawContainer => frozen,
+        Control::DeletePod => false,
+    };
+    enabled.iter().copied().filter(makes_sense).collect()
 }
 
 /// The report of the controls socket: the controls by topology, and no node.
@@ -93,6 +139,43 @@ mod tests {
                 .controls
                 .contains_key("deletePod")
         );
+        let of_containers: Vec<_> = report.topologies[&Topology::Container]
+            .controls
+            .iter()
+            .map(|(id, control)| (id.as_str(), control.rank))
+            .collect();
+        assert_eq!(
+            of_containers,
+            [
+                ("freezeContainer", 12),
+                ("restartContainer", 11),
+                ("thawContainer", 13)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_container_shows_what_makes_sense_on_it() {
+        use Control::*;
+        let all = BTreeSet::from(Control::ALL);
+        for (frozen, enabled, active) in [
+            (false, &all, vec![RestartContainer, FreezeContainer]),
+            (true, &all, vec![ThawContainer]),
+            (
+                true,
+                &BTreeSet::from([RestartContainer, FreezeContainer]),
+                vec![],
+            ),
+            (false, &BTreeSet::from([DeletePod, ThawContainer]), vec![]),
+            (false, &BTreeSet::new(), vec![]),
+        ] {
+            let active: BTreeSet<_> = active.into_iter().collect();
+            assert_eq!(
+                active_on_container(frozen, enabled),
+                active,
+                "{frozen} {enabled:?}"
+            );
+        }
     }
 
     #[test]

@@ -11,11 +11,11 @@ use super::Runtime;
 /// What is known after some components of a path. Reading goes from the root to the leaf, both for
 /// the path of a process and for a walk over directories.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// The pod, by the ID that the kubelet names its cgroup with.
-    pub(super) pod: Option<Arc<str>>,
+    pub(crate) pod: Option<Arc<str>>,
     /// The container, by its 64-hex ID. Its nested cgroups belong to it.
-    pub(super) container: Option<Arc<str>>,
+    pub(crate) container: Option<Arc<str>>,
     /// The runtime, where a name told.
     pub(super) runtime: Option<Runtime>,
     /// Whether the path leads out of the reader's cgroup namespace.
@@ -45,7 +45,7 @@ impl Place {
     }
 
     /// The place of the directory with this name inside of this one.
-    pub(super) fn enter(&self, name: &[u8]) -> Place {
+    pub(crate) fn enter(&self, name: &[u8]) -> Place {
         let mut inner = self.clone();
         if self.is_final() {
             return inner;
@@ -84,7 +84,7 @@ impl Place {
     }
 
     /// Whether nothing further down can change it: nested cgroups of a pod's container.
-    pub(super) fn is_final(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         self.pod.is_some() && self.container.is_some()
     }
 
@@ -108,7 +108,7 @@ impl Place {
 
 /// The place that the lines of `/proc/<pid>/cgroup` agree on best: on a machine with cgroup v1 it
 /// has a line for each hierarchy and they may differ. `None` if a line is not of that file.
-pub(super) fn parse_process(text: &[u8]) -> Option<Place> {
+pub(crate) fn parse_process(text: &[u8]) -> Option<Place> {
     let mut best = Place::default();
     let mut relative = false;
     for line in text.split(|&b| b == b'\n').filter(|l| !l.is_empty()) {

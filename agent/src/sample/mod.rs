@@ -35,6 +35,7 @@ use scope_protocol::Timestamp;
 
 use crate::inventory::Inventory;
 
+pub(crate) use cgroup_path::{Place, parse_process};
 pub use problem::{Cause, Datum, Problem, Problems};
 pub use sampler::Sampler;
 

@@ -46,6 +46,10 @@ pub struct Cluster {
     pub namespace: Option<String>,
     /// Controls that are offered.
     pub controls: BTreeSet<Control>,
+    /// Namespaces whose containers are not touched, beside the agent's own.
+    pub protected: BTreeSet<String>,
+    /// How many containers of this node may be restarted or frozen within a minute.
+    pub actions_per_minute: usize,
     /// A random part of it passes before the first list of pods.
     pub start_jitter: Duration,
 }

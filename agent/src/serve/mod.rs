@@ -25,6 +25,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::container_control::{Containers, Rules, records};
 use crate::control::{Actions, CLICK_WAIT, Desk, controls_report};
 use crate::exit;
 use crate::inventory::{InventoryWatch, WatchSettings};
@@ -44,6 +45,9 @@ pub use socket::{PluginDirectory, SocketError, is_served, socket_path, use_modes
 
 /// Open connections to health and metrics.
 const HEALTH_CONNECTIONS: usize = 16;
+
+/// For thawing what is frozen when the agent ends. It has ten seconds altogether.
+const THAW_ALL: Duration = Duration::from_secs(3);
 
 /// How often the sockets are looked for under their names. As often as a probe does.
 const GUARD_INTERVAL: Duration = Duration::from_secs(5);
@@ -190,6 +194,12 @@ pub async fn run_with(
     let limits = Limits::default();
     let own_probe_id: Arc<str> = own_probe_id().into();
 
+    let containers = match (&config.cluster, &parts.kubernetes) {
+        (Some(cluster), Some(kubernetes)) => Some(containers(
+            &config, cluster, kubernetes, &directory, &mut tasks, &ending,
+        )),
+        _ => None,
+    };
     let mut serve = |name, what, listener, router| {
         let metrics = Arc::new(SocketMetrics::new(name));
         listeners.push(metrics.clone());
@@ -209,8 +219,13 @@ pub async fn run_with(
         Listener::Unix(reporter_listener),
         reporter_routes,
     );
-    let desk = match (&config.cluster, &parts.kubernetes, controls_listener) {
-        (Some(cluster), Some(kubernetes), Some(listener)) => {
+    let desk = match (
+        &config.cluster,
+        &parts.kubernetes,
+        controls_listener,
+        &containers,
+    ) {
+        (Some(cluster), Some(kubernetes), Some(listener), Some(containers)) => {
             let report = controls_report(&config.plugin_id, &config.label, &cluster.controls);
             let mut body = Vec::new();
             encode(&report, &mut body);
@@ -223,6 +238,7 @@ pub async fn run_with(
             );
             let desk = Arc::new(Desk::new(
                 actions,
+                containers.clone(),
                 cluster.controls.clone(),
                 report,
                 CLICK_WAIT,
@@ -316,6 +332,13 @@ pub async fn run_with(
     // Names first: no probe comes any more while the last answers leave.
     directory.remove_sockets();
     sampler.stop();
+    if let Some(containers) = containers
+        && tokio::time::timeout(THAW_ALL, containers.end())
+            .await
+            .is_err()
+    {
+        tracing::error!("not every frozen container was thawed in time; the next agent does it");
+    }
     ending.cancel();
     // Each server has its own, shorter deadline.
     let all = async { while tasks.set.join_next().await.is_some() {} };
@@ -330,6 +353,44 @@ pub async fn run_with(
         Err(e) => tracing::error!(error = %e, "ended"),
     }
     ended
+}
+
+/// The containers of this node and what thaws them in time. Also where no control for them is offered
+/// (any more): an earlier agent may have left one frozen.
+fn containers(
+    config: &Config,
+    cluster: &Cluster,
+    kubernetes: &KubernetesParts,
+    directory: &PluginDirectory,
+    tasks: &mut Tasks,
+    ending: &CancellationToken,
+) -> Containers {
+    let namespace = cluster.namespace.as_deref().unwrap_or_default();
+    let actions = Actions::new(
+        kubernetes.click.clone(),
+        namespace,
+        &config.plugin_id,
+        &cluster.node,
+    );
+    let (recorder, clerk) = records(actions);
+    let rules = Rules {
+        protected: cluster.protected.clone(),
+        own_namespace: namespace.to_owned(),
+        per_minute: cluster.actions_per_minute,
+    };
+    let containers = Containers::new(
+        rules,
+        config.roots.clone(),
+        kubernetes.inventory.inventory.clone(),
+        directory.path(),
+        recorder,
+    );
+    tasks.spawn(
+        "the thawing of containers",
+        containers.clone().keep_deadlines(ending.clone()),
+    );
+    tasks.spawn("the writing of records", clerk.work(ending.clone()));
+    containers
 }
 
 /// Waits for the end.

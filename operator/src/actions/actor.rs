@@ -46,6 +46,8 @@ pub(crate) struct Actor {
     resolver: Resolver,
     rates: Mutex<Rates>,
     lookups: Mutex<Rates>,
+    /// Records of agents, by plugin and node.
+    pub(super) records: Mutex<Rates>,
     pub(super) events: Events,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -54,11 +56,17 @@ pub(crate) struct Actor {
 pub(super) struct Done {
     pub(super) outcome: Outcome,
     pub(super) pod: Option<PodFacts>,
+    /// When that was known, where it was not now.
+    pub(super) at: Option<Timestamp>,
 }
 
 impl From<Outcome> for Done {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, pod: None }
+        Self {
+            outcome,
+            pod: None,
+            at: None,
+        }
     }
 }
 
@@ -115,6 +123,7 @@ impl Actor {
             plugins,
             rates: Mutex::default(),
             lookups: Mutex::default(),
+            records: Mutex::default(),
             events,
             metrics,
         }
@@ -135,9 +144,7 @@ impl Actor {
         };
         let written = self.write_outcome(action, &done).await;
         let took = started.elapsed();
-        let control = match action.spec.control {
-            scope_crds::Control::DeletePod => "DeletePod",
-        };
+        let control = action.spec.control.as_str();
         self.metrics
             .action(control, phase_name(done.outcome.phase), took);
         let spec = &action.spec;
@@ -161,6 +168,9 @@ impl Actor {
     async fn carry_out(&self, action: &ScopeAction) -> Result<Done, Left> {
         self.claim.left()?;
         let spec = &action.spec;
+        if let Some(done) = &spec.done {
+            return Ok(self.look_at_done(action, done).await);
+        }
         let plugin = self.plugins.get(&ObjectRef::new(&spec.plugin));
         let plugin = match plugin.as_deref() {
             None => Plugin::Missing,
@@ -202,6 +212,7 @@ impl Actor {
                 Left::Ended(Done {
                     outcome,
                     pod: Some(pod.clone()),
+                    at: None,
                 })
             };
             decide::judge(&pod, agent, &self.settings).map_err(about)?;
@@ -218,6 +229,7 @@ impl Actor {
                 return Ok(Done {
                     outcome: Outcome::succeeded(format!("Pod {name} is being deleted")),
                     pod: Some(pod),
+                    at: None,
                 });
             };
             if matches!(error, RequestError::NotLeading(_)) {
@@ -241,6 +253,7 @@ impl Actor {
                         return Ok(Done {
                             outcome: Outcome::succeeded(format!("Pod {name} is being deleted")),
                             pod: Some(pod),
+                            at: None,
                         });
                     }
                     _ => return Err(about(Outcome::failed(words(&error)))),
@@ -259,6 +272,7 @@ impl Actor {
         Err(Left::Ended(Done {
             outcome: Outcome::failed(message),
             pod: Some(pod),
+            at: None,
         }))
     }
 
@@ -314,7 +328,11 @@ impl Actor {
             .map(|pod| PodFacts::of(&pod)))
     }
 
-    async fn get(&self, namespace: &str, name: &str) -> Result<Option<Pod>, RequestError> {
+    pub(super) async fn get(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Pod>, RequestError> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         guarded::read(
             || format!("reading pod {namespace}/{name}"),
@@ -350,7 +368,7 @@ fn phase_name(phase: ActionPhase) -> &'static str {
     }
 }
 
-fn locked(rates: &Mutex<Rates>) -> MutexGuard<'_, Rates> {
+pub(super) fn locked(rates: &Mutex<Rates>) -> MutexGuard<'_, Rates> {
     rates
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner())

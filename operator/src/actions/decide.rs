@@ -70,6 +70,12 @@ pub(super) fn admit<'a>(
     now: Timestamp,
 ) -> Result<&'a AgentSpec, Outcome> {
     let spec = &action.spec;
+    if spec.control.is_node_local() {
+        return Err(Outcome::refused(format!(
+            "{} is carried out by the agent of the container's node; the operator only writes down what it did",
+            spec.control
+        )));
+    }
     // Marked by a replica that did not come to write the outcome. Whether it acted is not known,
     // so it is not done again.
     if let Some(target) = begun(action) {

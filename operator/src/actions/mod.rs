@@ -3,6 +3,7 @@
 
 mod actor;
 mod decide;
+mod done;
 mod rate;
 mod record;
 mod resolve;

@@ -69,7 +69,7 @@ impl Actor {
                     .as_ref()
                     .and_then(|status| status.target.clone())
             }),
-            completed_at: Some(MicroTime(Timestamp::now())),
+            completed_at: Some(MicroTime(done.at.unwrap_or_else(Timestamp::now))),
         };
         let started = Instant::now();
         let mut delay = Duration::from_millis(100);

@@ -3,8 +3,9 @@
 
 mod placement;
 mod pod;
+mod rights;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
     api::{
@@ -14,7 +15,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference},
 };
 use kube::Resource;
-use scope_crds::ScopePlugin;
+use scope_crds::{Control, ScopePlugin};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -107,6 +108,15 @@ fn labels(id: &str) -> BTreeMap<String, String> {
     let mut labels = selector(id);
     labels.insert(names::LABEL_MANAGED_BY.into(), names::OPERATOR.into());
     labels
+}
+
+/// The controls that the agents of `plugin` are told to offer. What they would do themselves, without
+/// asking the operator, only as far as the installation allows it.
+fn offered(plugin: &ScopePlugin, settings: &Settings) -> BTreeSet<Control> {
+    let allowed =
+        |control: &Control| !control.is_node_local() || settings.allowed_actions.contains(control);
+    let controls = plugin.spec.agent.controls.iter().copied();
+    controls.filter(allowed).collect()
 }
 
 /// The path of the longest socket that the plugin needs.

@@ -1,21 +1,24 @@
 //! The pod of the bundled agent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-        HostPathVolumeSource, LocalObjectReference, ObjectFieldSelector, PodSecurityContext,
-        PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext,
-        Volume, VolumeMount,
+        AppArmorProfile, Capabilities, Container, ContainerPort, EnvVar, EnvVarSource,
+        HTTPGetAction, HostPathVolumeSource, LocalObjectReference, ObjectFieldSelector,
+        PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SELinuxOptions,
+        SeccompProfile, SecurityContext, Volume, VolumeMount,
     },
     apimachinery::pkg::{
         api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString,
     },
 };
-use scope_crds::{Amounts, HostName, Resources, ScopePlugin};
+use scope_crds::{Amounts, Control, HostName, Resources, ScopePlugin};
 
-use super::{labels, placement};
+use super::{
+    labels, offered, placement,
+    rights::{Right, rights},
+};
 use crate::{names, settings::Settings};
 
 /// Where the agent answers its kubelet.
@@ -62,6 +65,11 @@ pub(super) fn template(plugin: &ScopePlugin, settings: &Settings) -> PodTemplate
                     type_: "RuntimeDefault".into(),
                     localhost_profile: None,
                 }),
+                // Ignored on nodes without SELinux.
+                se_linux_options: Some(SELinuxOptions {
+                    type_: Some("spc_t".into()),
+                    ..SELinuxOptions::default()
+                }),
                 ..PodSecurityContext::default()
             }),
             service_account_name: Some(names::child(names::id(plugin))),
@@ -78,6 +86,7 @@ pub(super) fn template(plugin: &ScopePlugin, settings: &Settings) -> PodTemplate
 }
 
 fn container(plugin: &ScopePlugin, settings: &Settings) -> Container {
+    let rights = rights(&plugin.spec.agent.collectors, &offered(plugin, settings));
     Container {
         name: "agent".into(),
         image: Some(settings.image.name.clone()),
@@ -109,15 +118,22 @@ fn container(plugin: &ScopePlugin, settings: &Settings) -> Container {
             ..Probe::default()
         }),
         resources: resources(&plugin.spec.agent.resources),
-        // Root without any capability: it owns the plugin directory and reads what is readable.
+        // Root without any capability but those that are needed: it owns the plugin directory and reads
+        // what is readable.
         security_context: Some(SecurityContext {
+            app_armor_profile: rights
+                .contains(&Right::NoAppArmor)
+                .then(|| AppArmorProfile {
+                    type_: "Unconfined".into(),
+                    localhost_profile: None,
+                }),
             run_as_user: Some(0),
             run_as_group: Some(0),
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),
             capabilities: Some(Capabilities {
                 drop: Some(vec!["ALL".into()]),
-                add: None,
+                add: capabilities(&rights),
             }),
             ..SecurityContext::default()
         }),
@@ -131,12 +147,23 @@ fn container(plugin: &ScopePlugin, settings: &Settings) -> Container {
             VolumeMount {
                 name: "cgroup".into(),
                 mount_path: CGROUP_ROOT.into(),
-                read_only: Some(true),
+                read_only: (!rights.contains(&Right::WritableCgroups)).then_some(true),
                 ..VolumeMount::default()
             },
         ]),
         ..Container::default()
     }
+}
+
+fn capabilities(rights: &BTreeSet<Right>) -> Option<Vec<String>> {
+    let names: Vec<String> = rights
+        .iter()
+        .filter_map(|right| match right {
+            Right::Capability(name) => Some((*name).to_owned()),
+            Right::WritableCgroups | Right::NoAppArmor => None,
+        })
+        .collect();
+    (!names.is_empty()).then_some(names)
 }
 
 /// The agent's command line.
@@ -153,8 +180,21 @@ fn arguments(plugin: &ScopePlugin, settings: &Settings) -> Vec<String> {
         arguments.push(format!("--description={}", literal(description)));
     }
     arguments.push(format!("--collectors={}", list(&agent.collectors)));
-    if !agent.controls.is_empty() {
-        arguments.push(format!("--controls={}", list(&agent.controls)));
+    let offered: Vec<Control> = offered(plugin, settings).into_iter().collect();
+    if !offered.is_empty() {
+        arguments.push(format!("--controls={}", list(&offered)));
+    }
+    // Only who acts itself needs to know where it must not, and how often it may.
+    if offered.iter().any(|control| control.is_node_local()) {
+        let mut protected = agent.protected_namespaces.clone();
+        protected.push(settings.own_namespace.clone());
+        protected.sort();
+        protected.dedup();
+        arguments.push(format!("--protected-namespaces={}", protected.join(",")));
+        arguments.push(format!(
+            "--max-actions-per-minute={}",
+            agent.max_actions_per_minute
+        ));
     }
     arguments.extend([
         format!("--sample-interval={}", agent.sample_interval),

@@ -107,12 +107,17 @@ fn the_pod_gets_no_more_than_it_needs() {
         pod["securityContext"]["seccompProfile"]["type"],
         "RuntimeDefault"
     );
+    assert_eq!(
+        pod["securityContext"]["seLinuxOptions"],
+        json!({"type": "spc_t"})
+    );
     let container = container(json!({"agent": {}}));
     assert_eq!(
         container["securityContext"],
         json!({
             "runAsUser": 0, "runAsGroup": 0, "allowPrivilegeEscalation": false,
-            "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": true, "appArmorProfile": {"type": "Unconfined"},
+            "capabilities": {"drop": ["ALL"], "add": ["DAC_READ_SEARCH", "SYS_PTRACE"]},
         })
     );
     assert_eq!(
@@ -126,6 +131,79 @@ fn the_pod_gets_no_more_than_it_needs() {
         container["resources"],
         json!({"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}})
     );
+}
+
+/// The agent's container where these are asked for and those are allowed.
+fn with_controls(asked: &[&str], allowed: &[Control]) -> Value {
+    let spec =
+        json!({"agent": {"controls": asked, "protectedNamespaces": ["prod", "kube-system"]}});
+    let plugin = testing::plugin("node-metrics", spec);
+    let mut settings = testing::settings();
+    settings.allowed_actions = allowed.iter().copied().collect();
+    let children = children(&plugin, &settings);
+    serde_json::to_value(children.daemon_set).unwrap()["spec"]["template"]["spec"]["containers"][0]
+        .clone()
+}
+
+#[test]
+fn each_control_brings_just_what_it_needs() {
+    use Control::*;
+    let reading = ["DAC_READ_SEARCH", "SYS_PTRACE"];
+    let killing = ["DAC_READ_SEARCH", "KILL", "SYS_PTRACE"];
+    for (asked, capabilities, writable) in [
+        (vec!["DeletePod"], &reading[..], false),
+        (vec!["RestartContainer"], &killing[..], false),
+        (vec!["FreezeContainer"], &reading[..], true),
+        (
+            vec!["ThawContainer", "RestartContainer"],
+            &killing[..],
+            true,
+        ),
+    ] {
+        let container = with_controls(&asked, &Control::ALL);
+        assert_eq!(
+            container["securityContext"]["capabilities"],
+            json!({"drop": ["ALL"], "add": capabilities}),
+            "{asked:?}"
+        );
+        let read_only = if writable { Value::Null } else { json!(true) };
+        assert_eq!(
+            container["volumeMounts"][1]["readOnly"], read_only,
+            "{asked:?}"
+        );
+    }
+    // What the installation does not allow is not offered, and brings nothing.
+    let asked = ["DeletePod", "RestartContainer", "FreezeContainer"];
+    let refused = with_controls(&asked, &[DeletePod]);
+    assert_eq!(refused, with_controls(&["DeletePod"], &[DeletePod]));
+    assert!(
+        refused["args"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("--controls=DeletePod"))
+    );
+}
+
+#[test]
+fn who_acts_itself_knows_where_not_to_and_how_often() {
+    let arguments = |asked: &[&str]| -> Vec<String> {
+        let container = with_controls(asked, &Control::ALL);
+        let all: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
+        let rules = ["--protected", "--max-actions"];
+        all.into_iter()
+            .filter(|a| rules.iter().any(|rule| a.starts_with(rule)))
+            .collect()
+    };
+    assert_eq!(
+        arguments(&["FreezeContainer"]),
+        [
+            "--protected-namespaces=kube-system,prod,scope-system",
+            "--max-actions-per-minute=10"
+        ]
+    );
+    // The operator knows; a change of the rules restarts no agent.
+    assert_eq!(arguments(&["DeletePod"]), Vec::<String>::new());
+    assert_eq!(arguments(&[]), Vec::<String>::new());
 }
 
 #[test]
@@ -251,7 +329,7 @@ fn the_rendering_is_stable_across_versions() {
         .take(8)
         .map(|b| format!("{b:02x}"))
         .collect();
-    assert_eq!(hash, "82c30cbaeaee29ab");
+    assert_eq!(hash, "1b3c49538b0815a2");
 }
 
 #[test]

@@ -194,7 +194,7 @@ async fn serve(shared: Shared, request: Request<Body>) -> Response<Body> {
                 "events.k8s.io",
                 "v1",
                 "namespaces",
-                "scope-plugins",
+                "demo" | "scope-plugins",
                 "events",
                 _,
             ],
@@ -485,4 +485,81 @@ async fn a_pod_that_was_found_before_needs_no_list() {
     world(&shared).put("demo", "web-1", "0f-9", 9);
     assert!(actor.look_up(&in_ten_seconds()).await.is_err());
     assert_eq!(world(&shared).lists, 2);
+}
+
+/// The record of something that the agent of this node did to a container of pod demo/web-1.
+fn record(node: &str, phase: &str) -> ScopeAction {
+    let mut record = serde_json::to_value(action(0.seconds())).unwrap();
+    let spec = &mut record["spec"];
+    spec["control"] = json!("FreezeContainer");
+    spec["node"] = json!(node);
+    spec["target"]["container"] = json!({
+        "id": "c".repeat(64), "name": "web", "namespace": "demo", "pod": "web-1",
+    });
+    spec["done"] = json!({
+        "phase": phase, "message": "container web of pod demo/web-1 is frozen",
+        "at": "2030-01-01T00:00:00.000000Z",
+    });
+    serde_json::from_value(record).unwrap()
+}
+
+#[tokio::test]
+async fn a_record_of_an_agent_becomes_a_status_and_an_event_and_nothing_is_done() {
+    for (phase, kind) in [("Succeeded", "Normal"), ("Failed", "Warning")] {
+        let (actor, shared) = given(|_| {});
+        assert!(actor.handle(&record("n2", phase)).await);
+        let world = world(&shared);
+        assert_eq!((world.deletes, world.lists, world.pods.len()), (0, 0, 2));
+        assert_eq!(world.statuses.len(), 1, "nothing is begun");
+        assert_eq!(world.phase(), Some(phase));
+        assert_eq!(world.message(), "container web of pod demo/web-1 is frozen");
+        assert_eq!(world.statuses[0]["target"]["name"], "web-1");
+        assert_eq!(
+            world.statuses[0]["completedAt"],
+            "2030-01-01T00:00:00.000000Z"
+        );
+        let event = &world.events[0];
+        assert_eq!(event["regarding"]["uid"], "0f-1");
+        assert_eq!(event["action"], "FreezeContainer");
+        assert_eq!(event["reason"], format!("ScopeAction{phase}"));
+        assert_eq!(event["type"], kind);
+    }
+}
+
+#[tokio::test]
+async fn a_record_about_what_is_not_there_becomes_a_status_only() {
+    type Change = fn(&mut World);
+    let cases: [(&str, Change); 3] = [
+        // Another node's pod.
+        ("n1", |_| {}),
+        ("n2", |world| {
+            world.pods.remove("demo/web-1");
+        }),
+        // Another pod of that name.
+        ("n2", |world| world.put("demo", "web-1", "0f-9", 9)),
+    ];
+    for (node, change) in cases {
+        let (actor, shared) = given(change);
+        assert!(actor.handle(&record(node, "Succeeded")).await);
+        let world = world(&shared);
+        assert_eq!(world.phase(), Some("Succeeded"));
+        assert_eq!(world.statuses[0]["target"], Value::Null);
+        assert!(world.events.is_empty(), "{:?}", world.events);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_floods_records_gets_few_events() {
+    let (actor, shared) = given(|_| {});
+    for _ in 0..130 {
+        assert!(actor.handle(&record("n2", "Succeeded")).await);
+    }
+    let world = world(&shared);
+    assert_eq!(world.statuses.len(), 130);
+    let named = world
+        .statuses
+        .iter()
+        .filter(|s| !s["target"].is_null())
+        .count();
+    assert_eq!(named, 120);
 }

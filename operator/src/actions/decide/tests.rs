@@ -258,3 +258,25 @@ fn kube_system_is_protected_by_default() {
     let facts = PodFacts::of(&pod(json!({"namespace": "kube-system"})));
     assert!(judge(&facts, &plugin.spec.agent, &allowing()).is_err());
 }
+
+#[test]
+fn what_agents_do_themselves_is_never_carried_out_here() {
+    let plugin = testing::plugin(
+        "a",
+        json!({"agent": {"controls": ["RestartContainer", "FreezeContainer", "ThawContainer"]}}),
+    );
+    let mut settings = allowing();
+    settings.allowed_actions.extend(Control::ALL);
+    for control in ["RestartContainer", "FreezeContainer", "ThawContainer"] {
+        let mut clicked = action(Value::Null);
+        clicked.spec.control = control.parse().unwrap();
+        let refused = admit(&clicked, &Plugin::Known(&plugin), &settings, now()).unwrap_err();
+        assert_eq!(refused.phase, ActionPhase::Refused);
+        assert!(
+            refused
+                .message
+                .contains("by the agent of the container's node"),
+            "{refused:?}"
+        );
+    }
+}

@@ -1,0 +1,453 @@
+//! Where a container's cgroup lies, which processes are in it, and how its freezer is worked.
+//!
+//! The walk is made for each click, since a click is rare and has to be right: it is led by the
+//! pod, so that it looks at the directories of one pod only, and the container is known by its
+//! whole ID.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::sample::Place;
+
+/// More hierarchies than v1 has controllers: a limit for a root that is something else.
+const MAX_MOUNTS: usize = 64;
+/// A node holds a few thousand cgroups (500 pods, and the host's services).
+const MAX_DIRECTORIES: usize = 20_000;
+/// Kubernetes inside of a container of another Kubernetes is ten levels deep.
+const MAX_DEPTH: usize = 16;
+/// Nested cgroups of one container that are looked through for processes.
+const MAX_NESTED: usize = 1_000;
+/// More processes than a pod may have by any default.
+const MAX_PROCESSES: usize = 100_000;
+/// The states are words and digits.
+const MAX_STATE_BYTES: u64 = 1024;
+/// How often the kernel is asked whether it is done.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// The two versions freeze by different files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    V1,
+    V2,
+}
+
+/// The cgroup of one container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cgroup {
+    directory: PathBuf,
+    freezer: Option<Version>,
+}
+
+/// What the kernel says about a freezer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// The processes run.
+    Thawed,
+    /// They are to stop, and one does not yet: it waits in the kernel for something.
+    Freezing,
+    /// They stand, by this cgroup or one above it.
+    Frozen,
+}
+
+impl Cgroup {
+    /// Finds the cgroup of a container of this pod. The one that can be frozen is preferred; on a
+    /// machine with both versions that of v1, which runtimes use there too.
+    pub(super) fn find(root: &Path, pod: &str, container: &str) -> Option<Cgroup> {
+        hierarchies(root).into_iter().find_map(|(root, freezer)| {
+            let directory = find_below(&root, pod, container)?;
+            Some(Cgroup { directory, freezer })
+        })
+    }
+
+    /// The processes in it and its nested cgroups, as the agent's process namespace counts them.
+    pub(super) fn processes(&self) -> Vec<u32> {
+        let mut found = Vec::new();
+        let mut pending = vec![self.directory.clone()];
+        let mut seen = 0;
+        while let Some(directory) = pending.pop() {
+            seen += 1;
+            // Cannot be read in a threaded cgroup of v2, whose processes are listed above it.
+            let listed = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+            // 0 stands for a process of another namespace.
+            let pids = listed.lines().filter_map(|line| line.parse::<u32>().ok());
+            found.extend(
+                pids.filter(|&pid| pid != 0)
+                    .take(MAX_PROCESSES - found.len()),
+            );
+            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+                let inner = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                if inner && seen + pending.len() < MAX_NESTED {
+                    pending.push(entry.path());
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether the container has a freezer at all.
+    pub(super) fn can_freeze(&self) -> bool {
+        self.freezer.is_some()
+    }
+
+    /// What the kernel says.
+    pub(super) fn state(&self) -> io::Result<State> {
+        match self.version()? {
+            Version::V1 => match self.read("freezer.state")?.trim() {
+                "THAWED" => Ok(State::Thawed),
+                "FREEZING" => Ok(State::Freezing),
+                "FROZEN" => Ok(State::Frozen),
+                _ => Err(self.not_a_state("freezer.state")),
+            },
+            Version::V2 => {
+                let wanted = self.read("cgroup.freeze")?.trim() == "1";
+                let events = self.read("cgroup.events")?;
+                let frozen = events
+                    .lines()
+                    .find_map(|line| line.strip_prefix("frozen "))
+                    .ok_or_else(|| self.not_a_state("cgroup.events"))?;
+                Ok(match (frozen.trim(), wanted) {
+                    ("1", _) => State::Frozen,
+                    (_, true) => State::Freezing,
+                    (_, false) => State::Thawed,
+                })
+            }
+        }
+    }
+
+    /// Asks the kernel to freeze or thaw.
+    pub(super) fn set_frozen(&self, frozen: bool) -> io::Result<()> {
+        let (file, text) = match (self.version()?, frozen) {
+            (Version::V1, true) => ("freezer.state", "FROZEN"),
+            (Version::V1, false) => ("freezer.state", "THAWED"),
+            (Version::V2, true) => ("cgroup.freeze", "1"),
+            (Version::V2, false) => ("cgroup.freeze", "0"),
+        };
+        let path = self.directory.join(file);
+        let written = OpenOptions::new()
+            .write(true)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()));
+        written.map_err(|e| at(&path, &e))
+    }
+
+    /// Waits until the kernel says this state, at most so long; then what it says.
+    pub(super) fn await_state(&self, wanted: State, patience: Duration) -> io::Result<State> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let state = self.state()?;
+            if state == wanted || Instant::now() >= deadline {
+                return Ok(state);
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    fn version(&self) -> io::Result<Version> {
+        self.freezer.ok_or_else(|| {
+            let said = "this node has no cgroup freezer (v1 `freezer` or cgroup v2)";
+            io::Error::new(io::ErrorKind::Unsupported, said)
+        })
+    }
+
+    fn read(&self, file: &str) -> io::Result<String> {
+        let path = self.directory.join(file);
+        let mut text = String::new();
+        File::open(&path)
+            .and_then(|file| file.take(MAX_STATE_BYTES).read_to_string(&mut text))
+            .map_err(|e| at(&path, &e))?;
+        Ok(text)
+    }
+
+    fn not_a_state(&self, file: &str) -> io::Error {
+        let path = self.directory.join(file);
+        let said = format!("{} says nothing that is known", path.display());
+        io::Error::new(io::ErrorKind::InvalidData, said)
+    }
+}
+
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// The mounted hierarchies, those with a freezer first.
+fn hierarchies(root: &Path) -> Vec<(PathBuf, Option<Version>)> {
+    let unified = |path: &Path| path.join("cgroup.controllers").is_file();
+    if unified(root) {
+        return vec![(root.to_owned(), Some(Version::V2))];
+    }
+    let mut found: Vec<_> = fs::read_dir(root)
+        .into_iter()
+        .flatten()
+        .take(MAX_MOUNTS)
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            // The root of the freezer has no file of its own, so there the name has to tell.
+            let name = path.file_name()?.as_bytes();
+            let freezer = if name.split(|&b| b == b',').any(|part| part == b"freezer") {
+                Some(Version::V1)
+            } else {
+                unified(&path).then_some(Version::V2)
+            };
+            path.is_dir().then_some((path, freezer))
+        })
+        .collect();
+    found.sort_by_key(|(path, freezer)| {
+        let order = match freezer {
+            Some(Version::V1) => 0,
+            Some(Version::V2) => 1,
+            None => 2,
+        };
+        (order, path.clone())
+    });
+    found
+}
+
+/// The directory of the container in one hierarchy.
+fn find_below(root: &Path, pod: &str, container: &str) -> Option<PathBuf> {
+    let mut pending = vec![(root.to_owned(), Place::default(), 0)];
+    let mut seen = 0;
+    while let Some((directory, place, depth)) = pending.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            seen += 1;
+            let inner = place.enter(entry.file_name().as_bytes());
+            let of_pod = inner.pod.as_deref().is_none_or(|found| found == pod);
+            if of_pod && inner.container.as_deref() == Some(container) {
+                return Some(entry.path());
+            }
+            if of_pod && !inner.is_final() && depth < MAX_DEPTH && seen <= MAX_DIRECTORIES {
+                pending.push((entry.path(), inner, depth + 1));
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POD: &str = "2804a43f-78e8-43ee-ae3f-77f071579273";
+    const OTHER_POD: &str = "11111111-78e8-43ee-ae3f-77f071579273";
+
+    fn id(digit: &str) -> String {
+        digit.repeat(64)
+    }
+
+    fn tree(files: &[(String, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    fn v1(state: &'static str) -> Vec<(String, &'static str)> {
+        let pod = format!("freezer/t0/node1/kubepods/burstable/pod{POD}");
+        vec![
+            (format!("{pod}/freezer.state"), "THAWED\n"),
+            (format!("{pod}/{}/freezer.state", id("a")), state),
+            (format!("{pod}/{}/cgroup.procs", id("a")), "40\n41\n0\n"),
+            (format!("{pod}/{}/inner/cgroup.procs", id("a")), "42\n"),
+            (format!("{pod}/{}/freezer.state", id("b")), "THAWED\n"),
+            (
+                format!(
+                    "freezer/t0/node1/kubepods/pod{OTHER_POD}/{}/freezer.state",
+                    id("c")
+                ),
+                "THAWED\n",
+            ),
+            (
+                format!("memory/t0/node1/kubepods/pod{POD}/{}/cgroup.procs", id("d")),
+                "50\n",
+            ),
+            (
+                format!(
+                    "unified/t0/node1/kubepods/burstable/pod{POD}/{}/cgroup.freeze",
+                    id("a")
+                ),
+                "0\n",
+            ),
+            ("unified/cgroup.controllers".into(), ""),
+        ]
+    }
+
+    fn v2(freeze: &'static str, events: &'static str) -> Vec<(String, &'static str)> {
+        let slice = format!(
+            "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{}.slice/cri-containerd-{}.scope",
+            POD.replace('-', "_"),
+            id("a")
+        );
+        vec![
+            ("cgroup.controllers".into(), "cpu memory\n"),
+            (format!("{slice}/cgroup.freeze"), freeze),
+            (format!("{slice}/cgroup.events"), events),
+            (format!("{slice}/cgroup.procs"), "7\n"),
+            (format!("{slice}/init.scope/cgroup.procs"), "8\n"),
+        ]
+    }
+
+    #[test]
+    fn v1_is_read_and_written_in_exactly_that_container() {
+        let dir = tree(&v1("THAWED\n"));
+        let found = Cgroup::find(dir.path(), POD, &id("a")).unwrap();
+        assert_eq!(
+            found.freezer,
+            Some(Version::V1),
+            "before the v2 tree beside it"
+        );
+        let mut processes = found.processes();
+        processes.sort_unstable();
+        assert_eq!(processes, [40, 41, 42]);
+        assert_eq!(found.state().unwrap(), State::Thawed);
+        found.set_frozen(true).unwrap();
+        let changed: Vec<_> = v1("")
+            .into_iter()
+            .map(|(path, _)| path)
+            .filter(|path| {
+                fs::read_to_string(dir.path().join(path))
+                    .unwrap()
+                    .contains("FROZEN")
+            })
+            .collect();
+        assert_eq!(changed, [v1("")[1].0.clone()]);
+        assert_eq!(
+            found.await_state(State::Frozen, Duration::ZERO).unwrap(),
+            State::Frozen
+        );
+        found.set_frozen(false).unwrap();
+        assert_eq!(found.state().unwrap(), State::Thawed);
+    }
+
+    #[test]
+    fn v2_is_read_and_written() {
+        for (freeze, events, state) in [
+            ("0\n", "populated 1\nfrozen 0\n", State::Thawed),
+            ("1\n", "populated 1\nfrozen 0\n", State::Freezing),
+            ("1\n", "populated 1\nfrozen 1\n", State::Frozen),
+            // By a cgroup above it.
+            ("0\n", "populated 1\nfrozen 1\n", State::Frozen),
+        ] {
+            let dir = tree(&v2(freeze, events));
+            let found = Cgroup::find(dir.path(), POD, &id("a")).unwrap();
+            assert_eq!(found.state().unwrap(), state, "{freeze} {events}");
+            assert_eq!(found.processes().len(), 2);
+            found.set_frozen(true).unwrap();
+            let written = fs::read_to_string(found.directory.join("cgroup.freeze")).unwrap();
+            assert!(written.starts_with('1'));
+            found.set_frozen(false).unwrap();
+            let written = fs::read_to_string(found.directory.join("cgroup.freeze")).unwrap();
+            assert!(written.starts_with('0'));
+        }
+    }
+
+    #[test]
+    fn without_a_freezer_the_processes_are_still_found() {
+        let dir = tree(&v1("THAWED\n"));
+        let found = Cgroup::find(dir.path(), POD, &id("d")).unwrap();
+        assert!(!found.can_freeze());
+        assert_eq!(found.processes(), [50]);
+        assert!(found.state().is_err() && found.set_frozen(true).is_err());
+    }
+
+    #[test]
+    fn what_is_not_that_container_is_not_found() {
+        let dir = tree(&v1("THAWED\n"));
+        for (pod, container) in [
+            (POD, id("e")),
+            (POD, id("c")),
+            (OTHER_POD, id("a")),
+            (POD, "a".repeat(63)),
+        ] {
+            assert_eq!(
+                Cgroup::find(dir.path(), pod, &container),
+                None,
+                "{pod} {container}"
+            );
+        }
+        assert_eq!(Cgroup::find(Path::new("/nonexistent"), POD, &id("a")), None);
+    }
+
+    #[test]
+    fn malformed_states_are_errors_that_name_the_file() {
+        for (files, name) in [
+            (v1("MELTING\n"), "freezer.state"),
+            (v1(""), "freezer.state"),
+            (v2("0\n", "populated 1\n"), "cgroup.events"),
+        ] {
+            let dir = tree(&files);
+            let found = Cgroup::find(dir.path(), POD, &id("a")).unwrap();
+            let said = found.state().unwrap_err().to_string();
+            assert!(said.contains(name), "{said}");
+        }
+        let dir = tree(&v1("THAWED\n"));
+        let found = Cgroup::find(dir.path(), POD, &id("a")).unwrap();
+        fs::remove_dir_all(&found.directory).unwrap();
+        assert_eq!(found.state().unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(found.processes().is_empty());
+    }
+
+    /// The machine's own kernel, where it lets us.
+    #[test]
+    fn the_kernel_freezes_a_real_process() {
+        let root = Path::new("/sys/fs/cgroup");
+        let name = format!("scope-agent-test-{}", std::process::id());
+        let Some((hierarchy, _)) = hierarchies(root).into_iter().find(|(_, f)| f.is_some()) else {
+            return;
+        };
+        let (pod, container) = (format!("kubepods/pod{POD}"), id("f"));
+        let directory = hierarchy.join(&name).join(pod).join(&container);
+        if fs::create_dir_all(&directory).is_err() {
+            // Not root, or a read-only mount: the made trees have to do.
+            return;
+        }
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .unwrap();
+        let checked = std::panic::catch_unwind(|| {
+            fs::write(directory.join("cgroup.procs"), child.id().to_string()).unwrap();
+            // Found below our own directory only: the machine's own pods stay out of it.
+            let found = find_below(&hierarchy.join(&name), POD, &container).unwrap();
+            let (_, freezer) = hierarchies(root)
+                .into_iter()
+                .find(|(_, f)| f.is_some())
+                .unwrap();
+            let cgroup = Cgroup {
+                directory: found,
+                freezer,
+            };
+            assert_eq!(cgroup.processes(), [child.id()]);
+            cgroup.set_frozen(true).unwrap();
+            let patience = Duration::from_secs(10);
+            assert_eq!(
+                cgroup.await_state(State::Frozen, patience).unwrap(),
+                State::Frozen
+            );
+            cgroup.set_frozen(false).unwrap();
+            assert_eq!(
+                cgroup.await_state(State::Thawed, patience).unwrap(),
+                State::Thawed
+            );
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let mut leaf = directory.as_path();
+        while leaf != hierarchy {
+            let _ = fs::remove_dir(leaf);
+            leaf = leaf.parent().unwrap();
+        }
+        if let Err(panic) = checked {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}

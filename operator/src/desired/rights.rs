@@ -1,0 +1,256 @@
+//! What an agent may do on its node beyond reading what everybody may: the one table of who needs
+//! what, and why. The pods are built from it, and so is the table in `docs/security.md`.
+
+use std::collections::BTreeSet;
+
+use scope_crds::{Collector, Control};
+
+/// Something that a pod has only where somebody needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Right {
+    /// A capability of the kernel, by the name that Kubernetes gives it.
+    Capability(&'static str),
+    /// The mount of the host's cgroup file systems, to be written too.
+    WritableCgroups,
+    /// No AppArmor profile.
+    NoAppArmor,
+}
+
+impl Right {
+    fn in_words(self) -> String {
+        match self {
+            Self::Capability(name) => format!("capability `{name}`"),
+            Self::WritableCgroups => "`/sys/fs/cgroup` mounted read-write".into(),
+            Self::NoAppArmor => "AppArmor `Unconfined`".into(),
+        }
+    }
+}
+
+/// Who needs a right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needer {
+    Collector(Collector),
+    Control(Control),
+}
+
+impl Needer {
+    fn in_words(self) -> String {
+        match self {
+            Self::Collector(collector) => format!("collector `{collector}`"),
+            Self::Control(control) => format!("control `{control}`"),
+        }
+    }
+}
+
+/// One row of the table.
+pub(super) struct Need {
+    pub(super) right: Right,
+    pub(super) needer: Needer,
+    /// What is missing without it.
+    why: &'static str,
+}
+
+/// All of them.
+pub(super) const NEEDS: &[Need] = &[
+    Need {
+        right: Right::Capability("SYS_PTRACE"),
+        needer: Needer::Collector(Collector::Resources),
+        why: "open descriptors: the kernel shows `/proc/<pid>/fd` of a process with other rights only to a tracer",
+    },
+    Need {
+        right: Right::Capability("DAC_READ_SEARCH"),
+        needer: Needer::Collector(Collector::Resources),
+        why: "open descriptors: the directory `/proc/<pid>/fd` is open to the process's own user alone",
+    },
+    Need {
+        right: Right::NoAppArmor,
+        needer: Needer::Collector(Collector::Resources),
+        why: "open descriptors: the runtime's default profile keeps a container from tracing processes outside of it",
+    },
+    Need {
+        right: Right::Capability("KILL"),
+        needer: Needer::Control(Control::RestartContainer),
+        why: "SIGTERM and SIGKILL to a process of another user",
+    },
+    Need {
+        right: Right::NoAppArmor,
+        needer: Needer::Control(Control::RestartContainer),
+        why: "the runtime's default profile keeps signals from processes of other profiles",
+    },
+    Need {
+        right: Right::WritableCgroups,
+        needer: Needer::Control(Control::FreezeContainer),
+        why: "`freezer.state` (v1) or `cgroup.freeze` (v2) of the container, and thawing it in time",
+    },
+    Need {
+        right: Right::WritableCgroups,
+        needer: Needer::Control(Control::ThawContainer),
+        why: "`freezer.state` (v1) or `cgroup.freeze` (v2) of the container",
+    },
+];
+
+/// What every agent has, in words, and why.
+const ALWAYS: &[(&str, &str)] = &[
+    (
+        "`hostPID`",
+        "the processes of all containers are what it reads, and the peers of its sockets have their pids",
+    ),
+    (
+        "the plugin directory mounted read-write",
+        "its sockets, where Scope's probe looks for them",
+    ),
+    (
+        "`/sys/fs/cgroup` mounted read-only",
+        "CPU, memory and the like of containers: a cgroup namespace hides their paths otherwise",
+    ),
+    (
+        "user 0",
+        "the plugin directory belongs to root, and whoever may connect to a socket may click",
+    ),
+    (
+        "SELinux type `spc_t`",
+        "on nodes with SELinux the type of other containers may not use directories of the host",
+    ),
+];
+
+/// What every agent is denied.
+const NEVER: &str = "Never: `privileged`, privilege escalation, a writable root file system, any capability that is \
+     not in this table, a seccomp profile other than the runtime's default (which has all calls that \
+     the agent makes, `pidfd_open` and `pidfd_send_signal` included).";
+
+/// The rights for these collectors and controls.
+pub(super) fn rights(collectors: &[Collector], controls: &BTreeSet<Control>) -> BTreeSet<Right> {
+    NEEDS
+        .iter()
+        .filter(|need| match need.needer {
+            Needer::Collector(collector) => collectors.contains(&collector),
+            Needer::Control(control) => controls.contains(&control),
+        })
+        .map(|need| need.right)
+        .collect()
+}
+
+/// The table as Markdown.
+#[cfg(test)]
+fn markdown() -> String {
+    use std::fmt::Write as _;
+
+    let mut text = String::from("| what | for | why |\n|---|---|---|\n");
+    for (what, why) in ALWAYS {
+        let _ = writeln!(text, "| {what} | every agent | {why} |");
+    }
+    for Need { right, needer, why } in NEEDS {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {why} |",
+            right.in_words(),
+            needer.in_words()
+        );
+    }
+    let _ = write!(text, "\n{NEVER}\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, path::PathBuf};
+
+    use super::*;
+
+    fn tree(path: &str) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join(path)
+    }
+
+    fn capabilities(rights: &BTreeSet<Right>) -> Vec<&'static str> {
+        rights
+            .iter()
+            .filter_map(|right| match right {
+                Right::Capability(name) => Some(*name),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_gets_what_it_needs_and_no_more() {
+        use Control::*;
+        let resources = [Collector::Resources];
+        for (collectors, controls, names, cgroups, unconfined) in [
+            (&resources[..0], vec![], vec![], false, false),
+            (&resources[..0], vec![DeletePod], vec![], false, false),
+            (
+                &resources[..0],
+                vec![RestartContainer],
+                vec!["KILL"],
+                false,
+                true,
+            ),
+            (&resources[..0], vec![FreezeContainer], vec![], true, false),
+            (&resources[..0], vec![ThawContainer], vec![], true, false),
+            (
+                &resources[..],
+                vec![],
+                vec!["DAC_READ_SEARCH", "SYS_PTRACE"],
+                false,
+                true,
+            ),
+            (
+                &resources[..],
+                Control::ALL.to_vec(),
+                vec!["DAC_READ_SEARCH", "KILL", "SYS_PTRACE"],
+                true,
+                true,
+            ),
+        ] {
+            let rights = rights(collectors, &controls.iter().copied().collect());
+            assert_eq!(capabilities(&rights), names, "{controls:?}");
+            assert_eq!(
+                rights.contains(&Right::WritableCgroups),
+                cgroups,
+                "{controls:?}"
+            );
+            assert_eq!(
+                rights.contains(&Right::NoAppArmor),
+                unconfined,
+                "{controls:?}"
+            );
+        }
+    }
+
+    /// With `SCOPE_GENERATE` set it writes the table instead, which is what `cargo xtask generate` does.
+    #[test]
+    fn the_table_in_the_documentation_is_up_to_date() {
+        const BEGIN: &str = "<!-- generated by `cargo xtask generate`: begin -->\n";
+        const END: &str = "<!-- generated: end -->\n";
+        let path = tree("docs/security.md");
+        let text = fs::read_to_string(&path).unwrap();
+        let (before, rest) = text
+            .split_once(BEGIN)
+            .expect("the begin of the generated part");
+        let (_, after) = rest.split_once(END).expect("its end");
+        let wanted = format!("{before}{BEGIN}\n{}\n{END}{after}", markdown());
+        if env::var_os("SCOPE_GENERATE").is_some() {
+            fs::write(&path, &wanted).unwrap();
+        } else {
+            assert!(
+                text == wanted,
+                "docs/security.md is stale: run `cargo xtask generate` and commit the result"
+            );
+        }
+    }
+
+    #[test]
+    fn the_admission_policy_allows_exactly_these_capabilities() {
+        let policy = tree("charts/scope-plugins/templates/admission-pods.yaml");
+        let text = fs::read_to_string(policy).unwrap();
+        let all = rights(&[Collector::Resources], &BTreeSet::from(Control::ALL));
+        let names: Vec<String> = capabilities(&all)
+            .iter()
+            .map(|n| format!("'{n}'"))
+            .collect();
+        let list = format!("c in [{}]", names.join(", "));
+        assert!(text.contains(&list), "admission-pods.yaml lacks: {list}");
+    }
+}

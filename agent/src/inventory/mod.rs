@@ -8,6 +8,7 @@ mod container_status;
 mod identity;
 mod lookups;
 mod model;
+mod node_object;
 mod node_pod;
 mod observed;
 mod owners;
@@ -17,5 +18,6 @@ mod source;
 mod watch;
 
 pub use model::{Container, ContainerKind, Inventory, Owner, Pod, StoppedContainer, Termination};
+pub use node_object::{NodeLookSettings, NodeObject, look_at_node};
 
 pub use watch::{InventoryWatch, WatchSettings, WatchState, watch};

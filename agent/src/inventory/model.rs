@@ -1,9 +1,12 @@
 //! What Kubernetes says runs on this node.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use scope_protocol::{NodeId, Timestamp, Topology};
+
+use super::node_object::NodeObject;
 
 /// A snapshot of the pods of this node. Replaced as a whole, never changed in place.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -13,6 +16,8 @@ pub struct Inventory {
     /// UID of each namespace that a pod of this node lives in, by name. A namespace whose UID is
     /// not known yet is absent.
     pub namespaces: BTreeMap<String, String>,
+    /// The Node object of this node, as it was seen last; `None` before it was.
+    pub node: Option<Arc<NodeObject>>,
 }
 
 /// A pod that is bound to this node.

@@ -253,7 +253,8 @@ impl Keeper {
         }
         self.published = Some(now());
         self.look_up();
-        let (inventory, contested) = self.owners.complete(&self.pods);
+        let (mut inventory, contested) = self.owners.complete(&self.pods);
+        inventory.node = self.shared.inventory.load().node.clone();
         if contested > 0 && self.state.contested == 0 {
             tracing::warn!(
                 pods = contested,

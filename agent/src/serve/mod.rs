@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::container_control::{Containers, Rules, records};
 use crate::control::{Actions, CLICK_WAIT, Desk, controls_report};
 use crate::exit;
-use crate::inventory::{InventoryWatch, WatchSettings};
+use crate::inventory::{InventoryWatch, NodeLookSettings, WatchSettings};
 use crate::kubernetes::{Access, KubernetesError};
 
 pub use config::{Cluster, Config};
@@ -264,6 +264,15 @@ pub async fn run_with(
             node: cluster.node.clone(),
             start_jitter: cluster.start_jitter,
         };
+        tasks.spawn(
+            "the look at the Node object",
+            crate::inventory::look_at_node(
+                kubernetes.lookup.clone(),
+                NodeLookSettings::new(&cluster.node, cluster.start_jitter),
+                kubernetes.inventory.clone(),
+                ending.clone(),
+            ),
+        );
         tasks.spawn(
             "the watch of this node's pods",
             crate::inventory::watch(

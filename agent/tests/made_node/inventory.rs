@@ -52,5 +52,6 @@ pub fn inventory(pods: impl IntoIterator<Item = Pod>) -> Inventory {
     Inventory {
         pods: pods.into_iter().map(|pod| (pod.id.clone(), pod)).collect(),
         namespaces: [("demo".to_owned(), "demo-uid".to_owned())].into(),
+        node: None,
     }
 }

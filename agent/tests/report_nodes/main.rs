@@ -6,6 +6,7 @@
 mod made_node;
 
 mod containers;
+mod host;
 mod kubernetes;
 mod reported;
 mod table;

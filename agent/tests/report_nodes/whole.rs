@@ -121,6 +121,7 @@ fn turns_make_up_the_whole() {
             let all = together.topology(topology);
             all.metric_templates = content.metric_templates;
             all.metadata_templates = content.metadata_templates;
+            all.table_templates = content.table_templates;
             for (id, node) in content.nodes {
                 let merged = all.node(id);
                 smaller += usize::from(node.latest.len() < 11);

@@ -230,6 +230,11 @@ impl Probe {
         &self.merged
     }
 
+    /// The merged report of the last tick, for somebody who keeps it; the probe then has none.
+    pub(crate) fn take_merged(&mut self) -> Report {
+        std::mem::take(&mut self.merged).report
+    }
+
     fn now(&self) -> Stamp {
         (self.options.now)().into()
     }

@@ -44,7 +44,13 @@ impl Publisher {
     ///
     /// Two nodes of one key that name different topologies.
     pub fn spied(&mut self, report: Report) -> Result<(), Death> {
-        self.spied.get_or_insert_with(Report::empty).merge(report)
+        match &mut self.spied {
+            Some(spied) => spied.merge(report),
+            None => {
+                self.spied = Some(report);
+                Ok(())
+            }
+        }
     }
 
     /// What leaves the probe now; nothing if nothing was spied since the last time.

@@ -8,6 +8,10 @@ use crate::version::Version;
 /// Puts nodes back under the id that they *say* they have. A node whose id is not its key thus gets a
 /// twin, and stays as it was itself; the twin replaces whatever was there.
 fn put_back(topology: &mut Topology, change: impl Fn(&mut Node)) {
+    if topology.nodes.iter().all(|(key, node)| *key == node.id) {
+        topology.nodes.values_mut().for_each(change);
+        return;
+    }
     let (sound, odd): (Vec<_>, Vec<_>) = topology
         .nodes
         .clone()

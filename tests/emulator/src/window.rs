@@ -63,11 +63,7 @@ impl Window {
         for (came, report) in self.reports.drain(..) {
             match quanta.last_mut() {
                 Some((begun, merged)) if came.since(*begun) < QUANTUM => merged.merge(report)?,
-                _ => {
-                    let mut merged = Report::empty();
-                    merged.merge(report)?;
-                    quanta.push((came, merged));
-                }
+                _ => quanta.push((came, report)),
             }
         }
         for (_, report) in &mut quanta {

@@ -26,33 +26,29 @@
 //! ```
 
 mod clock;
+mod member;
 mod setup;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clock::Clock;
-use setup::Purpose;
+use clock::{Clock, nanos_of};
+use member::{Member, Turn};
 pub use setup::{ProbeSetup, Runtime};
 
 use crate::click::{Click, ClickOutcome};
 use crate::kind::Kind;
-use crate::own::OwnReporter;
 use crate::page::View;
-use crate::probe::{Options, Probe, ProbeError, Role};
-use crate::publish::Publisher;
+use crate::probe::{Probe, ProbeError};
 use crate::report::{Death, Report};
-use crate::reporters;
 use crate::script::{Script, SharedScript};
 use crate::stamp::Stamp;
 use crate::truth::Truth;
 use crate::version::Version;
 use crate::window::Window;
 
-/// How often a probe looks for new sockets.
-const SCAN: Duration = Duration::from_secs(5);
 /// How often the page asks the app.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -71,45 +67,10 @@ pub struct World {
     next_look: i64,
 }
 
-/// A probe with its timers.
-struct Member {
-    setup: ProbeSetup,
-    probe: Probe,
-    publisher: Publisher,
-    next_spy: i64,
-    next_publish: i64,
-    next_scan: i64,
-    /// The pods that were there at the last tick, by id.
-    pods: BTreeSet<String>,
-    /// What it published last.
-    published: Option<Report>,
-}
-
-impl std::fmt::Debug for Member {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Member")
-            .field("setup", &self.setup)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What happens next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
-    Publish(usize),
-    Scan(usize),
-    Spy(usize),
-    Look,
-}
-
 impl Default for World {
     fn default() -> Self {
         Self::new(Version::default())
     }
-}
-
-fn nanos(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
 impl World {
@@ -139,7 +100,7 @@ impl World {
             probes: Vec::new(),
             scripts: BTreeMap::new(),
             window: Window::default(),
-            next_look: reached + nanos(LOOK),
+            next_look: reached + nanos_of(LOOK),
         }
     }
 
@@ -157,55 +118,24 @@ impl World {
     ///
     /// # Errors
     ///
-    /// A directory of sockets that cannot be read; the probe then has no plugins for good.
+    /// A directory of sockets that cannot be read; the probe would have no plugins for good.
     pub fn try_add_probe(&mut self, setup: ProbeSetup) -> Result<usize, ProbeError> {
         let number = self.probes.len();
-        let probe_id = setup.probe_id.clone();
-        let probe_id = probe_id.unwrap_or_else(|| format!("{:x}", 0xa0 + number));
-        let options = Options {
-            own: Some(self.reporter(&setup, &probe_id)),
-            probe_id,
-            now: Arc::new(self.clock.skewed(setup.skew)),
-            own_stamps: setup.own_stamps,
-            role: match setup.purpose {
-                Purpose::Cluster => Role::Cluster,
-                Purpose::Host | Purpose::Both => Role::Host {
-                    host: setup.host.clone(),
-                },
-            },
-            version: self.version,
-            ..Options::default()
-        };
-        let probe = match &setup.sockets {
-            Some(root) => Probe::new(root, options)?,
-            None => {
-                let mut probe = Probe::scripted(options);
-                for (path, script) in self.scripts.get(&setup.host).into_iter().flatten() {
-                    // The name was accepted when the script was added.
-                    let _ = probe.registry().add_script(path, script.clone());
-                }
-                probe
-            }
-        };
-        let begin = self.reached + nanos(setup.phase);
-        self.probes.push(Member {
-            probe,
-            publisher: Publisher::new(self.version.full_report_every()),
-            next_spy: begin + nanos(setup.spy),
-            next_publish: begin + nanos(setup.publish),
-            next_scan: begin + nanos(SCAN),
-            pods: BTreeSet::new(),
-            published: None,
-            setup,
-        });
+        let (clock, truth) = (&self.clock, &self.truth);
+        let mut member = Member::new(setup, number, self.version, clock, truth, self.reached)?;
+        for (path, script) in self.scripts.get(member.host()).cloned().unwrap_or_default() {
+            // The path was accepted when the script was added.
+            let _ = member.add_script(&path, &script);
+        }
+        self.probes.push(member);
         Ok(number)
     }
 
-    /// Adds a probe of scripts and gives its number.
+    /// Adds a probe and gives its number.
     ///
     /// # Panics
     ///
-    /// If the directory of sockets of a live probe cannot be read.
+    /// If the directory of its sockets cannot be read.
     pub fn add_probe(&mut self, setup: ProbeSetup) -> usize {
         match self.try_add_probe(setup) {
             Ok(number) => number,
@@ -213,30 +143,17 @@ impl World {
         }
     }
 
-    /// What the probe tells by itself.
-    fn reporter(&self, setup: &ProbeSetup, probe_id: &str) -> OwnReporter {
-        let (truth, setup) = (Arc::clone(&self.truth), setup.clone());
-        let probe_id = probe_id.to_owned();
-        OwnReporter::new(move |now| {
-            let truth = truth.lock().unwrap_or_else(PoisonError::into_inner);
-            own_report(&truth, &setup, &probe_id, now)
-        })
-    }
-
     /// Adds a plugin to a machine, for all probes that are and will be there. Its id comes from the
-    /// path, as that of a socket would; two plugins on one path are one.
+    /// path, as that of a socket would; a plugin on the same path is replaced.
     ///
     /// # Panics
     ///
     /// If the path gives no valid id.
     pub fn add_plugin(&mut self, host: &str, path: &str, script: impl Script + 'static) {
         let (path, script) = (PathBuf::from(path), SharedScript::new(script));
-        let on_host = self
-            .probes
-            .iter_mut()
-            .filter(|member| member.setup.host == host && member.setup.sockets.is_none());
-        for member in on_host {
-            if let Err(words) = member.probe.registry().add_script(&path, script.clone()) {
+        let members = self.probes.iter_mut();
+        for member in members.filter(|member| member.host() == host) {
+            if let Err(words) = member.add_script(&path, &script) {
                 panic!("{}: {words}", path.display());
             }
         }
@@ -247,11 +164,8 @@ impl World {
     /// Takes a plugin away from a machine.
     pub fn remove_plugin(&mut self, host: &str, path: &str) {
         let path = PathBuf::from(path);
-        for member in self
-            .probes
-            .iter_mut()
-            .filter(|member| member.setup.host == host)
-        {
+        let members = self.probes.iter_mut();
+        for member in members.filter(|member| member.host() == host) {
             member.probe.registry().remove_script(&path);
         }
         if let Some(scripts) = self.scripts.get_mut(host) {
@@ -259,7 +173,8 @@ impl World {
         }
     }
 
-    /// A probe, by its number.
+    /// A probe, by its number. Its [merged](Probe::merged) report goes into the next publish and is
+    /// not kept.
     pub fn probe(&self, number: usize) -> &Probe {
         &self.probes[number].probe
     }
@@ -269,17 +184,14 @@ impl World {
         self.probes[number].published.as_ref()
     }
 
-    fn next(&self) -> Option<(i64, Event)> {
+    /// The next thing that a probe does.
+    fn next_turn(&self) -> Option<(i64, Turn, usize)> {
         let members = self.probes.iter().enumerate();
-        let alive = members.filter(|(_, member)| member.probe.died().is_none());
-        let timers = alive.flat_map(|(number, member)| {
-            [
-                (member.next_publish, Event::Publish(number)),
-                (member.next_scan, Event::Scan(number)),
-                (member.next_spy, Event::Spy(number)),
-            ]
+        let turns = members.filter_map(|(number, member)| {
+            let (time, turn) = member.next()?;
+            Some((time, turn, number))
         });
-        timers.chain([(self.next_look, Event::Look)]).min()
+        turns.min()
     }
 
     /// Lets time pass.
@@ -289,56 +201,65 @@ impl World {
     /// If the app would: nodes of one id that name different topologies.
     pub fn advance(&mut self, duration: Duration) {
         if let Clock::Real = self.clock {
-            self.skip_missed(self.clock.now());
+            self.skip_missed();
         }
-        let end = self.reached + nanos(duration);
-        while let Some((time, event)) = self.next().filter(|(time, _)| *time <= end) {
+        let end = self.reached + nanos_of(duration);
+        loop {
+            let turn = self
+                .next_turn()
+                .filter(|(time, ..)| *time <= self.next_look);
+            let time = turn.map_or(self.next_look, |(time, ..)| time);
+            if time > end {
+                break;
+            }
             self.clock.wait_until(time);
             self.reached = time;
-            self.carry_out(event);
+            match turn {
+                Some((_, turn, number)) => self.take_turn(turn, number),
+                None => self.look(),
+            }
         }
         self.clock.wait_until(end);
         self.reached = end;
     }
 
-    /// Timers that nobody waited for do not go off later.
-    fn skip_missed(&mut self, now: i64) {
-        let skip = |next: &mut i64, every: Duration| {
-            let every = nanos(every).max(1);
-            let missed = (now - *next).div_euclid(every) + 1;
-            *next += every * missed.max(0);
-        };
+    fn skip_missed(&mut self) {
+        let now = self.clock.now();
         for member in &mut self.probes {
-            skip(&mut member.next_spy, member.setup.spy);
-            skip(&mut member.next_publish, member.setup.publish);
-            skip(&mut member.next_scan, SCAN);
+            member.skip_missed(now);
         }
-        skip(&mut self.next_look, LOOK);
+        self.next_look = self.next_look.max(now);
         self.reached = now;
     }
 
-    fn carry_out(&mut self, event: Event) {
-        match event {
-            Event::Look => {
-                self.next_look += nanos(LOOK);
-                let now = self.app_time();
-                app_lives(self.window.touch(now));
+    fn look(&mut self) {
+        self.next_look += nanos_of(LOOK);
+        let now = self.app_time();
+        app_lives(self.window.touch(now));
+    }
+
+    fn take_turn(&mut self, turn: Turn, number: usize) {
+        let now = self.app_time();
+        let member = &mut self.probes[number];
+        member.done(turn);
+        match turn {
+            Turn::Publish => {
+                if let Some(report) = member.publish() {
+                    self.window.add(report, now);
+                }
             }
-            Event::Scan(number) => {
-                let member = &mut self.probes[number];
-                member.next_scan += nanos(SCAN);
+            Turn::Scan => {
                 // What went wrong is in the probe's log.
                 let _ = member.probe.scan();
             }
-            Event::Spy(number) => self.spy(number),
-            Event::Publish(number) => {
-                let now = self.app_time();
-                let member = &mut self.probes[number];
-                member.next_publish += nanos(member.setup.publish);
-                if let Some(report) = member.publisher.publish() {
-                    member.published = Some(report.clone());
+            Turn::Spy => {
+                let truth = self.truth.lock().unwrap_or_else(PoisonError::into_inner);
+                let news = member.news_of_pods(&truth, now);
+                drop(truth);
+                for report in news {
                     self.window.add(report, now);
                 }
+                app_lives(member.spy());
             }
         }
     }
@@ -349,41 +270,6 @@ impl World {
             Clock::Real => self.clock.now(),
         };
         clock::time(now).into()
-    }
-
-    fn spy(&mut self, number: usize) {
-        self.tell_of_pods(number);
-        let member = &mut self.probes[number];
-        member.next_spy += nanos(member.setup.spy);
-        // A probe that dies keeps its death to itself; see `Probe::died`.
-        if let Ok(merged) = member.probe.spy() {
-            app_lives(member.publisher.spied(merged.report().clone()));
-        }
-    }
-
-    /// Pods that came or went are told of at once.
-    fn tell_of_pods(&mut self, number: usize) {
-        let now = self.app_time();
-        let member = &mut self.probes[number];
-        if member.setup.purpose == Purpose::Host {
-            return;
-        }
-        let truth = self.truth.lock().unwrap_or_else(PoisonError::into_inner);
-        let everywhere = member.setup.purpose == Purpose::Cluster;
-        let pods = truth.pods.iter();
-        let pods = pods.filter(|pod| everywhere || pod.node == member.setup.host);
-        let new = |pod: &&crate::truth::Pod| !member.pods.contains(&reporters::pod_id(pod));
-        let mut came = Report::empty();
-        reporters::pods(&mut came, pods.clone().filter(new), member.probe.id(), now);
-        let there: BTreeSet<String> = pods.map(reporters::pod_id).collect();
-        let gone = member.pods.difference(&there).map(String::as_str);
-        let went = reporters::deleted_pods(gone, now);
-        for report in [came, went] {
-            if !report.topology(Kind::Pod).nodes.is_empty() {
-                self.window.add(member.probe.shortcut(report), now);
-            }
-        }
-        member.pods = there;
     }
 
     /// What the page shows now.
@@ -429,28 +315,4 @@ impl World {
 
 fn app_lives<T>(outcome: Result<T, Death>) -> T {
     outcome.unwrap_or_else(|death| panic!("the app dies: {death}"))
-}
-
-fn own_report(truth: &Truth, setup: &ProbeSetup, probe_id: &str, now: Stamp) -> Report {
-    let mut report = Report::empty();
-    if setup.purpose != Purpose::Cluster {
-        let unknown = crate::truth::Host::default();
-        let name = setup.host.as_str();
-        let host = truth.hosts.get(name).unwrap_or(&unknown);
-        reporters::host(&mut report, name, host, probe_id, now);
-        reporters::processes(&mut report, name, host, now);
-        reporters::endpoints(&mut report, name, host, now);
-        match setup.runtime {
-            Runtime::Cri => reporters::cri_containers(&mut report, host, now),
-            Runtime::Docker => reporters::docker(&mut report, name, host, probe_id, now),
-            Runtime::Unseen => {}
-        }
-    }
-    let node = match setup.purpose {
-        Purpose::Host => return report,
-        Purpose::Cluster => None,
-        Purpose::Both => Some(setup.host.as_str()),
-    };
-    reporters::kubernetes(&mut report, truth, node, probe_id, now);
-    report
 }

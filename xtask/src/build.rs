@@ -66,6 +66,13 @@ pub(crate) fn guest_programs() -> anyhow::Result<throwaway_vm::Programs> {
     })
 }
 
+/// Builds the agent as it is shipped.
+pub(crate) fn agent_program() -> anyhow::Result<PathBuf> {
+    throwaway_cluster::packages::ensure(&Progress::to_stderr())?;
+    add_target()?;
+    static_program("scope-agent")
+}
+
 /// Adds what the compiler needs for [`TARGET`], unless it has it.
 fn add_target() -> anyhow::Result<()> {
     run(Command::new("rustup").args(["target", "add", TARGET]))

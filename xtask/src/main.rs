@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything that a person types in this repository.
 
+mod bench;
 mod build;
 mod checks;
 mod cluster;
@@ -42,6 +43,11 @@ enum Task {
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1440))]
         minutes: u64,
     },
+    /// Measures what the agent costs; wants a machine that is otherwise quiet
+    Bench {
+        #[command(subcommand)]
+        task: bench::Task,
+    },
     /// The throw-away cluster by itself
     Cluster {
         #[command(subcommand)]
@@ -71,6 +77,7 @@ fn main() -> ExitCode {
         Task::Demo { keep } => demo::run(keep),
         Task::Test { words } => checks::run(&words),
         Task::Soak { minutes } => checks::soak(minutes),
+        Task::Bench { task } => bench::run(task),
         Task::Cluster { task } => cluster::run(task),
         Task::Vm { words } => vm::run(&words),
         Task::Image { tag, to } => build::images(&tag, &to).map(|images| {

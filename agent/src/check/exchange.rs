@@ -15,11 +15,12 @@ use hyper::header::{
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
+use hyperlocal::{UnixConnector, UnixStream};
 use scope_protocol::{MAX_BODY_BYTES, REQUEST_DEADLINE};
-use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::io::InspectReader;
 use tokio_util::task::AbortOnDropHandle;
+use tower::ServiceExt as _;
 
 use super::redirect::{MAX_REQUESTS, Next, Target};
 use super::{Answer, Gap, PATIENCE, Reply, chain};
@@ -30,7 +31,7 @@ const MAX_REDIRECT_BODY: usize = 2 << 10;
 /// Asks. The error is that of the first connect; all later ones are part of the answer.
 pub(super) async fn exchange(socket: &Path, probe_id: &str) -> io::Result<Answer> {
     let began = Instant::now();
-    let mut stream = UnixStream::connect(socket).await?;
+    let mut stream = connect(socket).await?;
     let mut target = Target::report(probe_id);
     let mut redirects = Vec::new();
     let reply = loop {
@@ -58,7 +59,7 @@ pub(super) async fn exchange(socket: &Path, probe_id: &str) -> io::Result<Answer
             }
         }
         drop(connection);
-        stream = match UnixStream::connect(socket).await {
+        stream = match connect(socket).await {
             Ok(stream) => stream,
             Err(e) => break Err(format!("connecting again for {}: {e}", target.url())),
         };
@@ -68,6 +69,19 @@ pub(super) async fn exchange(socket: &Path, probe_id: &str) -> io::Result<Answer
         redirects,
         elapsed: began.elapsed(),
     })
+}
+
+/// Connects. hyperlocal has the path in a URL, and would put another in the place of one that is not
+/// UTF-8.
+async fn connect(socket: &Path) -> io::Result<UnixStream> {
+    if socket.to_str().is_none() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "its path is not UTF-8",
+        ));
+    }
+    let url = hyperlocal::Uri::new(socket, "/");
+    UnixConnector.oneshot(url.into()).await
 }
 
 /// The connection of an answer; closed when dropped.

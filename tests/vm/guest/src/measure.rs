@@ -8,7 +8,7 @@ use crate::agent::Report;
 
 /// How often a report may fail a comparison before it counts. The machine around the guest takes
 /// the CPU away when it likes, and then a second of the agent's is not a second of the kernel's.
-const TRIES: u32 = 6;
+const TRIES: u32 = 8;
 
 /// The rate of a counter in units per second, from a reading before and one after the report that
 /// is made meanwhile. The loads are steady, so it does not matter that this takes longer than the
@@ -47,6 +47,23 @@ pub(crate) fn near(what: &str, value: f64, expected: f64, tolerance: f64) -> any
         "{what} is {value}, not {expected} ± {tolerance}"
     );
     Ok(())
+}
+
+/// Microseconds for which some and all processes have waited, from a `*.pressure` file.
+pub(crate) fn stalled(pressure: &str) -> anyhow::Result<[u64; 2]> {
+    let total = |line: &str| {
+        let line = pressure.lines().find(|found| found.starts_with(line))?;
+        line.split_once("total=")?.1.trim().parse().ok()
+    };
+    total("some ")
+        .zip(total("full "))
+        .map(|(some, full)| [some, full])
+        .with_context(|| format!("no pressure: {pressure}"))
+}
+
+/// Microseconds in a second as percent.
+pub(crate) fn percent(microseconds: f64) -> f64 {
+    microseconds / 10_000.0
 }
 
 /// Bytes received and sent by an interface, in the network namespace of a process.

@@ -3,9 +3,12 @@
 use anyhow::ensure;
 use throwaway_vm_guest::HOST_NAME;
 
-use super::{CPU, CPUS, MEMORY, MILLICORES};
+use super::{
+    CPU, CPU_LIMIT_USE, CPU_PRESSURE, CPUS, MEMORY, MEMORY_LIMIT_USE, MEMORY_PRESSURE, MILLICORES,
+    THROTTLED,
+};
 use crate::agent::Report;
-use crate::measure::{near, rates, until_it_holds};
+use crate::measure::{near, percent, rates, stalled, until_it_holds};
 use crate::pod::{Container, Driver, Pod, Process};
 use crate::workload::Start;
 
@@ -45,9 +48,22 @@ impl Busy {
         report: &mut impl FnMut() -> anyhow::Result<Report>,
     ) -> anyhow::Result<()> {
         until_it_holds(|| {
-            let usage = || Ok([self.burner.cgroup.number("cpu.stat", "usage_usec")?]);
-            let ([microseconds], report) = rates(usage, report)?;
-            self.check_cpu(&report, microseconds / 1000.0)?;
+            let cgroup = &self.burner.cgroup;
+            let counters = || {
+                let cpu = |word| cgroup.number("cpu.stat", word);
+                let [some, full] = stalled(&cgroup.get("cpu.pressure")?)?;
+                Ok([
+                    cpu("usage_usec")?,
+                    cpu("nr_periods")?,
+                    cpu("nr_throttled")?,
+                    some,
+                    full,
+                ])
+            };
+            let ([used, periods, throttled, some, full], report) = rates(counters, report)?;
+            self.check_cpu(&report, used / 1000.0)?;
+            self.check_limits(&report, throttled / periods * 100.0)?;
+            self.check_pressure(&report, [some, full].map(percent))?;
             self.check_memory(&report)?;
             self.check_places(&report)
         })
@@ -67,6 +83,57 @@ impl Busy {
         }
         let idle = report.metric("Container", &self.holder.node_id(), MILLICORES)?;
         ensure!(idle < 20.0, "a process that rests uses {idle} millicores");
+        Ok(())
+    }
+
+    fn check_limits(&self, report: &Report, throttled: f64) -> anyhow::Result<()> {
+        let (burner, holder) = (self.burner.node_id(), self.holder.node_id());
+        let metric = |id, metric| report.metric("Container", id, metric);
+        near("throttled", metric(&burner, THROTTLED)?, throttled, 25.0)?;
+        near(
+            "use of the CPU limit",
+            metric(&burner, CPU_LIMIT_USE)?,
+            100.0,
+            35.0,
+        )?;
+        let share = metric(&holder, MEMORY)? / HOLDER_LIMIT as f64 * 100.0;
+        near(
+            "use of the memory limit",
+            metric(&holder, MEMORY_LIMIT_USE)?,
+            share,
+            1.0,
+        )?;
+        for (id, without) in [
+            (&burner, MEMORY_LIMIT_USE),
+            (&holder, CPU_LIMIT_USE),
+            (&holder, THROTTLED),
+        ] {
+            ensure!(
+                metric(id, without).is_err(),
+                "{id} has {without} without a limit"
+            );
+        }
+        Ok(())
+    }
+
+    /// A container that is held back waits for the CPU; for memory nobody waits here.
+    fn check_pressure(&self, report: &Report, expected: [f64; 2]) -> anyhow::Result<()> {
+        let id = self.burner.node_id();
+        for (metric, expected) in CPU_PRESSURE.into_iter().zip(expected) {
+            ensure!(
+                expected > 20.0,
+                "the kernel's own {metric} is only {expected}"
+            );
+            near(
+                metric,
+                report.metric("Container", &id, metric)?,
+                expected,
+                35.0,
+            )?;
+        }
+        for metric in MEMORY_PRESSURE {
+            near(metric, report.metric("Container", &id, metric)?, 0.0, 5.0)?;
+        }
         Ok(())
     }
 

@@ -3,8 +3,9 @@
 
 use anyhow::{Context, ensure};
 
+use super::OOM_KILLS;
 use crate::agent::Agent;
-use crate::measure::until_it_holds;
+use crate::measure::{near, until_it_holds};
 use crate::pod::{Driver, Pod, Process};
 use crate::workload::Start;
 
@@ -63,9 +64,8 @@ impl Killed {
                 containers.is_empty(),
                 "{containers:?} are gone but reported"
             );
-            report
-                .metric("Pod", &self.pod.node_id(), "processes")
-                .map(drop)
+            let kills = report.metric("Pod", &self.pod.node_id(), OOM_KILLS)?;
+            near("the number of kills", kills, f64::from(count), 0.0)
         })
     }
 }

@@ -5,6 +5,7 @@ mod frozen;
 mod killed;
 mod network;
 mod private;
+mod waiting;
 
 use anyhow::ensure;
 
@@ -17,12 +18,23 @@ use frozen::Frozen;
 use killed::Killed;
 use network::Linked;
 use private::Private;
+use waiting::Waiting;
 
 const CPU: &str = "docker_cpu_total_usage";
 const MEMORY: &str = "docker_memory_usage";
 const MILLICORES: &str = "cpu_millicores";
+const CPU_LIMIT_USE: &str = "cpu_limit_use";
+const MEMORY_LIMIT_USE: &str = "memory_limit_use";
+const THROTTLED: &str = "cpu_throttled";
+const CPU_PRESSURE: [&str; 2] = ["psi_cpu_some", "psi_cpu_full"];
+const MEMORY_PRESSURE: [&str; 2] = ["psi_memory_some", "psi_memory_full"];
+const IO_PRESSURE: [&str; 2] = ["psi_io_some", "psi_io_full"];
 const RECEIVED: &str = "network_rx";
 const SENT: &str = "network_tx";
+const DISK_READ: &str = "disk_read";
+const DISK_WRITTEN: &str = "disk_write";
+const BLOCK_DELAY: &str = "block_io_delay";
+const OOM_KILLS: &str = "oom_kills";
 /// As many as the host gives this scenario.
 const CPUS: f64 = 2.0;
 
@@ -57,6 +69,9 @@ pub(super) fn play() -> anyhow::Result<()> {
     linked.check(&mut || private.agent.report())?;
     step("its own container and its neighbour there");
     private.check()?;
+
+    step("containers that wait for a disk");
+    Waiting::start(Driver::Systemd, 7)?.check(&private.agent)?;
 
     step("a container that is frozen and thawed");
     Frozen::start(Driver::Systemd, 5)?.check(&private.agent)?;

@@ -284,7 +284,15 @@ pub(super) fn not_allowed_by_the_installation(world: &mut World) -> anyhow::Resu
         .product
         .upgrade(&world.kubectl, &["--set", "actions.allowed={DeletePod}"])?;
     await_not_allowed(world, false)?;
-    untouched(world, &pod)
+    untouched(world, &pod)?;
+    // Later scenarios count the clicks on this pod.
+    for action in actions_on(world, &pod.uid)? {
+        let name = action["metadata"]["name"].as_str().context("a name")?;
+        world
+            .kubectl
+            .ok(&["delete", "scopeaction", "-n", PLUGINS, name])?;
+    }
+    Ok(())
 }
 
 /// Waits until the operator that leads says, or says no more, that DeletePod is not allowed.

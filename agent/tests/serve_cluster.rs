@@ -200,6 +200,7 @@ fn two_sockets_readiness_and_a_click() {
         kinds,
         [
             ("GET", "/api/v1/namespaces/shop"),
+            ("GET", "/api/v1/nodes/node-1"),
             ("GET", "/api/v1/pods"),
             ("POST", ACTIONS)
         ],

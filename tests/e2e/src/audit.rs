@@ -71,7 +71,8 @@ pub fn nothing_forbidden(requests: &[Request]) -> anyhow::Result<()> {
 }
 
 /// The start of a plugin's agents on these nodes: one list and one watch of the pods of each node from
-/// the watch cache, by each agent at most one GET per owner and namespace, and nothing else.
+/// the watch cache, by each agent at most one GET per owner and namespace and one of its own Node, and
+/// nothing else.
 pub fn agents_start(requests: &[Request], plugin: &str, nodes: &[String]) -> anyhow::Result<()> {
     let user = agent(plugin);
     for node in nodes {
@@ -94,6 +95,7 @@ pub fn agents_start(requests: &[Request], plugin: &str, nodes: &[String]) -> any
         ensure!(cached, "not from the watch cache: {:?}", lists[0]);
     }
     let mut gets: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
+    let mut own_nodes = Vec::new();
     for request in requests.iter().filter(|r| r.user == user) {
         match (request.verb.as_str(), request.resource.as_str()) {
             ("list" | "watch", "pods") => {
@@ -105,9 +107,19 @@ pub fn agents_start(requests: &[Request], plugin: &str, nodes: &[String]) -> any
                     .entry((&request.resource, &request.namespace, &request.name))
                     .or_default() += 1;
             }
+            ("get", "nodes") if nodes.contains(&request.name) => {
+                own_nodes.push(request.name.as_str());
+            }
             _ => anyhow::bail!("an agent's start should not cost {request:?}"),
         }
     }
+    own_nodes.sort_unstable();
+    let asked = own_nodes.len();
+    own_nodes.dedup();
+    ensure!(
+        own_nodes.len() == asked,
+        "a Node was read twice within a minute"
+    );
     // The agents of a plugin share an account, so the log cannot tell them apart here.
     for (object, count) in gets {
         ensure!(

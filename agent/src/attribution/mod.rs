@@ -66,6 +66,10 @@ pub fn attribute(previous: Option<&Sample>, current: &Sample, mode: Mode<'_>) ->
             let figures = Figures {
                 memory: own.memory.or(memory_sum),
                 network: before.and_then(|before| network(before, &now)),
+                oom_kills: match current.oom_counted {
+                    true => own.oom_kills,
+                    false => oom_kills_by_status(mode, id),
+                },
                 ..own
             };
             (id.clone(), figures)
@@ -237,6 +241,22 @@ fn cgroups_by_container(sample: &Sample) -> HashMap<&str, &CgroupSample> {
     groups
         .filter_map(|g| Some((g.group.container.as_deref()?, &g.cgroup)))
         .collect()
+}
+
+/// The containers of a pod whose last run was ended for want of memory, where the kernel keeps no
+/// count: their cgroups are gone, and the pod's status tells of the last run alone.
+fn oom_kills_by_status(mode: Mode<'_>, pod: &str) -> Option<u64> {
+    let Mode::Cluster(inventory) = mode else {
+        return None;
+    };
+    let pod = inventory.pods.get(pod)?;
+    let running = pod.containers.values().map(|c| &c.last_termination);
+    let stopped = pod.stopped.values().map(|c| &c.last_termination);
+    let killed = running
+        .chain(stopped)
+        .flatten()
+        .filter(|ended| ended.reason == "OOMKilled");
+    Some(killed.count() as u64)
 }
 
 fn network(before: &PodSample, now: &PodSample) -> Option<Network> {
@@ -432,6 +452,7 @@ mod tests {
                 kernel_threads: 0,
                 groups,
                 pods: pods.into_iter().collect(),
+                oom_counted: false,
                 problems: Problems::default(),
             }
         }

@@ -117,7 +117,8 @@ pub struct Figures {
     /// Milliseconds per second that the first threads of its processes waited for block I/O,
     /// summed up; `None` unless the kernel counts it and counted some.
     pub block_delay: Option<f64>,
-    /// Processes that the kernel killed for want of memory, since the pod began; only of pods.
+    /// Processes that the kernel killed for want of memory, since the pod began; only of pods. With
+    /// cgroup v1, containers whose last run ended so.
     pub oom_kills: Option<u64>,
 }
 

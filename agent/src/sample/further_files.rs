@@ -137,11 +137,9 @@ impl CgroupReader<'_> {
         }
     }
 
-    /// The counter of v2 includes the cgroups below, also those that are gone; the one of v1 only
-    /// what was killed in the pod's own cgroup, where nothing runs.
     fn oom_kills(&mut self, place: Place<'_>) -> Option<u64> {
         let memory = self.hierarchies.memory.as_ref();
-        let hierarchy = memory.filter(|hierarchy| hierarchy.version == Version::V2)?;
+        let hierarchy = memory.filter(|_| self.hierarchies.counts_oom_kills())?;
         self.value(Datum::OomKills, place, hierarchy, "memory.events", |text| {
             keyed(text, b"oom_kill").ok_or(MALFORMED)
         })

@@ -52,6 +52,13 @@ impl Hierarchies {
             .unwrap_or_else(|| room.none())
     }
 
+    /// Whether a pod's cgroup counts what was killed in its containers: only v2 sums up over the
+    /// cgroups below, also those that are gone.
+    pub(super) fn counts_oom_kills(&self) -> bool {
+        let memory = self.memory.as_ref();
+        memory.is_some_and(|hierarchy| hierarchy.version == Version::V2)
+    }
+
     /// Looks below the directory where the cgroup file systems are mounted. The files tell, not
     /// the names: `cpuacct` may be mounted as itself, as `cpu,cpuacct` or under any other name.
     pub(super) fn discover(root: &Path) -> Hierarchies {

@@ -121,6 +121,8 @@ pub struct Sample {
     pub groups: Vec<GroupSample>,
     /// The pods that were found, by their ID.
     pub pods: BTreeMap<Arc<str>, PodSample>,
+    /// Whether the kernel counts OOM kills of pods: where the memory controller is v2.
+    pub oom_counted: bool,
     /// What could not be read this time.
     pub problems: Problems,
 }

@@ -121,6 +121,7 @@ impl Sampler {
             kernel_threads,
             groups,
             pods,
+            oom_counted: self.index.hierarchies.counts_oom_kills(),
             problems,
         }
     }

@@ -27,6 +27,7 @@ pub enum Layout {
     V1Cgroupfs,
     V1Systemd,
     V2Systemd,
+    V2Cgroupfs,
     /// v2, read from within a cgroup namespace of the agent's own.
     V2Namespaced,
     /// v1 controllers and a v2 tree without any, in which the runtime makes the cgroups too.
@@ -36,10 +37,11 @@ pub enum Layout {
 }
 
 impl Layout {
-    pub const ALL: [Layout; 6] = [
+    pub const ALL: [Layout; 7] = [
         Layout::V1Cgroupfs,
         Layout::V1Systemd,
         Layout::V2Systemd,
+        Layout::V2Cgroupfs,
         Layout::V2Namespaced,
         Layout::Hybrid,
         Layout::HybridMemoryV2,
@@ -52,8 +54,12 @@ impl Layout {
         )
     }
 
-    fn v2(self) -> bool {
-        matches!(self, Layout::V2Systemd | Layout::V2Namespaced)
+    /// Whether there is nothing but the one tree.
+    pub fn v2(self) -> bool {
+        matches!(
+            self,
+            Layout::V2Systemd | Layout::V2Cgroupfs | Layout::V2Namespaced
+        )
     }
 
     /// Below the root of the cgroup mounts: where CPU is counted.
@@ -61,7 +67,7 @@ impl Layout {
         match self {
             Layout::V1Cgroupfs | Layout::HybridMemoryV2 => "cpuacct",
             Layout::V1Systemd | Layout::Hybrid => "cpu,cpuacct",
-            Layout::V2Systemd | Layout::V2Namespaced => "",
+            Layout::V2Systemd | Layout::V2Cgroupfs | Layout::V2Namespaced => "",
         }
     }
 
@@ -70,7 +76,7 @@ impl Layout {
         match self {
             Layout::V1Cgroupfs | Layout::HybridMemoryV2 => "cpu",
             Layout::V1Systemd | Layout::Hybrid => "cpu,cpuacct",
-            Layout::V2Systemd | Layout::V2Namespaced => "",
+            Layout::V2Systemd | Layout::V2Cgroupfs | Layout::V2Namespaced => "",
         }
     }
 
@@ -86,7 +92,7 @@ impl Layout {
         match self {
             Layout::V1Cgroupfs | Layout::V1Systemd | Layout::Hybrid => "memory",
             Layout::HybridMemoryV2 => "unified",
-            Layout::V2Systemd | Layout::V2Namespaced => "",
+            Layout::V2Systemd | Layout::V2Cgroupfs | Layout::V2Namespaced => "",
         }
     }
 }
@@ -242,7 +248,7 @@ impl MadeNode {
             Layout::HybridMemoryV2 => {
                 node.write("cgroup/unified/cgroup.controllers", "memory\n");
             }
-            Layout::V2Systemd | Layout::V2Namespaced => {}
+            Layout::V2Systemd | Layout::V2Cgroupfs | Layout::V2Namespaced => {}
         }
         if layout == Layout::V2Namespaced {
             // The machine's first process, and so the proof that paths lead out.
@@ -508,7 +514,7 @@ impl MadeNode {
             Layout::Hybrid | Layout::HybridMemoryV2 => {
                 format!("4:memory:{path}\n2:cpu,cpuacct:{path}\n1:name=systemd:/\n0::{path}\n")
             }
-            Layout::V2Systemd => format!("0::{path}\n"),
+            Layout::V2Systemd | Layout::V2Cgroupfs => format!("0::{path}\n"),
             Layout::V2Namespaced => format!("0::{}\n", relative_to(&self.own_path(), path)),
         };
         self.process_at(pid, &lines, process);

@@ -4,14 +4,11 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use scope_agent::attribution::{Disk, Figures, Pressure, Stalled, Usage, attribute};
+use scope_agent::inventory::Termination;
 use scope_agent::sample::{Cause, Datum, Mode, Sample, Sampler};
 
-use crate::made_node::{Cgroup, Class, Further, Layout, MIB, MadeNode, Process};
+use crate::made_node::{Cgroup, Class, Further, Layout, MIB, MadeNode, Process, id};
 use crate::workload::{SECOND, Workload, only_gaps, twice};
-
-fn v2(layout: Layout) -> bool {
-    matches!(layout, Layout::V2Systemd | Layout::V2Namespaced)
-}
 
 /// The app's cgroup after so many seconds.
 fn app(seconds: u64) -> Cgroup {
@@ -114,7 +111,7 @@ fn every_layout_gives_the_figures_that_it_has() {
             memory: stalled(10.0, 5.0),
             io: stalled(5.0, 2.5),
         };
-        let want = if v2(layout) {
+        let want = if layout.v2() {
             waiting
         } else {
             Pressure::default()
@@ -127,8 +124,9 @@ fn every_layout_gives_the_figures_that_it_has() {
         assert_eq!(web.disk, Some(disk), "{layout:?}");
         assert_eq!(web.throttled, Some(30.0), "{layout:?}");
         assert_eq!(web.files, Some(12), "{layout:?}");
-        let memory_v2 = v2(layout) || layout == Layout::HybridMemoryV2;
-        assert_eq!(web.oom_kills, memory_v2.then_some(2), "{layout:?}");
+        let memory_v2 = layout.v2() || layout == Layout::HybridMemoryV2;
+        let kills = if memory_v2 { 2 } else { 0 };
+        assert_eq!(web.oom_kills, Some(kills), "{layout:?}: none by the status");
         let sidecar = usage.containers[&*made.work.sidecar].figures;
         assert_eq!(sidecar.throttled, None, "{layout:?}: no limit");
         assert_eq!(sidecar.cpu_limit_use, None, "{layout:?}: no limit");
@@ -365,6 +363,45 @@ fn a_pods_disk_needs_sums_and_a_containers_does_not() {
     };
     assert_eq!(made.figures(&usage).disk, Some(disk));
     assert_eq!(usage.pods[&*made.work.web].disk, None);
+}
+
+#[test]
+fn an_oom_kill_counts_once_by_the_kernel_or_by_the_status() {
+    for layout in [Layout::V1Systemd, Layout::V2Systemd] {
+        let made = Made::new(layout);
+        let mut known = made.work.inventory();
+        let pod = known.pods.get_mut(&made.work.web).unwrap();
+        let container = pod.containers.get_mut(&made.work.app).unwrap();
+        container.last_termination = Some(Termination {
+            container: Some(id('9')),
+            reason: "OOMKilled".into(),
+            exit_code: 137,
+            finished: None,
+        });
+        let mode = Mode::Cluster(&known);
+        let (_, usage) = twice(&made.node, &mut made.node.sampler(), mode, |s| {
+            made.write(s)
+        });
+        let kills = if layout.v2() { 2 } else { 1 };
+        assert_eq!(
+            usage.pods[&*made.work.web].oom_kills,
+            Some(kills),
+            "{layout:?}"
+        );
+        assert_eq!(
+            usage.pods[&*made.work.solo].oom_kills,
+            Some(0),
+            "{layout:?}"
+        );
+        let (_, usage) = twice(
+            &made.node,
+            &mut made.node.sampler(),
+            Mode::Standalone,
+            |s| made.write(s),
+        );
+        let kills = layout.v2().then_some(2);
+        assert_eq!(usage.pods[&*made.work.web].oom_kills, kills, "{layout:?}");
+    }
 }
 
 #[test]

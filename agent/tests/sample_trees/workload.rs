@@ -122,7 +122,7 @@ impl Workload {
 pub(crate) fn own_lines(node: &MadeNode) -> &'static str {
     match node.layout {
         Layout::V2Namespaced => "0::/../../../system.slice/agent.service\n",
-        Layout::V2Systemd => "0::/system.slice/agent.service\n",
+        Layout::V2Systemd | Layout::V2Cgroupfs => "0::/system.slice/agent.service\n",
         _ => "4:memory:/system.slice/agent.service\n2:cpu,cpuacct:/\n0::/\n",
     }
 }
@@ -145,9 +145,8 @@ pub(crate) fn twice(
 
 /// Whether nothing is missing but what the layout has not got.
 pub(crate) fn only_gaps(node: &MadeNode, sample: &Sample) -> bool {
-    let v2 = matches!(node.layout, Layout::V2Systemd | Layout::V2Namespaced);
     let kinds: Vec<_> = sample.problems.iter().map(|(d, c, _)| (d, c)).collect();
-    match v2 {
+    match node.layout.v2() {
         true => kinds.is_empty(),
         false => kinds == [(Datum::CgroupPressure, Cause::Absent)],
     }

@@ -1,0 +1,57 @@
+//! Whole reports of made nodes, line by line, against reports that are checked in; and what of them
+//! changes when one file of the node does.
+//!
+//! `GOLDEN=write cargo test --test sample_golden` writes the files anew, for a reader to look at.
+
+#[path = "../made_node/mod.rs"]
+mod made_node;
+
+mod flips;
+mod lines;
+mod node;
+
+use std::path::PathBuf;
+
+use lines::lines;
+use made_node::Layout;
+use node::Golden;
+
+fn file(name: &str) -> PathBuf {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/sample_golden/reports");
+    directory.join(format!("{name}.txt"))
+}
+
+#[test]
+fn every_layout_gives_the_report_that_is_checked_in() {
+    for (name, layouts) in [
+        (
+            "v1",
+            &[Layout::V1Cgroupfs, Layout::V1Systemd, Layout::Hybrid][..],
+        ),
+        ("v2", &[Layout::V2Cgroupfs, Layout::V2Systemd]),
+        ("memory-v2", &[Layout::HybridMemoryV2]),
+    ] {
+        for &layout in layouts {
+            let body = Golden::new(layout).report(|_| {});
+            let again = Golden::new(layout).report(|_| {});
+            assert_eq!(body, again, "{layout:?}: not the same bytes");
+            let mut text = lines(&body).join("\n");
+            text.push('\n');
+            let file = file(name);
+            if std::env::var_os("GOLDEN").is_some_and(|value| value == "write") {
+                std::fs::write(&file, &text).expect("writes");
+            }
+            let golden = std::fs::read_to_string(&file).expect("a file that is checked in");
+            for (n, (is, should)) in text.lines().zip(golden.lines()).enumerate() {
+                assert_eq!(
+                    is,
+                    should,
+                    "{layout:?}: line {} of {}",
+                    n + 1,
+                    file.display()
+                );
+            }
+            assert_eq!(text.len(), golden.len(), "{layout:?}: {}", file.display());
+        }
+    }
+}

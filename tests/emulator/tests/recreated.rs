@@ -339,3 +339,30 @@ fn summary_lines(summary: &Summary, prefix: &str) -> BTreeSet<String> {
     }
     all
 }
+
+#[test]
+fn nothing_changes_in_150_looks() {
+    let (_, mut world) = run("nocri-with-plugin", "nocri-plugin-nm", Runtime::Unseen);
+    let mut first = None;
+    for look in 0..150 {
+        world.advance(Duration::from_millis(500));
+        let view = world.view();
+        let mut seen = BTreeSet::new();
+        for tab in [Tab::Pods, Tab::Containers, Tab::Controllers] {
+            let shown = view.shown(tab).unwrap();
+            seen.extend(shown.values().flat_map(|summary| {
+                let lines = summary_lines(summary, &format!("{} ", summary.id));
+                let controls = summary.kind.map(|kind| view.controls(kind, &summary.id));
+                let controls = controls.into_iter().flatten();
+                let ids = controls.map(|shown| format!("{} {}", summary.id, shown.control.id));
+                lines.into_iter().chain(ids).collect::<Vec<_>>()
+            }));
+        }
+        assert!(seen.len() > 200, "{}", seen.len());
+        assert_eq!(
+            *first.get_or_insert_with(|| seen.clone()),
+            seen,
+            "look {look}"
+        );
+    }
+}

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use raw_http::{ask, connect, eventually, probe_request};
 use scope_agent::collect::Mend;
-use scope_agent::sample::{Problems, Roots};
+use scope_agent::sample::Roots;
 use scope_agent::serve::{Config, Parts, Rendered, run_with};
 use tokio_util::sync::CancellationToken;
 
@@ -75,7 +75,7 @@ fn agent(plugins: &Path, body: Vec<u8>, stop: CancellationToken) -> std::thread:
     };
     let render = Box::new(move |_: &_| Rendered {
         body: body.clone(),
-        problems: Problems::default(),
+        ..Rendered::default()
     });
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use raw_http::{ask, connect, eventually, get, probe_request};
 use scope_agent::collect::Mend;
-use scope_agent::sample::{Problems, Roots};
+use scope_agent::sample::Roots;
 use scope_agent::serve::{
     ASKED_LATELY, Config, Demand, Parts, Publication, Render, Rendered, SLOW_CADENCE,
     SamplerThread, ServeError, Tick, run_with,
@@ -127,7 +127,7 @@ fn numbered(number: u64) -> Rendered {
     encode(&report, &mut body);
     Rendered {
         body,
-        problems: Problems::default(),
+        ..Rendered::default()
     }
 }
 

@@ -2,45 +2,95 @@
 
 use std::time::Duration;
 
-use scope_protocol::{NodeId, PluginSpec, Report, Timestamp, Topology};
+use scope_protocol::{Node, NodeId, PluginSpec, Report, Timestamp, Topology};
 
 use super::description::describe;
 use super::metric::{self, Selection};
+use super::share::{Cycle, Share};
 use super::{Mend, Settings};
 use crate::attribution::Usage;
 use crate::sample::{Mode, Runtime};
 
-/// How much of what is known goes into the report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Detail {
+/// The key of [`Share::mark`]; no template has it, so that it is not shown.
+const MARK: &str = "agent_turn";
+const ACTIVE_CONTROLS: &str = "active_controls";
+
+/// How much of what is known goes into a report. What is left out first is what is missed least:
+/// a view that shows less, then figures, then containers, then everything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
     /// All of it.
+    #[default]
     Full,
+    /// What rarely changes takes turns although somebody looks who does not ask for every report.
+    Turns,
+    /// Of a container's processes the first few are linked to it.
+    FewProcesses,
     /// Processes are not linked to their containers.
     NoProcesses,
-    /// Nor are there other metrics than CPU and memory.
+    /// Nor have containers other metrics than CPU and memory.
+    ContainerEssentials,
+    /// Nor have pods.
     Essential,
+    /// Nor are there containers and images.
+    Pods,
     /// Only the plugin itself.
     Nothing,
 }
 
+/// Of a container's processes, those linked to it in [`Detail::FewProcesses`]: the oldest, as a rule.
+const FEW_PROCESSES: usize = 2;
+
 impl Detail {
     /// From the most to the least.
-    pub(super) const ALL: [Detail; 4] = [
+    pub const ALL: [Detail; 8] = [
         Detail::Full,
+        Detail::Turns,
+        Detail::FewProcesses,
         Detail::NoProcesses,
+        Detail::ContainerEssentials,
         Detail::Essential,
+        Detail::Pods,
         Detail::Nothing,
     ];
 
-    /// What is left out, in words.
-    pub(super) fn left_out(self) -> Option<&'static str> {
+    /// As a word for metrics.
+    pub fn as_str(self) -> &'static str {
         match self {
-            Detail::Full => None,
+            Detail::Full => "full",
+            Detail::Turns => "turns",
+            Detail::FewProcesses => "few_processes",
+            Detail::NoProcesses => "no_processes",
+            Detail::ContainerEssentials => "container_essentials",
+            Detail::Essential => "essential",
+            Detail::Pods => "pods",
+            Detail::Nothing => "nothing",
+        }
+    }
+
+    /// What is left out, in words.
+    pub fn left_out(self) -> Option<&'static str> {
+        match self {
+            Detail::Full | Detail::Turns => None,
+            Detail::FewProcesses => Some("all but two of each container's processes"),
             Detail::NoProcesses => Some("the processes of containers"),
+            Detail::ContainerEssentials => {
+                Some("the processes of containers and all metrics of containers but CPU and memory")
+            }
             Detail::Essential => {
                 Some("the processes of containers and all metrics but CPU and memory")
             }
+            Detail::Pods => Some("containers, and all metrics of pods but CPU and memory"),
             Detail::Nothing => Some("everything"),
+        }
+    }
+
+    /// Of a container's processes, how many are linked to it.
+    pub(super) fn processes(self) -> usize {
+        match self {
+            Detail::Full | Detail::Turns => usize::MAX,
+            Detail::FewProcesses => FEW_PROCESSES,
+            _ => 0,
         }
     }
 }
@@ -51,8 +101,11 @@ pub(super) struct Composer<'a> {
     pub(super) mode: Mode<'a>,
     pub(super) settings: &'a Settings,
     pub(super) detail: Detail,
+    pub(super) share: Share,
     /// Whether Scope is told what its own probe fails to report.
     pub(super) mending: bool,
+    /// The date of samples and the stamp of values.
+    pub(super) at: Timestamp,
     /// The stamp of values that must win over the probe's own.
     pub(super) ahead: Timestamp,
     /// The stamp of the list of active controls, which the probe writes as well.
@@ -69,6 +122,10 @@ const LEAD: Duration = Duration::from_secs(15);
 /// As for [`LEAD`], for a value that the probe may send anew at any time.
 const CONTROLS_LEAD: Duration = Duration::from_secs(30);
 
+/// To how many microseconds a date is told: each of its digits costs a byte for every metric, and no
+/// two samples are within a second of one another.
+const DATE_MICROS: i64 = 100_000;
+
 impl<'a> Composer<'a> {
     pub(super) fn new(
         usage: &'a Usage,
@@ -76,7 +133,18 @@ impl<'a> Composer<'a> {
         settings: &'a Settings,
         detail: Detail,
     ) -> Self {
-        let lead = LEAD.max(settings.cadence.saturating_mul(2) + Duration::from_secs(5));
+        // A value is told at the latest when the second report after it is made.
+        let told = settings.cadence.saturating_mul(2) + Duration::from_secs(5);
+        let micros = usage.at.unix_micros();
+        let at = Timestamp::from_unix_micros(micros - micros.rem_euclid(DATE_MICROS));
+        let share = match settings.share {
+            // There is no turn that a probe waits for; so the seconds count them.
+            Share::Whole if detail >= Detail::Turns => Share::Turn {
+                number: micros.div_euclid(1_000_000).unsigned_abs(),
+                cycle: Cycle::SECOND,
+            },
+            share => share,
+        };
         let mut description = settings
             .description
             .clone()
@@ -91,13 +159,15 @@ impl<'a> Composer<'a> {
             mode,
             settings,
             detail,
+            share,
+            at,
             mending: match settings.mend {
                 Mend::Always => true,
                 Mend::Never => false,
                 Mend::Auto => !runs_docker(usage, mode),
             },
-            ahead: usage.at.plus(lead),
-            controls_ahead: usage.at.plus(CONTROLS_LEAD),
+            ahead: at.plus(LEAD.max(told)),
+            controls_ahead: at.plus(CONTROLS_LEAD.max(told)),
             host: NodeId::host(&settings.host).to_string(),
             report: Report::new(PluginSpec {
                 id: settings.plugin_id.clone(),
@@ -117,14 +187,36 @@ impl<'a> Composer<'a> {
         self.report.topology(topology).metric_templates = metric::templates(selection);
     }
 
-    /// Whether the node's further metrics are in this report.
-    pub(super) fn has_metrics(&self, id: &str) -> bool {
-        self.detail < Detail::Essential && self.settings.share.has_metrics(id)
+    /// Whether the container's further metrics are in this report.
+    pub(super) fn has_container_metrics(&self, id: &str) -> bool {
+        self.detail < Detail::ContainerEssentials && self.share.has_metrics(id)
     }
 
-    /// Whether the node's names and parents are in this report.
+    /// Whether the pod's further metrics are in this report.
+    pub(super) fn has_pod_metrics(&self, id: &str) -> bool {
+        self.detail < Detail::Essential && self.share.has_metrics(id)
+    }
+
+    /// Whether the node's names and controls are in this report.
     pub(super) fn has_names(&self, id: &str) -> bool {
-        self.settings.share.has_names(id)
+        self.share.has_names(id)
+    }
+
+    /// Marks a node whose names are told, so that the probe does not leave them out.
+    pub(super) fn mark(&self, node: &mut Node) {
+        if let Some(mark) = self.share.mark() {
+            node.set(MARK, self.at, mark.to_string());
+        }
+    }
+
+    /// Names the active controls of a node: Scope's own, which share one string with ours, and ours.
+    pub(super) fn name_controls(&self, node: &mut Node, scopes_own: &[&str], ours: &[String]) {
+        let all: Vec<&str> = scopes_own
+            .iter()
+            .copied()
+            .chain(ours.iter().map(String::as_str))
+            .collect();
+        node.set(ACTIVE_CONTROLS, self.controls_ahead, all.join(";"));
     }
 }
 

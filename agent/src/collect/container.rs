@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use scope_protocol::report::{DataType, From};
 use scope_protocol::{MetadataTemplate, Node, NodeId, Topology};
 
-use super::composer::{Composer, Detail};
+use super::ControlNames;
+use super::composer::Composer;
 use super::metric::{Meter, Scales};
 use crate::attribution::ContainerUsage;
 use crate::inventory::{Container, Pod};
@@ -27,6 +28,17 @@ const LABEL_CONTAINER_NAME: &str = "docker_label_io.kubernetes.container.name";
 const LABEL_POD_UID: &str = "docker_label_io.kubernetes.pod.uid";
 const LABEL_POD_NAME: &str = "docker_label_io.kubernetes.pod.name";
 const LABEL_POD_NAMESPACE: &str = "docker_label_io.kubernetes.pod.namespace";
+
+/// The controls of the probe's own on a running Docker container, in its order.
+const DOCKER_RUNNING: [&str; 5] = [
+    "docker_restart_container",
+    "docker_stop_container",
+    "docker_pause_container",
+    "docker_attach_container",
+    "docker_exec_container",
+];
+/// The same on a paused one.
+const DOCKER_PAUSED: [&str; 1] = ["docker_unpause_container"];
 
 /// What a container is called where Kubernetes does not say: as Docker's tools shorten its ID.
 const SHORT_ID: usize = 12;
@@ -67,7 +79,7 @@ pub(super) fn add(composer: &mut Composer<'_>) {
     for (id, container) in &usage.containers {
         add_container(composer, scales, id, container, known.get(&**id).copied());
     }
-    if composer.mending && composer.detail < Detail::NoProcesses {
+    if composer.mending {
         add_processes(composer);
     }
 }
@@ -79,7 +91,7 @@ fn add_container(
     usage: &ContainerUsage,
     known: Option<(&Pod, &Container)>,
 ) {
-    let at = composer.usage.at;
+    let at = composer.at;
     let node_id = NodeId::container(id).to_string();
     let mut node = Node::default();
     let mut meter = Meter {
@@ -90,14 +102,23 @@ fn add_container(
     if composer.mending {
         meter.scopes_own(usage.figures.cpu, usage.figures.memory);
     }
-    if composer.has_metrics(&node_id) {
+    if composer.has_container_metrics(&node_id) {
         meter.further(&usage.figures);
     }
-    if composer.mending && composer.has_names(&node_id) {
-        name(composer, &mut node, id, usage, known);
-        if let Some((_, container)) = known {
-            add_image(composer, container);
+    if composer.mending && composer.share.has_state(&node_id) {
+        add_state(composer, &mut node, usage, known);
+    }
+    if composer.has_names(&node_id) {
+        if composer.mending {
+            name(composer, &mut node, id, known);
         }
+        name_controls(composer, &mut node, is_frozen(usage));
+        if !node.latest.is_empty() {
+            composer.mark(&mut node);
+        }
+    }
+    if let Some((_, container)) = known.filter(|_| composer.mending) {
+        add_image(composer, container);
     }
     if node != Node::default() {
         composer
@@ -108,25 +129,47 @@ fn add_container(
     }
 }
 
-/// What the container is and belongs to. It is running: this is only called while its cgroup or
+fn is_frozen(usage: &ContainerUsage) -> bool {
+    usage.frozen == Some(true)
+}
+
+/// What the container does and belongs to. It is running: this is only called while its cgroup or
 /// one of its processes is there, and the state's stamp runs out soon after.
-fn name(
+fn add_state(
     composer: &Composer<'_>,
     node: &mut Node,
-    id: &str,
     usage: &ContainerUsage,
     known: Option<(&Pod, &Container)>,
 ) {
-    let (at, ahead) = (composer.usage.at, composer.ahead);
-    node.set(CONTAINER_ID, at, id);
-    node.set(CONTAINER_STATE, ahead, "running");
     // Without the time that it has been up: a value that changes makes the probe send all of the
     // node's values in each publish.
-    node.set(CONTAINER_STATE_HUMAN, ahead, "Up");
+    let (state, human) = match is_frozen(usage) {
+        false => ("running", "Up"),
+        true => ("paused", "Paused"),
+    };
+    node.set(CONTAINER_STATE, composer.ahead, state);
+    node.set(CONTAINER_STATE_HUMAN, composer.ahead, human);
     node.add_parent(Topology::Host, composer.host.clone());
     if let Some(pod) = &usage.pod {
         node.add_parent(Topology::Pod, NodeId::pod(pod).to_string());
     }
+    let Some((pod, container)) = known else {
+        return;
+    };
+    if !container.image_id.is_empty() {
+        let image = NodeId::container_image(&container.image_id).to_string();
+        node.add_parent(Topology::ContainerImage, image);
+    }
+    if !pod.ips.is_empty() && !pod.host_network {
+        node.sets
+            .insert(CONTAINER_IPS.to_owned(), pod.ips.iter().cloned().collect());
+    }
+}
+
+/// What the container is called.
+fn name(composer: &Composer<'_>, node: &mut Node, id: &str, known: Option<(&Pod, &Container)>) {
+    let (at, ahead) = (composer.at, composer.ahead);
+    node.set(CONTAINER_ID, at, id);
     let Some((pod, container)) = known else {
         node.set(CONTAINER_NAME, at, short_id(id));
         return;
@@ -139,16 +182,34 @@ fn name(
     if let Some(started) = container.started {
         node.set(CONTAINER_CREATED, at, started.to_string());
     }
-    if !pod.ips.is_empty() && !pod.host_network {
-        node.sets
-            .insert(CONTAINER_IPS.to_owned(), pod.ips.iter().cloned().collect());
-    }
     // The probe's CRI reporter has the image's digest for both.
     node.set(IMAGE_NAME, ahead, &*container.image);
     if !container.image_id.is_empty() {
         node.set(IMAGE_ID, ahead, &*container.image_id);
-        let image = NodeId::container_image(&container.image_id).to_string();
-        node.add_parent(Topology::ContainerImage, image);
+    }
+}
+
+/// Names the controls where there are some of ours. One that may be restarted, say, only while it
+/// runs has the string in its other state too: the old one would be shown until Scope forgets it.
+fn name_controls(composer: &Composer<'_>, node: &mut Node, frozen: bool) {
+    let ControlNames {
+        container: running,
+        frozen_container: thawable,
+        ..
+    } = &composer.settings.controls;
+    if running.is_empty() && thawable.is_empty() {
+        return;
+    }
+    let ours = if frozen { thawable } else { running };
+    // The probe's CRI reporter has no controls, and says of no probe that it takes clicks.
+    let scopes_own: &[&str] = match (composer.mending, frozen) {
+        (true, _) => &[],
+        (false, false) => &DOCKER_RUNNING,
+        (false, true) => &DOCKER_PAUSED,
+    };
+    composer.name_controls(node, scopes_own, ours);
+    if composer.mending {
+        node.control_probe = Some(composer.at);
     }
 }
 
@@ -156,31 +217,39 @@ fn add_image(composer: &mut Composer<'_>, container: &Container) {
     if container.image_id.is_empty() {
         return;
     }
-    let (at, host) = (composer.usage.at, composer.host.clone());
     let id = NodeId::container_image(&container.image_id).to_string();
-    let nodes = &mut composer.report.topology(Topology::ContainerImage).nodes;
+    if !composer.has_names(&id) {
+        return;
+    }
+    let mut node = Node::default();
+    node.set(IMAGE_ID, composer.at, &*container.image_id);
+    node.set(IMAGE_NAME, composer.at, &*container.image);
+    node.add_parent(Topology::Host, composer.host.clone());
+    composer.mark(&mut node);
+    let images = &mut composer.report.topology(Topology::ContainerImage).nodes;
     // One image may go by several names; the first container's is as good as any.
-    nodes.entry(id).or_insert_with(|| {
-        let mut node = Node::default();
-        node.set(IMAGE_ID, at, &*container.image_id);
-        node.set(IMAGE_NAME, at, &*container.image);
-        node.add_parent(Topology::Host, host);
-        node
-    });
+    images.entry(id).or_insert(node);
 }
 
 /// Scope links processes, and through them connections, to containers by this key alone. A process
 /// without it is not sent: it would stand for itself beside the probe's.
 fn add_processes(composer: &mut Composer<'_>) {
     let (usage, host) = (composer.usage, &composer.settings.host);
+    let most = composer.detail.processes();
+    let mut linked: HashMap<&str, usize> = HashMap::new();
     for process in &usage.processes {
         let Some(container) = &process.container else {
             continue;
         };
+        let linked = linked.entry(container).or_default();
+        *linked += 1;
         let id = NodeId::process(host, process.pid).to_string();
-        if composer.settings.share.has_metrics(&id) {
+        if *linked <= most && composer.share.has_process(&id) {
             let mut node = Node::default();
-            node.set(CONTAINER_ID, usage.at, &**container);
+            node.set(CONTAINER_ID, composer.at, &**container);
+            if composer.share.marks_process(&id) {
+                composer.mark(&mut node);
+            }
             node.add_parent(
                 Topology::Container,
                 NodeId::container(container).to_string(),

@@ -5,8 +5,9 @@ use crate::sample::{Cause, Problems};
 /// Version, node, what data is on which nodes, and what could not be read.
 pub(super) fn describe(host: &str, problems: &Problems) -> String {
     let mut text = format!(
-        "scope-agent {} on {host}. On containers and pods: CPU, memory, millicores, RSS, threads, \
-         processes; on pods also network.",
+        "scope-agent {} on {host}. On containers and pods: CPU, memory, processes, descriptors, \
+         disk, limits and throttling, pressure; on pods also network and OOM kills; on the host \
+         pressure.",
         env!("CARGO_PKG_VERSION"),
     );
     // What one file or one moment lacks is in the log and the counters; what the machine or its

@@ -11,7 +11,6 @@ use crate::inventory::{Inventory, Owner, Pod};
 use crate::sample::Mode;
 
 const NAME: &str = "kubernetes_name";
-const ACTIVE_CONTROLS: &str = "active_controls";
 
 /// The controls of the probe's own on a pod, in its order. One string holds all of a node's
 /// controls, so whoever adds one must name these too.
@@ -41,10 +40,7 @@ pub(super) fn add(composer: &mut Composer<'_>) {
     }
     let usage = composer.usage;
     let mut scales = Scales::new(usage.host.cpus, usage.host.memory_total);
-    usage
-        .pods
-        .values()
-        .for_each(|pod| scales.include(pod));
+    usage.pods.values().for_each(|pod| scales.include(pod));
 
     match composer.mode {
         Mode::Cluster(inventory) => {
@@ -78,35 +74,30 @@ fn add_pod(
     let mut node = Node::default();
     let mut meter = Meter {
         node: &mut node,
-        at: composer.usage.at,
+        at: composer.at,
         scales,
     };
     if composer.mending {
         meter.scopes_own(usage.cpu, usage.memory);
     }
-    if composer.has_metrics(&node_id) {
+    if composer.has_pod_metrics(&node_id) {
         let network = usage
             .network
             .filter(|_| known.is_none_or(|pod| !pod.host_network));
         meter.further(&Figures { network, ..usage });
     }
-    if composer.has_names(&node_id) {
-        if composer.mending {
-            node.add_parent(Topology::Host, composer.host.clone());
-            for owner in known.into_iter().flat_map(|pod| &pod.owners) {
-                if let Some(owner_id) = owner_id(owner) {
-                    node.add_parent(owner.topology, owner_id);
-                }
+    if composer.mending && composer.share.has_state(&node_id) {
+        node.add_parent(Topology::Host, composer.host.clone());
+        for owner in known.into_iter().flat_map(|pod| &pod.owners) {
+            if let Some(owner_id) = owner_id(owner) {
+                node.add_parent(owner.topology, owner_id);
             }
         }
-        let own = &composer.settings.controls.pod;
-        if !own.is_empty() {
-            let controls: Vec<&str> = POD_CONTROLS
-                .into_iter()
-                .chain(own.iter().map(String::as_str))
-                .collect();
-            node.set(ACTIVE_CONTROLS, composer.controls_ahead, controls.join(";"));
-        }
+    }
+    let own = &composer.settings.controls.pod;
+    if !own.is_empty() && composer.has_names(&node_id) {
+        composer.name_controls(&mut node, &POD_CONTROLS, own);
+        composer.mark(&mut node);
     }
     if node != Node::default() {
         composer
@@ -122,10 +113,10 @@ fn add_pod(
 /// of any current Kubernetes.
 fn add_owners(composer: &mut Composer<'_>, owners: &[Owner]) {
     for (n, owner) in owners.iter().enumerate() {
-        let Some(id) = owner_id(owner).filter(|id| composer.has_names(id)) else {
+        let Some(id) = owner_id(owner).filter(|id| composer.share.has_state(id)) else {
             continue;
         };
-        let at = composer.usage.at;
+        let at = composer.at;
         let node = composer.report.topology(owner.topology).node(id);
         node.set(NAME, at, &*owner.name);
         // The app replaces a pod's ReplicaSet by the ReplicaSet's Deployment.
@@ -155,7 +146,7 @@ fn add_namespaces(composer: &mut Composer<'_>, inventory: &Inventory) {
         let Some(id) = id.and_then(|uid| NodeId::object(Topology::Namespace, uid)) else {
             continue;
         };
-        let at = composer.usage.at;
+        let at = composer.at;
         let mut node = Node::default();
         node.set(NAME, at, name);
         let metric = Metric::single(at, count as f64, count as f64);

@@ -10,14 +10,15 @@ mod share;
 
 use std::time::Duration;
 
-use scope_protocol::{Report, encode};
+use scope_protocol::{ProbeSlots, Report, encode_for_probes};
 
 use crate::attribution::Usage;
 use crate::sample::Mode;
-use composer::{Composer, Detail};
+use composer::Composer;
 
+pub use composer::Detail;
 pub(crate) use container::short_id;
-pub use share::Share;
+pub use share::{Cycle, Share};
 
 /// What the report depends on besides the node.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,10 +58,23 @@ pub enum Mend {
 pub struct ControlNames {
     /// On pods.
     pub pod: Vec<String>,
+    /// On containers that run.
+    pub container: Vec<String>,
+    /// On containers that are frozen.
+    pub frozen_container: Vec<String>,
 }
 
 /// The largest body: what a probe decodes in 60 to 80 ms, of 500 ms for the whole request.
 pub const MAX_BODY: usize = 4_000_000;
+
+/// What was put into a body.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Contents {
+    /// How much of what is known.
+    pub detail: Detail,
+    /// Where the asking probe's ID belongs.
+    pub slots: ProbeSlots,
+}
 
 /// The report of the reporter socket. The same arguments give the same report.
 pub fn report(usage: &Usage, mode: Mode<'_>, settings: &Settings) -> Report {
@@ -69,30 +83,55 @@ pub fn report(usage: &Usage, mode: Mode<'_>, settings: &Settings) -> Report {
 
 /// Puts the report as the body of an answer in the place of what is in `body`. Where it would be
 /// larger than [`MAX_BODY`], the least important parts are left out and the description says so.
-pub fn render(usage: &Usage, mode: Mode<'_>, settings: &Settings, body: &mut Vec<u8>) {
-    render_within(usage, mode, settings, body, MAX_BODY);
+pub fn render(usage: &Usage, mode: Mode<'_>, settings: &Settings, body: &mut Vec<u8>) -> Contents {
+    render_at_most(usage, mode, settings, Detail::Full, body)
+}
+
+/// As [`render`], with this detail at the most: who knows that the last report was too large saves
+/// the tries that would fail.
+pub fn render_at_most(
+    usage: &Usage,
+    mode: Mode<'_>,
+    settings: &Settings,
+    most: Detail,
+    body: &mut Vec<u8>,
+) -> Contents {
+    render_within(usage, mode, settings, most, body, MAX_BODY)
 }
 
 fn render_within(
     usage: &Usage,
     mode: Mode<'_>,
     settings: &Settings,
+    most: Detail,
     body: &mut Vec<u8>,
     limit: usize,
-) {
+) -> Contents {
+    let in_turns = matches!(settings.share, Share::Turn { .. });
+    let mut contents = Contents::default();
     for detail in Detail::ALL {
+        // Turns are taken already.
+        if detail < most || (in_turns && detail == Detail::Turns) {
+            continue;
+        }
         body.clear();
-        encode(&compose(usage, mode, settings, detail), body);
-        if body.len() <= limit {
-            return;
+        let report = compose(usage, mode, settings, detail);
+        let slots = encode_for_probes(&report, body);
+        let largest = slots.filled_len(body.len());
+        contents = Contents { detail, slots };
+        if largest <= limit {
+            break;
         }
     }
+    contents
 }
 
 fn compose(usage: &Usage, mode: Mode<'_>, settings: &Settings, detail: Detail) -> Report {
     let mut composer = Composer::new(usage, mode, settings, detail);
-    if detail < Detail::Nothing {
+    if detail < Detail::Pods {
         container::add(&mut composer);
+    }
+    if detail < Detail::Nothing {
         kubernetes::add(&mut composer);
         host::add(&mut composer);
     }
@@ -108,29 +147,36 @@ mod tests {
 
     use super::*;
     use crate::attribution::{
-        ContainerUsage, Figures, HostUsage, ProcessTotals, ProcessUsage,
+        ContainerUsage, Figures, HostUsage, Memory, ProcessTotals, ProcessUsage,
     };
     use crate::sample::{Problems, ProcessName};
 
-    /// A container with so many processes.
-    fn usage(processes: u32) -> Usage {
-        let id: Arc<str> = "c".repeat(64).into();
-        let totals = ProcessTotals {
-            count: u64::from(processes),
-            threads: 1,
-            rss: 1,
+    /// A hundred pods of one container with ten processes each.
+    fn usage() -> Usage {
+        let figures = Figures {
+            processes: Some(ProcessTotals {
+                count: 10,
+                threads: 1,
+                rss: 1,
+            }),
+            memory: Some(Memory {
+                working_set: 1,
+                limit: None,
+            }),
+            ..Figures::default()
         };
-        let container = ContainerUsage {
-            figures: Figures {
-                processes: Some(totals),
-                ..Figures::default()
-            },
-            ..ContainerUsage::default()
-        };
-        let process = |pid| ProcessUsage {
+        let ids: Vec<Arc<str>> = (0..100).map(|n| format!("{n:064}").into()).collect();
+        let containers = ids.iter().map(|id| {
+            let usage = ContainerUsage {
+                figures,
+                ..ContainerUsage::default()
+            };
+            (id.clone(), usage)
+        });
+        let process = |pid: u32| ProcessUsage {
             pid,
             name: ProcessName::default(),
-            container: Some(id.clone()),
+            container: Some(ids[pid as usize % ids.len()].clone()),
             pod: None,
             cpu: None,
             rss: 1,
@@ -140,16 +186,15 @@ mod tests {
             at: Timestamp::from_unix_micros(0),
             interval: None,
             host: HostUsage::default(),
-            pods: BTreeMap::new(),
-            containers: BTreeMap::from([(id.clone(), container)]),
-            processes: (1..=processes).map(process).collect(),
+            pods: ids.iter().map(|id| (id.clone(), figures)).collect(),
+            containers: containers.collect(),
+            processes: (1..=1000).map(process).collect(),
             problems: Problems::default(),
         }
     }
 
-    #[test]
-    fn what_would_be_too_large_is_left_out_from_the_least_important() {
-        let settings = Settings {
+    fn settings() -> Settings {
+        Settings {
             plugin_id: "x".into(),
             label: "x".into(),
             description: Some("Mine.".into()),
@@ -158,23 +203,85 @@ mod tests {
             cadence: Duration::from_secs(1),
             controls: ControlNames::default(),
             share: Share::Whole,
-        };
-        let usage = usage(100);
+        }
+    }
+
+    #[test]
+    fn what_would_be_too_large_is_left_out_from_the_least_important() {
+        let settings = settings();
+        let usage = usage();
         let render = |limit| {
             let mut body = Vec::new();
-            render_within(&usage, Mode::Standalone, &settings, &mut body, limit);
-            String::from_utf8(body).expect("JSON is UTF-8")
+            let all = Detail::Full;
+            let contents =
+                render_within(&usage, Mode::Standalone, &settings, all, &mut body, limit);
+            (
+                contents.detail,
+                String::from_utf8(body).expect("JSON is UTF-8"),
+            )
         };
-        let whole = render(MAX_BODY);
-        assert!(whole.contains("\"Process\"") && whole.contains("\"Mine.\""));
-        let links = render(whole.len() - 1);
-        assert!(!links.contains("\"Process\"") && links.contains("\"threads\":{\"samples\""));
-        assert!(links.contains("Mine. Too large, so left out: the processes of containers."));
-        let essential = render(links.len() - 1);
-        assert!(!essential.contains("\"threads\":{\"samples\""));
-        assert!(essential.contains("docker_container_state"));
-        assert!(essential.contains("all metrics but CPU and memory."));
-        let nothing = render(10);
-        assert!(nothing.contains("left out: everything.") && !nothing.contains("\"nodes\""));
+        let mut limit = MAX_BODY;
+        let mut texts = BTreeMap::new();
+        loop {
+            let (detail, text) = render(limit);
+            assert!(
+                text.len() <= limit || detail == Detail::Nothing,
+                "{detail:?}"
+            );
+            let known = texts.insert(detail, text.clone());
+            assert!(known.is_none(), "{detail:?} twice");
+            if detail == Detail::Nothing {
+                break;
+            }
+            limit = text.len() - 1;
+        }
+        assert_eq!(texts.keys().copied().collect::<Vec<_>>(), Detail::ALL);
+        let links = |detail| texts[&detail].matches("\"parents\":{\"container\"").count();
+        let has = |detail, what: &str| texts[&detail].contains(what);
+        assert_eq!(links(Detail::Full), 1000);
+        assert!((80..170).contains(&links(Detail::Turns)), "an eighth");
+        assert!(has(Detail::Turns, "\"Mine.\""), "nothing is lost");
+        assert!(links(Detail::FewProcesses) < 60 && links(Detail::NoProcesses) == 0);
+        let said = "Mine. Too large, so left out: all but two of each container's processes.";
+        assert!(has(Detail::FewProcesses, said));
+        assert!(has(
+            Detail::NoProcesses,
+            "left out: the processes of containers."
+        ));
+        let threads = "\"threads\":{\"samples\"";
+        let essential = "\"docker_memory_usage\":{\"samples\"";
+        let count = |detail| texts[&detail].matches(threads).count();
+        assert!(count(Detail::NoProcesses) > count(Detail::ContainerEssentials));
+        assert!(has(Detail::ContainerEssentials, threads) && !has(Detail::Essential, threads));
+        assert!(has(Detail::Essential, essential));
+        assert!(has(Detail::Essential, "all metrics but CPU and memory."));
+        assert!(has(Detail::Pods, essential) && !has(Detail::Pods, "docker_container_state"));
+        assert!(has(Detail::Nothing, "left out: everything."));
+        assert!(!has(Detail::Nothing, "\"metric_templates\""));
+    }
+
+    #[test]
+    fn who_takes_turns_already_loses_nothing_by_them() {
+        let mut settings = settings();
+        settings.share = Share::Turn {
+            number: 1,
+            cycle: Cycle::SECOND,
+        };
+        let mut body = Vec::new();
+        let usage = usage();
+        let full = Detail::Full;
+        render_within(
+            &usage,
+            Mode::Standalone,
+            &settings,
+            full,
+            &mut body,
+            MAX_BODY,
+        );
+        let limit = body.len() - 1;
+        let contents = render_within(&usage, Mode::Standalone, &settings, full, &mut body, limit);
+        assert_eq!(contents.detail, Detail::FewProcesses);
+        let contents = render_at_most(&usage, Mode::Standalone, &settings, Detail::Pods, &mut body);
+        assert_eq!(contents.detail, Detail::Pods);
     }
 }

@@ -1,50 +1,133 @@
 //! Which parts go into which report, so that each stays small.
 
+use std::time::Duration;
+
 /// Which of the parts that rarely change go into a report. CPU and memory go into each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
     /// All of them.
     Whole,
-    /// Those whose turn it is: a fifth of the processes and of the other metrics, a third of the
-    /// names, parents and the like. The number counts the reports. Scope's app puts together what
-    /// came in 15 s, so this is right while every probe asks for nearly every report, once a second
-    /// or so; one that sees every fifth report would see the same fifth of the nodes.
-    Turn(u64),
+    /// Those whose turn it is.
+    Turn {
+        /// Counts the turns. The next one begins when every probe has got a report of this one.
+        number: u64,
+        /// How many turns there are.
+        cycle: Cycle,
+    },
 }
 
-/// Reports until each node's metrics besides CPU and memory, and its processes, went out.
-const METRICS_EVERY: u64 = 5;
+/// Turns until each node's parts have gone out.
+///
+/// What Scope makes of it: the app remembers 15 s, but takes reports that come within 3 s for one, so
+/// 12 s are sure. The probe publishes every 3 s (4.5 s in Scope's hosted manifests), and only every
+/// third publish is complete: of a node in the others it leaves out the values, the sets or the
+/// parents that are all as they were in the last complete one. Metrics it never leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cycle {
+    /// Metrics besides CPU and memory.
+    pub metrics: u64,
+    /// What a container's state is, and what nodes belong to: small, and to be in each publish.
+    pub state: u64,
+    /// What nodes are called, and their controls. Told with a value that changes, see
+    /// [`Share::mark`], so that the probe leaves none of it out.
+    pub names: u64,
+    /// Links from processes to containers, likewise.
+    pub processes: u64,
+}
 
-/// Reports until each node's names and parents went out: within one publish of the probe (3 s).
-const NAMES_EVERY: u64 = 3;
+impl Cycle {
+    /// For probes that ask every second, Scope's default. Of publishes every 4.5 s one in two has
+    /// what is told every 8 s, and of publishes every 3 s one in three: it comes every 9 s at the
+    /// latest, and there is a second to spare for a probe that comes late.
+    pub const SECOND: Cycle = Cycle {
+        metrics: 8,
+        state: 3,
+        names: 8,
+        processes: 8,
+    };
 
-impl Share {
-    /// Whether the further metrics of the node are in this report.
-    pub(super) fn has_metrics(self, id: &str) -> bool {
-        self.has(id, METRICS_EVERY)
-    }
+    /// For probes that ask every other second, as Scope's hosted manifests let them. A publish may
+    /// have only one of their reports in it.
+    pub const TWO_SECONDS: Cycle = Cycle {
+        metrics: 4,
+        state: 1,
+        names: 4,
+        processes: 4,
+    };
 
-    /// Whether the names and parents of the node are in this report.
-    pub(super) fn has_names(self, id: &str) -> bool {
-        self.has(id, NAMES_EVERY)
-    }
-
-    fn has(self, id: &str, every: u64) -> bool {
-        match self {
-            Share::Whole => true,
-            Share::Turn(turn) => hash(id).wrapping_add(turn).is_multiple_of(every),
+    /// The turns at which Scope's app loses nothing if the slowest probe asks at this pace; `None`
+    /// where all has to go into each report.
+    pub fn at(pace: Duration) -> Option<Self> {
+        match pace.as_millis() {
+            ..=1400 => Some(Cycle::SECOND),
+            1401..=2600 => Some(Cycle::TWO_SECONDS),
+            _ => None,
         }
     }
 }
 
-/// FNV-1a: any hash does that spreads IDs evenly and is the same after a restart.
+impl Share {
+    /// Whether the further metrics of the node are in this report.
+    pub(super) fn has_metrics(self, id: &str) -> bool {
+        self.has(hash(id), |cycle| cycle.metrics)
+    }
+
+    /// Whether the node's state and parents are in this report.
+    pub(super) fn has_state(self, id: &str) -> bool {
+        self.has(hash(id) >> 8, |cycle| cycle.state)
+    }
+
+    /// Whether the node's names and controls are in this report. Other bits of the hash make that
+    /// another one than the one with its metrics as a rule: large parts that go together make some
+    /// reports larger than others.
+    pub(super) fn has_names(self, id: &str) -> bool {
+        self.has(hash(id) >> 16, |cycle| cycle.names)
+    }
+
+    /// Whether the process is in this report.
+    pub(super) fn has_process(self, id: &str) -> bool {
+        self.has(hash(id), |cycle| cycle.processes)
+    }
+
+    /// A value that is another one each time that a node's names are told. `None` where they are in
+    /// every report: then they are in every complete publish too, and the probe need not send them
+    /// in those between.
+    pub(super) fn mark(self) -> Option<u64> {
+        match self {
+            Share::Whole => None,
+            Share::Turn { number, .. } => Some(number % 100),
+        }
+    }
+
+    /// Whether the process is marked this time: every other time that it is told, which is enough,
+    /// since it is told at most twice between one complete publish and the next.
+    pub(super) fn marks_process(self, id: &str) -> bool {
+        match self {
+            Share::Whole => false,
+            Share::Turn { number, cycle } => {
+                (hash(id).wrapping_add(number) / cycle.processes).is_multiple_of(2)
+            }
+        }
+    }
+
+    fn has(self, hash: u64, turns: fn(Cycle) -> u64) -> bool {
+        match self {
+            Share::Whole => true,
+            Share::Turn { number, cycle } => hash.wrapping_add(number).is_multiple_of(turns(cycle)),
+        }
+    }
+}
+
+/// Any hash does that spreads IDs evenly and is the same after a restart: FNV-1a, and then a mix
+/// (that of SplitMix64), since of FNV alone the last characters of an ID change only some of the bits.
 fn hash(id: &str) -> u64 {
-    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+    let mut hash = id.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
-    // The low bits of FNV alone are weak modulo small numbers; u64::MAX must not be near for
-    // `wrapping_add` to keep its turns.
-    hash >> 32
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    // u64::MAX must not be near for `wrapping_add` to keep its turns.
+    (hash ^ (hash >> 31)) >> 32
 }
 
 #[cfg(test)]
@@ -53,28 +136,68 @@ mod tests {
 
     #[test]
     fn every_node_gets_its_turn_and_turns_are_even() {
-        let ids: Vec<String> = (0..3000).map(|n| format!("{n};<container>")).collect();
-        for first in [0, 7, 1 << 40] {
-            for (every, has) in [
-                (5, Share::has_metrics as fn(Share, &str) -> bool),
-                (3, Share::has_names),
-            ] {
-                let mut seen = vec![0; ids.len()];
-                for turn in first..first + every {
-                    let due: Vec<usize> = (0..ids.len())
-                        .filter(|&n| has(Share::Turn(turn), &ids[n]))
-                        .collect();
-                    let even = ids.len() / every as usize;
-                    assert!(
-                        due.len().abs_diff(even) < even / 5,
-                        "{} of {even}",
-                        due.len()
-                    );
-                    due.into_iter().for_each(|n| seen[n] += 1);
+        let containers = (0..3000)
+            .map(|n| format!("{n};<container>"))
+            .collect::<Vec<_>>();
+        let processes = (0..3000)
+            .map(|n| format!("worker-17;{}", 100_000 + 7 * n))
+            .collect();
+        for (ids, first) in [(&containers, 0), (&containers, 1 << 40), (&processes, 7)] {
+            for cycle in [Cycle::SECOND, Cycle::TWO_SECONDS] {
+                for (every, has) in [
+                    (cycle.metrics, Share::has_metrics as fn(Share, &str) -> bool),
+                    (cycle.state, Share::has_state),
+                    (cycle.names, Share::has_names),
+                    (cycle.processes, Share::has_process),
+                ] {
+                    let mut seen = vec![0; ids.len()];
+                    for number in first..first + every {
+                        let due: Vec<usize> = (0..ids.len())
+                            .filter(|&n| has(Share::Turn { number, cycle }, &ids[n]))
+                            .collect();
+                        let even = ids.len() / every as usize;
+                        assert!(
+                            due.len().abs_diff(even) < even / 5,
+                            "{} of {even}",
+                            due.len()
+                        );
+                        due.into_iter().for_each(|n| seen[n] += 1);
+                    }
+                    assert!(seen.iter().all(|&n| n == 1));
                 }
-                assert!(seen.iter().all(|&n| n == 1));
             }
         }
         assert!(Share::Whole.has_metrics("x") && Share::Whole.has_names("x"));
+        assert_eq!(Share::Whole.mark(), None);
+    }
+
+    #[test]
+    fn what_is_told_again_is_marked_otherwise() {
+        for cycle in [Cycle::SECOND, Cycle::TWO_SECONDS] {
+            for id in ["a", "b", "node1;17"] {
+                let told: Vec<_> = (0..200)
+                    .map(|number| Share::Turn { number, cycle })
+                    .filter(|share| share.has_process(id))
+                    .map(|share| (share.mark(), share.marks_process(id)))
+                    .collect();
+                assert!(told.len() > 20);
+                for pair in told.windows(2) {
+                    assert_ne!(pair[0].0, pair[1].0);
+                    assert_ne!(pair[0].1, pair[1].1);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn slower_probes_get_more_at_a_time() {
+        for (pace, cycle) in [
+            (900, Some(Cycle::SECOND)),
+            (1000, Some(Cycle::SECOND)),
+            (2000, Some(Cycle::TWO_SECONDS)),
+            (3000, None),
+        ] {
+            assert_eq!(Cycle::at(Duration::from_millis(pace)), cycle, "{pace}");
+        }
     }
 }

@@ -16,6 +16,7 @@ use super::metrics::{Exposition, Kind, OPEN_METRICS, SocketMetrics};
 use super::publication::{ASKED_LATELY, Demand, Publication};
 use super::readiness::Readiness;
 use super::sampler::{SamplerState, TICK_BOUNDS};
+use crate::collect::Detail;
 use crate::control::Desk;
 use crate::inventory::InventoryWatch;
 
@@ -193,6 +194,15 @@ impl Health {
             "Size of the present report.",
         );
         page.sample(&[], report.body.len());
+        page.family(
+            "scope_agent_report_detail",
+            Kind::Gauge,
+            "1 for how much of what is known is in the present report: less when it would be too large.",
+        );
+        for detail in Detail::ALL {
+            let present = detail == state.detail;
+            page.sample(&[("detail", detail.as_str())], u8::from(present));
+        }
     }
 
     fn expose_demand(&self, page: &mut Exposition) {
@@ -202,6 +212,12 @@ impl Health {
             "Scope probes that asked within the last 10 s.",
         );
         page.sample(&[], self.demand.probes_within(ASKED_LATELY).len());
+        page.family(
+            "scope_agent_odd_probe_ids",
+            Kind::Counter,
+            "Requests whose probe_id was none that a probe gives; they get no probe's report.",
+        );
+        page.sample(&[], self.demand.odd_ids());
         page.family(
             "scope_agent_asked_age_seconds",
             Kind::Gauge,

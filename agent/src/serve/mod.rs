@@ -5,6 +5,7 @@ mod connection;
 mod health;
 mod http;
 mod metrics;
+mod offered;
 mod publication;
 mod readiness;
 mod rendering;
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::collect::ControlNames;
 use crate::container_control::{Containers, Rules, records};
 use crate::control::{Actions, CLICK_WAIT, Desk, controls_report};
 use crate::exit;
@@ -36,11 +38,16 @@ pub use connection::{Activity, Limits, Phase};
 pub use health::{Health, health};
 pub use http::{Listener, serve as serve_http};
 pub use metrics::{Ended, Exposition, Kind, Number, OPEN_METRICS, SocketMetrics};
-pub use publication::{ASKED_LATELY, Demand, Probe, Publication, Published, is_probe_id};
+pub use offered::{OfferReader, OfferedControls};
+pub use publication::{
+    ASKED_LATELY, Demand, MAX_PROBES, Probe, Publication, Published, is_probe_id,
+};
 pub use readiness::{Checks, Readiness, keep_checking};
 pub use rendering::{empty_report, renderer, settings};
 pub use routes::{Controls, Reporter, controls, read_body, reporter};
-pub use sampler::{Render, Rendered, SLOW_CADENCE, SamplerState, SamplerThread, TICK_BOUNDS, Tick};
+pub use sampler::{
+    Render, Rendered, SLOW_CADENCE, SamplerState, SamplerThread, TICK_BOUNDS, Tick, Turns,
+};
 pub use socket::{PluginDirectory, SocketError, is_served, socket_path, use_modes_as_given};
 
 /// Open connections to health and metrics.
@@ -158,6 +165,15 @@ pub async fn run_with(
 ) -> Result<(), ServeError> {
     // Declared first, so that it goes last.
     let mut directory = PluginDirectory::claim(&config.plugin_dir, &config.plugin_id)?;
+    let names = rendering::control_names(&config);
+    let _offered = match names == ControlNames::default() {
+        true => None,
+        false => Some(OfferedControls::write(
+            directory.path(),
+            &config.plugin_id,
+            &names,
+        )?),
+    };
     let reporter_listener = unix(directory.bind(&config.plugin_id)?)?;
     let controls_listener = match config.controls_name() {
         Some(name) => Some(unix(directory.bind(&name)?)?),

@@ -1,20 +1,25 @@
-//! The finished report, as one immutable buffer, and who asks for it.
+//! The finished report, as immutable buffers, and who asks for it.
 //!
-//! This is all that the sampler's thread and the sockets share: an atomic pointer and two atomic
-//! numbers. Neither side ever waits for the other.
+//! This is all that the sampler's thread and the sockets share: atomic pointers and numbers. Neither
+//! side ever waits for the other.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use scope_protocol::ProbeSlots;
 
 /// Nobody asking for this long means that nobody looks: the slow cadence begins. Ten of Scope's
 /// default intervals.
 pub const ASKED_LATELY: Duration = Duration::from_secs(10);
+
+/// A probe that has not asked for this long gets no copy of its own any more: it was restarted, with
+/// a new ID. Longer than the slow cadence, so that a pause costs nobody its buttons.
+const COPIES_FOR: Duration = Duration::from_secs(60);
 
 /// What a request for a report gets.
 #[derive(Debug)]
@@ -23,12 +28,23 @@ pub struct Publication {
 }
 
 /// A report as it goes out.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Published {
-    /// The whole body.
+    /// The whole body, for whoever is no known probe.
     pub body: Bytes,
+    /// The bodies of known probes, by ID: at most [`MAX_PROBES`], each with that ID in its slots.
+    copies: Vec<(Arc<str>, Bytes)>,
     /// How many were published before; 0 is the one that was there before the first sample.
     pub sequence: u64,
+}
+
+impl Published {
+    /// The body for the probe with this ID.
+    pub fn body_for(&self, probe_id: Option<&str>) -> &Bytes {
+        probe_id
+            .and_then(|id| self.copies.iter().find(|(known, _)| **known == *id))
+            .map_or(&self.body, |(_, copy)| copy)
+    }
 }
 
 impl Publication {
@@ -37,21 +53,33 @@ impl Publication {
         Publication {
             current: ArcSwap::from_pointee(Published {
                 body: first.into(),
+                copies: Vec::new(),
                 sequence: 0,
             }),
         }
     }
 
     /// The newest report.
-    pub fn get(&self) -> Published {
-        Published::clone(&self.current.load())
+    pub fn get(&self) -> Arc<Published> {
+        self.current.load_full()
     }
 
-    /// Replaces it. Only the sampler's thread does.
-    pub(super) fn publish(&self, body: Bytes) {
+    /// Replaces it, with a copy for each of these probes where the body has places for their IDs.
+    /// Only the sampler's thread does.
+    pub(super) fn publish(&self, body: Vec<u8>, slots: &ProbeSlots, probes: &[Arc<str>]) {
+        let copies = match slots.is_empty() {
+            true => Vec::new(),
+            false => probes
+                .iter()
+                .map(|id| (id.clone(), Bytes::from(slots.fill(&body, id))))
+                .collect(),
+        };
         let sequence = self.current.load().sequence + 1;
-        self.current
-            .store(std::sync::Arc::new(Published { body, sequence }));
+        self.current.store(Arc::new(Published {
+            body: Bytes::from(body),
+            copies,
+            sequence,
+        }));
     }
 }
 
@@ -63,10 +91,26 @@ pub struct Demand {
     last: AtomicU64,
     /// The sampler sleeps at its slow cadence and wants to be woken.
     slow: AtomicBool,
-    /// See [`Demand::is_steady`].
-    steady: AtomicBool,
+    /// See [`Demand::pace`]; in milliseconds, [`NO_PACE`] for none.
+    pace: AtomicU64,
+    /// See [`Demand::seen_by_all`].
+    seen: AtomicU64,
+    /// See [`Demand::odd_ids`].
+    odd_ids: AtomicU64,
+    /// The probes in `askers`, for the sampler. Replaced when one comes that was not there.
+    known: ArcSwap<Vec<Known>>,
     sampler: OnceLock<Thread>,
     askers: Mutex<Askers>,
+}
+
+const NO_PACE: u64 = u64::MAX;
+
+/// What the sampler sees of a probe.
+#[derive(Debug, Clone)]
+struct Known {
+    id: Arc<str>,
+    /// Milliseconds after [`Demand`]'s epoch of its last request.
+    last: Arc<AtomicU64>,
 }
 
 /// Used by requests and metrics only, never by the sampler.
@@ -79,31 +123,32 @@ struct Askers {
 }
 
 /// A probe that asked.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Probe {
     /// The `probe_id` it gave: a number in hex, chosen anew at each start of a probe.
-    pub id: String,
+    pub id: Arc<str>,
     /// When it last asked.
     pub last: Instant,
+    /// As milliseconds, for the sampler.
+    shared: Arc<AtomicU64>,
     /// The report it got.
     sequence: u64,
     /// How often it asked.
     requests: u64,
-    /// Reports it did not ask for, older ones counting less and less.
-    missed: f64,
+    /// Seconds between its requests, older ones counting less and less.
+    pace: f64,
 }
 
-impl Probe {
-    /// Whether it gets nearly every report: of the last few requests, not two came late. Two clocks
-    /// of one second each miss one another now and then.
-    fn is_steady(&self) -> bool {
-        self.requests >= 5 && self.missed < 1.5
-    }
-}
+/// Requests after which a probe's pace is known.
+const PACE_KNOWN: u64 = 5;
 
-/// Probes remembered. A node has one or two; each restart brings a new ID, and older ones are of no
-/// interest.
-const MAX_PROBES: usize = 8;
+/// A probe that has not asked for this long keeps nobody waiting: more than one and a half of the
+/// longest interval at which Scope's manifests let it ask.
+const KEEPS_WAITING: Duration = Duration::from_secs(3);
+
+/// Probes remembered, and copies of the body. A node has one or two; each restart brings a new ID,
+/// and the one that has not asked for longest makes room.
+pub const MAX_PROBES: usize = 4;
 
 impl Demand {
     /// A start counts as a request: the first report is soon asked for.
@@ -112,7 +157,10 @@ impl Demand {
             epoch: Instant::now(),
             last: AtomicU64::new(0),
             slow: AtomicBool::new(false),
-            steady: AtomicBool::new(false),
+            pace: AtomicU64::new(NO_PACE),
+            seen: AtomicU64::new(0),
+            odd_ids: AtomicU64::new(0),
+            known: ArcSwap::default(),
             sampler: OnceLock::new(),
             askers: Mutex::default(),
         }
@@ -121,9 +169,11 @@ impl Demand {
     /// Somebody asks, as a probe when it says so, and gets the report with this number. Whether that
     /// probe is new.
     pub fn asked(&self, probe_id: Option<&str>, sequence: u64) -> bool {
-        let now = Instant::now();
-        self.last
-            .store((now - self.epoch).as_millis() as u64, Ordering::SeqCst);
+        self.asked_at(probe_id, sequence, Instant::now())
+    }
+
+    fn asked_at(&self, probe_id: Option<&str>, sequence: u64, now: Instant) -> bool {
+        self.last.store(self.millis(now), Ordering::SeqCst);
         // The sampler sets `slow` before it looks at `last`: either it sees this request, or this
         // request sees that it sleeps.
         if self.slow.load(Ordering::SeqCst)
@@ -133,14 +183,29 @@ impl Demand {
         }
         let mut askers = self.askers();
         let new = match probe_id.filter(|id| is_probe_id(id)) {
-            Some(id) => askers.remember(id, now, sequence),
+            Some(id) => askers.remember(id, now, self.millis(now), sequence),
             None => {
+                if probe_id.is_some() {
+                    self.odd_ids.fetch_add(1, Ordering::Relaxed);
+                }
                 askers.others = Some(now);
                 false
             }
         };
-        self.steady.store(askers.are_steady(now), Ordering::Relaxed);
+        self.pace.store(askers.pace(now), Ordering::Relaxed);
+        self.seen.store(askers.seen(now), Ordering::Relaxed);
+        if new {
+            let known = askers.probes.iter().map(|probe| Known {
+                id: probe.id.clone(),
+                last: probe.shared.clone(),
+            });
+            self.known.store(Arc::new(known.collect()));
+        }
         new
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.epoch).as_millis() as u64
     }
 
     fn askers(&self) -> std::sync::MutexGuard<'_, Askers> {
@@ -165,9 +230,33 @@ impl Demand {
             .collect()
     }
 
-    /// Whether all who asked lately are probes that ask for nearly every report.
-    pub fn is_steady(&self) -> bool {
-        self.steady.load(Ordering::Relaxed)
+    /// Time between two requests of the slowest of all who asked lately. `None` while one of them
+    /// is no probe, or too new to tell.
+    pub fn pace(&self) -> Option<Duration> {
+        let pace = self.pace.load(Ordering::Relaxed);
+        (pace != NO_PACE).then(|| Duration::from_millis(pace))
+    }
+
+    /// The newest report that every probe which is asking has got, or one after it.
+    pub fn seen_by_all(&self) -> u64 {
+        self.seen.load(Ordering::Relaxed)
+    }
+
+    /// Requests whose `probe_id` was none that a probe gives. It would be written into the body.
+    pub fn odd_ids(&self) -> u64 {
+        self.odd_ids.load(Ordering::Relaxed)
+    }
+
+    /// IDs of the probes that want a copy with their own ID.
+    pub(super) fn probes_for_copies(&self) -> Vec<Arc<str>> {
+        let since = self
+            .millis(Instant::now())
+            .saturating_sub(COPIES_FOR.as_millis() as u64);
+        let known = self.known.load();
+        let lately = known
+            .iter()
+            .filter(|k| k.last.load(Ordering::Relaxed) >= since);
+        lately.map(|known| known.id.clone()).collect()
     }
 
     /// To be called by the sampler's thread once, before anything else.
@@ -183,23 +272,28 @@ impl Demand {
 
 impl Askers {
     /// Whether the probe is new.
-    fn remember(&mut self, id: &str, now: Instant, sequence: u64) -> bool {
-        let known = self.probes.iter().position(|p| p.id == id);
+    fn remember(&mut self, id: &str, now: Instant, millis: u64, sequence: u64) -> bool {
+        let known = self.probes.iter().position(|p| *p.id == *id);
         let new = known.is_none();
         let mut probe = known
             .and_then(|at| self.probes.remove(at))
             .unwrap_or_else(|| Probe {
-                id: id.to_owned(),
+                id: id.into(),
                 last: now,
+                shared: Arc::default(),
                 sequence,
                 requests: 0,
-                missed: 0.0,
+                pace: 0.0,
             });
-        let missed = sequence.saturating_sub(probe.sequence).saturating_sub(1);
-        probe.missed = probe.missed * 0.8 + missed as f64;
+        let passed = now.saturating_duration_since(probe.last).as_secs_f64();
+        probe.pace = match probe.requests {
+            0 | 1 => passed,
+            _ => 0.7 * probe.pace + 0.3 * passed,
+        };
         probe.requests += 1;
         probe.sequence = sequence;
         probe.last = now;
+        probe.shared.store(millis, Ordering::Relaxed);
         if self.probes.len() == MAX_PROBES {
             self.probes.pop_front();
         }
@@ -207,14 +301,27 @@ impl Askers {
         new
     }
 
-    fn are_steady(&self, now: Instant) -> bool {
+    /// See [`Demand::pace`].
+    fn pace(&self, now: Instant) -> u64 {
         let lately = |at: Instant| now.saturating_duration_since(at) <= ASKED_LATELY;
-        !self.others.is_some_and(lately)
-            && self
-                .probes
-                .iter()
-                .filter(|p| lately(p.last))
-                .all(Probe::is_steady)
+        if self.others.is_some_and(lately) {
+            return NO_PACE;
+        }
+        let asking = self.probes.iter().filter(|p| lately(p.last));
+        asking.fold(0, |slowest, probe| match probe.requests < PACE_KNOWN {
+            true => NO_PACE,
+            false => slowest.max((probe.pace * 1000.0) as u64),
+        })
+    }
+
+    /// See [`Demand::seen_by_all`].
+    fn seen(&self, now: Instant) -> u64 {
+        self.probes
+            .iter()
+            .filter(|p| now.saturating_duration_since(p.last) <= KEEPS_WAITING)
+            .map(|p| p.sequence)
+            .min()
+            .unwrap_or_default()
     }
 }
 
@@ -240,53 +347,129 @@ mod tests {
         for i in 0..20 {
             assert!(demand.asked(Some(&format!("{i:x}")), 0));
         }
-        assert!(!demand.asked(Some("f"), 0));
-        for bad in ["", "5bdcc0beddf3c1400", "xyz", "a b", "../x"] {
+        assert!(!demand.asked(Some("10"), 0));
+        let odd = ["", "5bdcc0beddf3c1400", "xyz", "a b", "../x", "a\"b"];
+        for bad in odd {
             assert!(!demand.asked(Some(bad), 0));
         }
+        assert!(!demand.asked(None, 0));
+        assert_eq!(demand.odd_ids(), odd.len() as u64);
         let ids: Vec<_> = demand
             .probes_within(Duration::from_secs(60))
             .into_iter()
-            .map(|p| p.id)
+            .map(|p| p.id.to_string())
             .collect();
-        assert_eq!(ids, ["f", "13", "12", "11", "10", "e", "d", "c"]);
+        assert_eq!(ids, ["10", "13", "12", "11"]);
+        let mut copies = demand.probes_for_copies();
+        copies.sort();
+        assert_eq!(
+            copies.iter().map(|id| &**id).collect::<Vec<_>>(),
+            ["10", "11", "12", "13"]
+        );
     }
 
-    /// Whether demand is steady after these reports went to these probes.
-    fn steady(requests: impl IntoIterator<Item = (Option<&'static str>, u64)>) -> bool {
+    /// The pace in milliseconds after these requests: who, when in milliseconds.
+    fn pace(requests: impl IntoIterator<Item = (Option<&'static str>, u64)>) -> Option<u64> {
         let demand = Demand::new();
-        for (probe, sequence) in requests {
-            demand.asked(probe, sequence);
+        let mut requests: Vec<_> = requests.into_iter().collect();
+        requests.sort_by_key(|(_, at)| *at);
+        for (probe, at) in requests {
+            demand.asked_at(probe, 0, demand.epoch + Duration::from_millis(at));
         }
-        demand.is_steady()
+        demand.pace().map(|pace| pace.as_millis() as u64)
     }
 
     #[test]
-    fn demand_is_steady_when_every_probe_gets_nearly_every_report() {
-        let every = |id, step: usize| (0..60).step_by(step).map(move |n| (Some(id), n));
-        assert!(steady(every("a", 1)));
-        assert!(steady(every("a", 1).chain(every("b", 1))));
+    fn the_slowest_probe_sets_the_pace() {
+        let every = |id, step: usize| (0..60_000).step_by(step).map(move |n| (Some(id), n));
+        assert_eq!(pace(every("a", 1000)), Some(1000));
+        assert_eq!(pace(every("a", 1000).chain(every("b", 2000))), Some(2000));
         assert!(
-            steady((0..60).flat_map(|n| [(Some("a"), n), (Some("a"), n)])),
+            pace(every("a", 1000).chain(every("a", 1001))) < Some(1000),
             "twice each"
         );
-        assert!(
-            steady((0..60).filter(|n| n % 20 != 7).map(|n| (Some("a"), n))),
-            "one in 20 missed"
+        assert_eq!(
+            pace((0..4).map(|n| (Some("a"), n))),
+            None,
+            "too new to tell"
         );
-        assert!(!steady(every("a", 2)), "a probe that asks at half the pace");
-        assert!(!steady(every("a", 1).chain(every("b", 5))));
-        assert!(!steady((0..4).map(|n| (Some("a"), n))), "too new to tell");
-        assert!(
-            !steady(every("a", 1).chain([(None, 60)])),
+        assert_eq!(
+            pace(every("a", 1000).chain([(None, 59_500)])),
+            None,
             "somebody else looks"
         );
-        assert!(!steady(every("a", 1).chain([(Some("no probe"), 60)])));
-        let paused = every("a", 1).chain([(Some("a"), 200)]);
-        assert!(!steady(paused.clone()), "after a pause");
+        assert_eq!(
+            pace(every("a", 1000).chain([(Some("no probe"), 59_500)])),
+            None
+        );
+        let gone = (0..40_000).step_by(5000).map(|n| (Some("b"), n));
+        assert_eq!(
+            pace(every("a", 1000).chain(gone)),
+            Some(1000),
+            "it has gone"
+        );
+        let paused = every("a", 1000).chain([(Some("a"), 200_000)]);
+        assert!(pace(paused.clone()) > Some(30_000), "after a pause");
+        let again = (201..230).map(|n| (Some("a"), n * 1000));
+        let again = pace(paused.chain(again)).expect("known");
+        assert!((1000..1100).contains(&again), "and in step again: {again}");
+    }
+
+    #[test]
+    fn what_all_have_seen_does_not_wait_for_who_has_gone() {
+        let demand = Demand::new();
+        let at = |seconds| demand.epoch + Duration::from_secs(seconds);
+        assert_eq!(demand.seen_by_all(), 0);
+        demand.asked_at(Some("a"), 5, at(0));
+        assert_eq!(demand.seen_by_all(), 5);
+        demand.asked_at(Some("b"), 3, at(1));
+        assert_eq!(demand.seen_by_all(), 3);
+        demand.asked_at(Some("a"), 7, at(3));
+        assert_eq!(demand.seen_by_all(), 3, "b may still come");
+        demand.asked_at(Some("a"), 8, at(5));
+        assert_eq!(demand.seen_by_all(), 8);
+    }
+
+    #[test]
+    fn each_known_probe_gets_its_own_body() {
+        let at = scope_protocol::Timestamp::from_unix_micros(0);
+        let mut report = scope_protocol::Report::new(scope_protocol::PluginSpec {
+            id: "x".into(),
+            label: "x".into(),
+            description: String::new(),
+            controller: false,
+        });
+        let containers = report.topology(scope_protocol::Topology::Container);
+        let node = containers.node(scope_protocol::NodeId::container("c"));
+        node.set("active_controls", at, "x");
+        node.control_probe = Some(at);
+        let mut body = Vec::new();
+        let slots = scope_protocol::encode_for_probes(&report, &mut body);
+
+        let publication = Publication::new("first");
+        assert_eq!(publication.get().body_for(Some("ab")), "first");
+        publication.publish(body.clone(), &slots, &["ab".into(), "c".into()]);
+        let published = publication.get();
+        assert_eq!((published.sequence, published.copies.len()), (1, 2));
+        for (id, own) in [
+            (Some("ab"), true),
+            (Some("c"), true),
+            (Some("d"), false),
+            (None, false),
+        ] {
+            let got = published.body_for(id);
+            let text = std::str::from_utf8(got).expect("UTF-8");
+            assert_eq!(text.contains("control_probe_id"), own, "{id:?}: {text}");
+            if own {
+                assert!(text.contains(&format!("\"value\":\"{}\"}}", id.unwrap_or_default())));
+            } else {
+                assert_eq!(got, &body);
+            }
+        }
+        publication.publish(body, &ProbeSlots::default(), &["ab".into()]);
         assert!(
-            steady(paused.chain((201..230).map(|n| (Some("a"), n)))),
-            "and in step again"
+            publication.get().copies.is_empty(),
+            "nothing to be told apart"
         );
     }
 }

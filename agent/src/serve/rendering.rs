@@ -1,16 +1,19 @@
 //! One tick: sample, attribution, report, bytes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use scope_protocol::{PluginSpec, Report, encode};
+use scope_crds::Control;
+use scope_protocol::{PluginSpec, Report, Topology, encode};
 
 use super::config::Config;
+use super::offered::OfferReader;
 use super::sampler::{Render, Rendered, Tick};
 use crate::attribution::attribute;
-use crate::collect::{ControlNames, Settings, Share, render};
-use crate::control::scope_control_id;
+use crate::collect::{ControlNames, Cycle, Detail, Settings, Share, render_at_most};
+use crate::control::{active_on_container, scope_control_id, topology_of};
 use crate::inventory::Inventory;
 use crate::sample::{Mode, Problems, Sampler, system_clock};
 
@@ -20,18 +23,12 @@ const WHOLE_BODY: usize = 256 * 1024;
 /// A body in turns is some 40 % of the whole one. Below this the whole one is surely small again.
 const SMALL_TURN: usize = WHOLE_BODY / 4;
 
-/// Up to this cadence, parts of a report go out in turn: the last of five is then told before Scope's
-/// app forgets the first, which it does after 15 s, the 3 s between two publishes of the probe
-/// included.
-const IN_TURN: Duration = Duration::from_secs(2);
+/// So many ticks a report that was too large for all that is known is tried again with all of it:
+/// each try costs the rendering of a large report.
+const TRY_AGAIN: u64 = 30;
 
 /// What the report of this configuration depends on.
 pub fn settings(config: &Config) -> Settings {
-    let pod = config
-        .controls()
-        .into_iter()
-        .map(|control| scope_control_id(&config.plugin_id, control))
-        .collect();
     Settings {
         plugin_id: config.plugin_id.clone(),
         label: config.label.clone(),
@@ -39,8 +36,25 @@ pub fn settings(config: &Config) -> Settings {
         host: config.host.clone(),
         mend: config.mend,
         cadence: config.sample_interval,
-        controls: ControlNames { pod },
+        controls: control_names(config),
         share: Share::Whole,
+    }
+}
+
+/// The controls of this configuration by kind of node.
+pub(super) fn control_names(config: &Config) -> ControlNames {
+    let names = |controls: BTreeSet<Control>| -> Vec<String> {
+        let names = controls.into_iter();
+        names
+            .map(|control| scope_control_id(&config.plugin_id, control))
+            .collect()
+    };
+    let enabled = config.controls();
+    let of_pods = |control: &Control| topology_of(*control) == Topology::Pod;
+    ControlNames {
+        container: names(active_on_container(false, &enabled)),
+        frozen_container: names(active_on_container(true, &enabled)),
+        pod: names(enabled.into_iter().filter(of_pods).collect()),
     }
 }
 
@@ -61,36 +75,63 @@ pub fn empty_report(config: &Config) -> Vec<u8> {
 /// The sampler's work. The inventory is looked up at each tick; `None` without Kubernetes.
 pub fn renderer(config: &Config, inventory: Option<Arc<ArcSwap<Inventory>>>) -> Render {
     let mut settings = settings(config);
+    let mut offers = OfferReader::new(
+        &config.plugin_dir,
+        &config.plugin_id,
+        settings.controls.clone(),
+    );
     let mut sampler = Sampler::new(config.roots.clone(), system_clock());
     let mut previous = None;
     let mut told = Problems::default();
     let mut capacity = 0;
     let mut large = false;
+    let mut last = (Share::Whole, Detail::Full);
     Box::new(move |tick: &Tick| {
         let inventory = inventory.as_ref().map(|shared| shared.load_full());
         let mode = inventory.as_deref().map_or(Mode::Standalone, Mode::Cluster);
         let sample = sampler.take(mode);
         let usage = attribute(previous.as_ref(), &sample, mode);
         settings.cadence = tick.cadence;
+        settings.controls.clone_from(offers.names(Instant::now()));
         // Whoever looks at one report of a small node sees all of it.
-        let in_turn = large && tick.every_one_is_asked_for && tick.cadence <= IN_TURN;
-        settings.share = if in_turn {
-            Share::Turn(tick.number)
-        } else {
-            Share::Whole
+        let cycle = tick
+            .pace
+            .filter(|_| large)
+            .and_then(|pace| Cycle::at(pace.max(tick.cadence)));
+        settings.share = match cycle {
+            Some(cycle) => Share::Turn {
+                number: tick.turn,
+                cycle,
+            },
+            None => Share::Whole,
+        };
+        let as_before = matches!(settings.share, Share::Whole) == matches!(last.0, Share::Whole);
+        let most = match as_before && !tick.number.is_multiple_of(TRY_AGAIN) {
+            true => last.1,
+            false => Detail::Full,
         };
         // As large as the last one and a little more: one allocation.
         let mut body = Vec::with_capacity(capacity);
-        render(&usage, mode, &settings, &mut body);
+        let contents = render_at_most(&usage, mode, &settings, most, &mut body);
         capacity = body.len() + body.len() / 16;
         large = match settings.share {
             Share::Whole => body.len() > WHOLE_BODY,
-            Share::Turn(_) => body.len() > SMALL_TURN,
+            Share::Turn { .. } => body.len() > SMALL_TURN,
         };
+        if contents.detail != last.1
+            && let Some(left_out) = contents.detail.left_out()
+        {
+            tracing::warn!(
+                bytes = body.len(),
+                "the report is too large, so it lacks {left_out}"
+            );
+        }
+        last = (settings.share, contents.detail);
         previous = Some(sample);
         tell(sampler.problems(), &mut told);
         Rendered {
             body,
+            contents,
             problems: sampler.problems().clone(),
         }
     })

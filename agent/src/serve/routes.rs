@@ -48,7 +48,8 @@ async fn report(State(reporter): State<Reporter>, RawQuery(query): RawQuery) -> 
     if !of_ours && reporter.demand.asked(probe_id, report.sequence) {
         tracing::info!(probe = probe_id, "a probe asks for reports");
     }
-    ([JSON], report.body).into_response()
+    let body = report.body_for(probe_id).clone();
+    ([JSON], body).into_response()
 }
 
 /// What the controls socket answers from.

@@ -7,10 +7,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::publication::{ASKED_LATELY, Demand, Publication};
+use crate::collect::{Contents, Detail};
 use crate::sample::Problems;
 
 /// The cadence while nobody asks, unless the configured one is slower still. Caches stay warm, and
@@ -24,9 +24,11 @@ pub struct Tick {
     pub number: u64,
     /// When the next look is due, from this one.
     pub cadence: Duration,
-    /// Whether everybody who asks asks for nearly every report, so that a part of it may go into
-    /// one report and another part into the next.
-    pub every_one_is_asked_for: bool,
+    /// The turn of what goes out in turns: the next one begins when every probe has got the last.
+    pub turn: u64,
+    /// How often the slowest of all who ask does; `None` while that is not known, and then nothing
+    /// may take turns.
+    pub pace: Option<Duration>,
 }
 
 /// What comes of a look at the node.
@@ -34,6 +36,8 @@ pub struct Tick {
 pub struct Rendered {
     /// The report's body.
     pub body: Vec<u8>,
+    /// What is in it.
+    pub contents: Contents,
     /// What could not be read since the start, and is missing from reports.
     pub problems: Problems,
 }
@@ -61,6 +65,8 @@ pub struct SamplerState {
     pub cadence: Duration,
     /// What could not be read so far.
     pub problems: Arc<Problems>,
+    /// How much of what is known is in the present report.
+    pub detail: Detail,
 }
 
 /// The running sampler.
@@ -87,6 +93,7 @@ impl SamplerThread {
             last: Instant::now(),
             cadence: interval,
             problems: Arc::new(Problems::default()),
+            detail: Detail::Full,
         }));
         let stop = Arc::new(AtomicBool::new(false));
         let (ended, ends) = oneshot::channel();
@@ -152,15 +159,17 @@ impl Worker {
         let slow = self.interval.max(SLOW_CADENCE);
         let mut due = Instant::now();
         let mut number = 0;
+        let mut turns = Turns::default();
         while !self.stopped() {
             let asked = self.demand.idle_for() <= ASKED_LATELY;
             let cadence = if asked { self.interval } else { slow };
             let began = Instant::now();
-            let steady = asked && self.demand.is_steady();
+            let pace = self.demand.pace().filter(|_| asked);
             self.tick(Tick {
                 number,
                 cadence,
-                every_one_is_asked_for: steady,
+                turn: turns.next(self.publication.get().sequence, self.demand.seen_by_all()),
+                pace,
             });
             number += 1;
             let (next, skipped) = next_deadline(due, cadence, Instant::now());
@@ -183,8 +192,13 @@ impl Worker {
     /// Looks at the node once and publishes what it saw.
     fn tick(&mut self, tick: Tick) {
         let began = Instant::now();
-        let Rendered { body, problems } = (self.render)(&tick);
-        self.publication.publish(Bytes::from(body));
+        let Rendered {
+            body,
+            contents,
+            problems,
+        } = (self.render)(&tick);
+        let probes = self.demand.probes_for_copies();
+        self.publication.publish(body, &contents.slots, &probes);
         let ended = Instant::now();
         self.note(|state| {
             let took = ended - began;
@@ -194,6 +208,7 @@ impl Worker {
             state.last = ended;
             state.cadence = tick.cadence;
             state.ticks += 1;
+            state.detail = contents.detail;
             if *state.problems != problems {
                 state.problems = Arc::new(problems);
             }
@@ -239,6 +254,33 @@ impl Worker {
     }
 }
 
+/// Whose turn it is. A probe that asks every other second gets every other report; so a turn lasts
+/// until all have had it.
+#[derive(Debug, Default)]
+pub struct Turns {
+    turn: u64,
+    /// The number of the report that it began with.
+    began: u64,
+    ticks: u64,
+}
+
+/// A turn ends after so many ticks even if a probe has not come for it: the others wait.
+const LONGEST_TURN: u64 = 3;
+
+impl Turns {
+    /// The turn of the report after the one with this number, when each probe that asks has got the
+    /// one with `seen_by_all` or a later one.
+    pub fn next(&mut self, published: u64, seen_by_all: u64) -> u64 {
+        self.ticks += 1;
+        if seen_by_all >= self.began || self.ticks >= LONGEST_TURN {
+            self.turn += 1;
+            self.began = published + 1;
+            self.ticks = 0;
+        }
+        self.turn
+    }
+}
+
 /// The next point of the grid that lies ahead, and how many were missed: a late tick is left out,
 /// not caught up in a burst.
 fn next_deadline(due: Instant, cadence: Duration, now: Instant) -> (Instant, u64) {
@@ -270,5 +312,28 @@ mod tests {
                 "{late_ms}"
             );
         }
+    }
+
+    #[test]
+    fn a_turn_lasts_until_all_have_had_it() {
+        let mut turns = Turns::default();
+        let turn: Vec<u64> = [
+            // Published so far, seen by all: a probe each tick, then one every other, then none.
+            (0, 0),
+            (1, 1),
+            (2, 2),
+            (3, 2),
+            (4, 4),
+            (5, 4),
+            (6, 6),
+            (7, 6),
+            (8, 6),
+            (9, 6),
+            (10, 6),
+        ]
+        .into_iter()
+        .map(|(published, seen)| turns.next(published, seen))
+        .collect();
+        assert_eq!(turn, [1, 2, 3, 3, 4, 4, 5, 5, 5, 6, 6]);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use scope_agent::attribution::attribute;
-use scope_agent::collect::Settings;
+use scope_agent::collect::{ControlNames, Settings};
 use scope_agent::sample::Mode;
 use scope_protocol::Topology;
 
@@ -124,7 +124,8 @@ fn what_must_win_over_the_probe_is_stamped_ahead() {
         assert_eq!(stamp("docker_container_id"), now());
         let pod = node(&report, Topology::Pod, &format!("{};<pod>", uid('1')));
         let controls = &pod.latest["active_controls"];
-        assert_eq!(controls.timestamp, now().plus(Duration::from_secs(30)));
+        let ahead = now().plus(Duration::from_secs(lead.max(30)));
+        assert_eq!(controls.timestamp, ahead);
         assert_eq!(
             controls.value,
             "kubernetes_get_logs;kubernetes_delete_pod;kubernetes_describe;\
@@ -194,4 +195,83 @@ fn before_the_second_sample_there_is_no_cpu() {
     );
     assert!(metric(app, "docker_cpu_total_usage").is_none());
     assert!(metric(app, "docker_memory_usage").is_some());
+}
+
+/// The settings with controls on containers too.
+fn with_controls() -> Settings {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    Settings {
+        controls: ControlNames {
+            container: names(&["nm-controls~freezeContainer"]),
+            frozen_container: names(&["nm-controls~thawContainer"]),
+            ..settings().controls
+        },
+        ..settings()
+    }
+}
+
+#[test]
+fn a_frozen_container_is_paused_and_has_other_buttons() {
+    let known = known();
+    let mode = Mode::Cluster(&known);
+    let mut usage = usage(mode);
+    let [running, frozen] = [id('b'), id('c')];
+    usage.containers.get_mut(&*frozen).unwrap().frozen = Some(true);
+    let report = report(&usage, mode, &with_controls());
+    for (id, state, human, controls) in [
+        (&running, "running", "Up", "nm-controls~freezeContainer"),
+        (&frozen, "paused", "Paused", "nm-controls~thawContainer"),
+    ] {
+        let id = format!("{id};<container>");
+        let node = node(&report, Topology::Container, &id);
+        assert_eq!(latest(node, "docker_container_state"), Some(state));
+        assert_eq!(latest(node, "docker_container_state_human"), Some(human));
+        // Scope has none of its own on a CRI container, and names no probe that takes clicks.
+        assert_eq!(latest(node, "active_controls"), Some(controls));
+        assert_eq!(node.control_probe, Some(now()));
+        let ahead = now().plus(Duration::from_secs(30));
+        assert_eq!(node.latest["active_controls"].timestamp, ahead);
+    }
+    // Without one for its state it says so: the old ones would stay until Scope forgets them.
+    let settings = Settings {
+        controls: ControlNames {
+            frozen_container: Vec::new(),
+            ..with_controls().controls
+        },
+        ..settings()
+    };
+    let report = crate::reported::report(&usage, mode, &settings);
+    let frozen = format!("{frozen};<container>");
+    let frozen = node(&report, Topology::Container, &frozen);
+    assert_eq!(latest(frozen, "active_controls"), Some(""));
+}
+
+#[test]
+fn docker_containers_keep_scopes_own_buttons_beside_ours() {
+    let mut known = known();
+    for pod in known.pods.values_mut() {
+        let containers = pod.containers.values_mut();
+        containers.for_each(|container| container.runtime = "docker".into());
+    }
+    let mode = Mode::Cluster(&known);
+    let mut usage = usage(mode);
+    let [running, frozen] = [id('b'), id('c')];
+    usage.containers.get_mut(&*frozen).unwrap().frozen = Some(true);
+    let report = report(&usage, mode, &with_controls());
+    for (id, controls) in [
+        (
+            &running,
+            "docker_restart_container;docker_stop_container;docker_pause_container;\
+             docker_attach_container;docker_exec_container;nm-controls~freezeContainer",
+        ),
+        (
+            &frozen,
+            "docker_unpause_container;nm-controls~thawContainer",
+        ),
+    ] {
+        let node = node(&report, Topology::Container, &format!("{id};<container>"));
+        assert_eq!(latest(node, "active_controls"), Some(controls));
+        assert_eq!(node.latest.len(), 1, "nothing that mends");
+        assert_eq!(node.control_probe, None, "the probe says it itself");
+    }
 }

@@ -1,6 +1,6 @@
 //! Pods, controllers and namespaces.
 
-use scope_agent::collect::{ControlNames, Settings, Share};
+use scope_agent::collect::{ControlNames, Cycle, Settings, Share};
 use scope_agent::sample::Mode;
 use scope_protocol::Topology;
 
@@ -135,7 +135,11 @@ fn controllers_have_templates_and_parents_but_no_metrics() {
 fn each_namespace_stands_once_with_a_metric() {
     let mut known = known();
     let usage = usage(Mode::Cluster(&known));
-    for share in [Share::Whole, Share::Turn(0), Share::Turn(1), Share::Turn(2)] {
+    let turn = |number| Share::Turn {
+        number,
+        cycle: Cycle::SECOND,
+    };
+    for share in [Share::Whole, turn(0), turn(1), turn(2)] {
         let settings = Settings {
             share,
             ..settings()

@@ -102,6 +102,7 @@ pub(crate) fn settings() -> Settings {
         cadence: Duration::from_secs(1),
         controls: ControlNames {
             pod: vec!["node-metrics-controls~deletePod".into()],
+            ..ControlNames::default()
         },
         share: Share::Whole,
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use scope_agent::attribution::{Usage, attribute};
-use scope_agent::collect::{self, Mend, Settings, Share};
+use scope_agent::collect::{self, Cycle, Mend, Settings, Share};
 use scope_agent::inventory::Inventory;
 use scope_agent::sample::Mode;
 use scope_protocol::{Node, Report, Topology};
@@ -100,9 +100,14 @@ fn turns_make_up_the_whole() {
     let whole = report(&usage, mode, &settings());
     let mut together = Report::new(whole.plugin.clone());
     let mut smaller = 0;
-    for turn in 0..15 {
+    let mut marks = BTreeSet::new();
+    // A multiple of all cycles.
+    for turn in 0..24 {
         let settings = Settings {
-            share: Share::Turn(turn),
+            share: Share::Turn {
+                number: turn,
+                cycle: Cycle::SECOND,
+            },
             ..settings()
         };
         let part = report(&usage, mode, &settings);
@@ -123,17 +128,24 @@ fn turns_make_up_the_whole() {
             all.metadata_templates = content.metadata_templates;
             all.table_templates = content.table_templates;
             for (id, node) in content.nodes {
-                let merged = all.node(id);
+                let merged = all.node(id.clone());
                 smaller += usize::from(node.latest.len() < 11);
                 merged.latest.extend(node.latest);
+                // It changes each time that the node's names are told, and so tells nothing itself.
+                if let Some(mark) = merged.latest.remove("agent_turn") {
+                    assert!(
+                        marks.insert((id.clone(), mark.value)),
+                        "{id} is marked alike"
+                    );
+                }
                 merged.metrics.extend(node.metrics);
                 merged.sets.extend(node.sets);
                 merged.parents.extend(node.parents);
             }
         }
     }
-    assert_eq!(together, whole);
-    assert!(smaller > 0);
+    assert!(together == whole, "the turns do not make up the whole");
+    assert!(smaller > 0 && marks.len() >= 4 * 3 + 4 * 3);
 }
 
 #[test]

@@ -1,0 +1,254 @@
+//! How large reports become with everything in them: a metric costs about 100 bytes, and Scope's
+//! probe pays some 19 ms for each MB that it decodes, every second.
+
+mod made_node;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use made_node::inventory::{inventory, owner, pod};
+use scope_agent::attribution::{
+    ContainerUsage, Cpu, Disk, Figures, HostUsage, Memory, Network, Pressure, ProcessTotals,
+    ProcessUsage, Stalled, Usage,
+};
+use scope_agent::collect::{ControlNames, Cycle, Detail, Mend, Settings, Share, render};
+use scope_agent::inventory::Inventory;
+use scope_agent::sample::{Mode, Problems, ProcessName, Runtime};
+use scope_protocol::{Timestamp, Topology};
+
+/// Numbers as they come on a busy node: all different, none of them round. The same in each run.
+struct Noise(u64);
+
+impl Noise {
+    fn below(&mut self, end: f64) -> f64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64 * end
+    }
+
+    fn hex(&mut self, digits: usize) -> String {
+        (0..digits)
+            .map(|_| char::from_digit(self.below(16.0) as u32, 16).expect("a digit"))
+            .collect()
+    }
+
+    fn uid(&mut self) -> String {
+        [8, 4, 4, 4, 12].map(|digits| self.hex(digits)).join("-")
+    }
+
+    fn stalled(&mut self) -> Option<Stalled> {
+        let some = self.below(30.0);
+        Some(Stalled {
+            some,
+            full: Some(self.below(some)),
+        })
+    }
+
+    /// All that there is to be told.
+    fn figures(&mut self, of_pod: bool, processes: u64) -> Figures {
+        const MIB: f64 = 1_048_576.0;
+        let millicores = self.below(400.0);
+        Figures {
+            cpu: Some(Cpu {
+                millicores,
+                percent: Some(millicores / 320.0),
+            }),
+            memory: Some(Memory {
+                working_set: self.below(300.0 * MIB) as u64,
+                limit: Some((512.0 * MIB) as u64),
+            }),
+            processes: Some(ProcessTotals {
+                count: processes,
+                threads: processes * 3,
+                rss: self.below(300.0 * MIB) as u64,
+            }),
+            files: Some(self.below(800.0) as u64),
+            disk: Some(Disk {
+                read: self.below(1e6),
+                written: self.below(1e6),
+            }),
+            network: of_pod.then(|| Network {
+                received: self.below(1e7),
+                sent: self.below(1e7),
+            }),
+            throttled: Some(self.below(20.0)),
+            cpu_limit_use: Some(self.below(100.0)),
+            memory_limit_use: Some(self.below(100.0)),
+            pressure: Pressure {
+                cpu: self.stalled(),
+                memory: self.stalled(),
+                io: self.stalled(),
+            },
+            block_delay: Some(self.below(50.0)),
+            oom_kills: of_pod.then_some(2),
+        }
+    }
+}
+
+/// What the figures of a node are about, as on a large node of a cloud.
+struct Node {
+    known: Inventory,
+    /// Container ID, pod UID.
+    containers: Vec<(Arc<str>, Arc<str>)>,
+    processes: usize,
+}
+
+const HOST: &str = "worker-17.example";
+
+impl Node {
+    fn new(pods: usize, processes: usize) -> Self {
+        let mut noise = Noise(1);
+        let mut containers = Vec::new();
+        let mut owners = Vec::new();
+        let known = (0..pods).map(|n| {
+            let uid = noise.uid();
+            let ids = [noise.hex(64), noise.hex(64)];
+            let name = format!("checkout-{}-{}", noise.hex(10), noise.hex(5));
+            let mut pod = pod(
+                &uid,
+                &name,
+                &[(&ids[0], "checkout"), (&ids[1], "envoy-sidecar")],
+            );
+            // A Deployment has four pods here.
+            if n % 4 == 0 {
+                owners = vec![
+                    owner(Topology::ReplicaSet, &noise.uid(), &name[..19]),
+                    owner(Topology::Deployment, &noise.uid(), "checkout"),
+                ];
+            }
+            pod.owners = owners.clone();
+            pod.namespace = format!("shop-{}", n % 20);
+            for container in pod.containers.values_mut() {
+                container.image = "registry.example.com/shop/checkout-service:1.24.3".into();
+                container.image_id = format!("{:064x}", n / 4 * 2 + container.name.len() % 2);
+                container.started = Some(Timestamp::from_unix_micros(1_790_000_000_000_000));
+            }
+            containers.extend(ids.map(|id| (id.into(), uid.as_str().into())));
+            pod
+        });
+        let known = inventory(known.collect::<Vec<_>>());
+        Node {
+            known,
+            containers,
+            processes,
+        }
+    }
+
+    fn usage(&self, second: u64) -> Usage {
+        let mut noise = Noise(second);
+        let micros = 1_795_397_680_764_052 + second as i64 * 1_000_003;
+        let each = (self.processes / self.containers.len()).max(1);
+        let containers = self.containers.iter().map(|(id, pod)| {
+            let usage = ContainerUsage {
+                pod: Some(pod.clone()),
+                runtime: Some(Runtime::Containerd),
+                frozen: Some(false),
+                figures: noise.figures(false, each as u64),
+            };
+            (id.clone(), usage)
+        });
+        let containers: BTreeMap<_, _> = containers.collect();
+        let pods = self
+            .containers
+            .iter()
+            .map(|(_, pod)| (pod.clone(), noise.figures(true, 20)));
+        let pods = pods.collect();
+        let processes = (0..self.processes).map(|n| {
+            let (container, pod) = &self.containers[n / each % self.containers.len()];
+            ProcessUsage {
+                pid: 1_000_000 + n as u32 * 7,
+                name: ProcessName::default(),
+                container: Some(container.clone()),
+                pod: Some(pod.clone()),
+                cpu: None,
+                rss: 1,
+                threads: 1,
+            }
+        });
+        Usage {
+            at: Timestamp::from_unix_micros(micros),
+            interval: Some(Duration::from_secs(1)),
+            host: HostUsage {
+                cpus: Some(32),
+                memory_total: Some(128 << 30),
+                ..HostUsage::default()
+            },
+            pods,
+            containers,
+            processes: processes.collect(),
+            problems: Problems::default(),
+        }
+    }
+}
+
+fn settings(share: Share) -> Settings {
+    let names = |controls: &[&str]| {
+        let names = controls.iter();
+        names
+            .map(|control| format!("node-metrics-controls~{control}"))
+            .collect()
+    };
+    Settings {
+        plugin_id: "node-metrics".into(),
+        label: "Node metrics".into(),
+        description: None,
+        host: HOST.into(),
+        mend: Mend::Auto,
+        cadence: Duration::from_secs(1),
+        controls: ControlNames {
+            pod: names(&["deletePod"]),
+            container: names(&["freezeContainer", "restartContainer"]),
+            frozen_container: names(&["thawContainer"]),
+        },
+        share,
+    }
+}
+
+/// Bytes of the body that a probe gets in a tick, and how much of what is known it holds.
+fn bytes(node: &Node, second: u64, share: Share) -> (usize, Detail) {
+    let mut body = Vec::new();
+    let mode = Mode::Cluster(&node.known);
+    let contents = render(&node.usage(second), mode, &settings(share), &mut body);
+    let filled = contents.slots.fill(&body, "5bdcc0beddf3c14");
+    assert!(serde_json::from_slice::<serde_json::Value>(&filled).is_ok());
+    (filled.len(), contents.detail)
+}
+
+/// What Scope's app remembers, at one report a second.
+const TICKS: u64 = 15;
+
+#[test]
+fn with_everything_in_it_a_report_keeps_its_budget() {
+    for (pods, processes, most_mean, most) in [
+        (110, 2_000, 375_000, 400_000),
+        (500, 10_000, 1_700_000, 1_800_000),
+    ] {
+        let node = Node::new(pods, processes);
+        for (cycle, pace) in [(Cycle::SECOND, 1), (Cycle::TWO_SECONDS, 2)] {
+            let ticks: Vec<usize> = (0..TICKS)
+                .map(|number| {
+                    let share = Share::Turn { number, cycle };
+                    let (bytes, detail) = bytes(&node, number, share);
+                    assert_eq!(detail, Detail::Full);
+                    bytes
+                })
+                .collect();
+            let mean = ticks.iter().sum::<usize>() / ticks.len();
+            let worst = ticks.into_iter().max().unwrap_or_default();
+            println!(
+                "{pods} pods, {processes} processes, asked every {pace} s: mean {mean}, worst {worst} bytes"
+            );
+            // A probe that asks half as often may get twice as much.
+            assert!(worst <= most * pace, "{worst} bytes");
+            assert!(mean <= most_mean * pace, "{mean} bytes");
+        }
+        let (whole, detail) = bytes(&node, 0, Share::Whole);
+        println!(
+            "{pods} pods, {processes} processes, to everybody else: {whole} bytes, {detail:?}"
+        );
+        assert!(whole <= 4_000_000);
+    }
+}

@@ -1,4 +1,11 @@
-//! What Weave Scope 1.13.2 does with a plugin, as far as its *probe* goes.
+//! What Weave Scope 1.13.2 does with a plugin: its *probe*'s side, and its *app*'s.
+//!
+//! The probe's side is [`Probe`], for whoever has a socket and wants to know whether Scope would take
+//! what it says. The app's side is [`View`]: what a person sees of a report. Between the two lies time,
+//! in which most mistakes hide; a [`World`] lets it pass, with probes whose clocks differ, publishes
+//! that leave out what was said before, and an app that remembers fifteen seconds.
+//!
+//! # The probe
 //!
 //! A [`Probe`] looks for sockets under a directory, asks each of them for its report with the very
 //! bytes that Scope sends, decodes and judges the answers by Scope's rules, renames controls, merges
@@ -23,6 +30,32 @@
 //! }
 //! # Ok::<(), scope_emulator::ProbeError>(())
 //! ```
+//!
+//! # The world
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use scope_emulator::{Ask, Kind, ProbeSetup, Runtime, Tab, World};
+//!
+//! let mut world = World::default();                   // or World::live, in real time
+//! // What is really there, for the probes' own reporters: world.truth().pods.push(…) and so on.
+//! world.add_probe(ProbeSetup::host("node1").runtime(Runtime::Unseen).skew_millis(-5000));
+//! world.add_probe(ProbeSetup::cluster("node1").phase(Duration::from_millis(1300)));
+//! # let render = |_: &Ask| -> Vec<u8> { Vec::new() };
+//! world.add_plugin("node1", "k8s/k8s.sock", render);  // Ask: who asks, and the node's time
+//! world.advance(Duration::from_secs(20));
+//! let view = world.view();
+//! for pod in view.shown(Tab::Pods)?.values() {
+//!     println!("{}: {}, CPU {:?}", pod.label, pod.label_minor, pod.metric("docker_cpu_total_usage"));
+//! }
+//! let panel = view.panel(Tab::Pods, "0d6b…;<pod>")?;  // controls, and what is inside
+//! world.click(Kind::Pod, "0d6b…;<pod>", "k8s-controls~evictPod", None);
+//! # Ok::<(), scope_emulator::SummaryPanic>(())
+//! ```
+//!
+//! The views and panels agree with those of five recorded worlds of a real Scope in all that is drawn
+//! here. Not drawn are: the lists of connections in panels, the views by DNS name and by process name,
+//! Weave Net, and the orchestrators ECS and Swarm.
 //!
 //! # Time
 //!

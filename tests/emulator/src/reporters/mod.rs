@@ -3,6 +3,7 @@
 //! * [`host`], [`process`]: of a machine, by the probe of that machine;
 //! * [`cri`], [`docker`]: its containers, by one or the other, or neither;
 //! * [`kubernetes`]: the objects of the cluster, by the probe of the cluster;
+//! * [`walk`]: the processes of a real machine;
 //! * [`templates`]: how all of that is shown.
 
 mod cri;
@@ -11,12 +12,14 @@ mod host;
 mod kubernetes;
 mod process;
 mod templates;
+mod walk;
 
 pub(crate) use cri::containers as cri_containers;
 pub(crate) use docker::docker;
 pub(crate) use host::host;
 pub(crate) use kubernetes::{deleted_pods, kubernetes, pod_id, pods};
 pub(crate) use process::{endpoints, processes};
+pub(crate) use walk::processes as processes_below;
 
 use crate::report::{ACTIVE_CONTROLS, Control, LatestControl, Metric, Node, Sample, Topology};
 use crate::stamp::Stamp;

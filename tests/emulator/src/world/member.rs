@@ -180,7 +180,16 @@ fn own_report(truth: &Truth, setup: &ProbeSetup, probe_id: &str, now: Stamp) -> 
     if setup.purpose != Purpose::Cluster {
         let unknown = Host::default();
         let name = setup.host.as_str();
-        let host = truth.hosts.get(name).unwrap_or(&unknown);
+        let mut host = truth.hosts.get(name).unwrap_or(&unknown);
+        let real;
+        if let Some(root) = &setup.proc {
+            let processes = reporters::processes_below(root);
+            real = Host {
+                processes,
+                ..host.clone()
+            };
+            host = &real;
+        }
         reporters::host(&mut report, name, host, probe_id, now);
         reporters::processes(&mut report, name, host, now);
         reporters::endpoints(&mut report, name, host, now);

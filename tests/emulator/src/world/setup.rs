@@ -42,6 +42,7 @@ pub struct ProbeSetup {
     pub(super) phase: Duration,
     pub(super) own_stamps: OwnStamps,
     pub(super) sockets: Option<PathBuf>,
+    pub(super) proc: Option<PathBuf>,
 }
 
 impl ProbeSetup {
@@ -57,6 +58,7 @@ impl ProbeSetup {
             phase: Duration::ZERO,
             own_stamps: OwnStamps::default(),
             sockets: None,
+            proc: None,
         }
     }
 
@@ -124,6 +126,14 @@ impl ProbeSetup {
     #[must_use]
     pub fn own_stamps(mut self, own_stamps: OwnStamps) -> Self {
         self.own_stamps = own_stamps;
+        self
+    }
+
+    /// Reports the real processes below this root, such as `/proc`, instead of those of the truth. The
+    /// numbers must be those of the host, as in Scope.
+    #[must_use]
+    pub fn proc(mut self, root: impl Into<PathBuf>) -> Self {
+        self.proc = Some(root.into());
         self
     }
 

@@ -78,6 +78,11 @@ impl Desk {
         }
     }
 
+    /// Where clicks on containers go.
+    pub fn containers(&self) -> &Containers {
+        &self.containers
+    }
+
     /// Clicks so far, by outcome.
     pub fn counts(&self) -> Counts {
         self.counts

@@ -145,6 +145,21 @@ impl Health {
             for (outcome, n) in desk.counts() {
                 page.sample(&[("outcome", outcome)], n);
             }
+            let containers = desk.containers();
+            page.family(
+                "scope_agent_frozen_containers",
+                Kind::Gauge,
+                "Containers that a click froze and nothing thawed yet.",
+            );
+            page.sample(&[], containers.frozen().load().len());
+            page.family(
+                "scope_agent_records",
+                Kind::Counter,
+                "Records of what was done to containers, by outcome.",
+            );
+            for (outcome, n) in containers.records().each() {
+                page.sample(&[("outcome", outcome)], n);
+            }
         }
         expose_process(&mut page);
         page.finish()

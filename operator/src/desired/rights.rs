@@ -16,6 +16,7 @@ pub(super) enum Right {
     NoAppArmor,
 }
 
+#[cfg(test)]
 impl Right {
     fn in_words(self) -> String {
         match self {
@@ -33,6 +34,7 @@ pub(super) enum Needer {
     Control(Control),
 }
 
+#[cfg(test)]
 impl Needer {
     fn in_words(self) -> String {
         match self {
@@ -47,6 +49,10 @@ pub(super) struct Need {
     pub(super) right: Right,
     pub(super) needer: Needer,
     /// What is missing without it.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the documentation, which a test writes")
+    )]
     why: &'static str,
 }
 
@@ -90,6 +96,7 @@ pub(super) const NEEDS: &[Need] = &[
 ];
 
 /// What every agent has, in words, and why.
+#[cfg(test)]
 const ALWAYS: &[(&str, &str)] = &[
     (
         "`hostPID`",
@@ -114,6 +121,7 @@ const ALWAYS: &[(&str, &str)] = &[
 ];
 
 /// What every agent is denied.
+#[cfg(test)]
 const NEVER: &str = "Never: `privileged`, privilege escalation, a writable root file system, any capability that is \
      not in this table, a seccomp profile other than the runtime's default (which has all calls that \
      the agent makes, `pidfd_open` and `pidfd_send_signal` included).";

@@ -64,7 +64,7 @@ impl Product {
             "--set",
             "agent.image.repository=harness.local/scope-agent",
             "--set",
-            "actions.allowed={DeletePod}",
+            "actions.allowed={DeletePod,RestartContainer,FreezeContainer,ThawContainer}",
         ];
         args.extend(extra);
         kubectl.helm(&args).map(drop)

@@ -143,6 +143,20 @@ impl World {
     /// # Errors
     /// When the probe is dead.
     pub fn click(&mut self, node: &str, node_id: &str, control: &str) -> anyhow::Result<Clicked> {
+        self.click_with(node, node_id, control, &BTreeMap::new())
+    }
+
+    /// The same with arguments, which only programs send.
+    ///
+    /// # Errors
+    /// When the probe is dead.
+    pub fn click_with(
+        &mut self,
+        node: &str,
+        node_id: &str,
+        control: &str,
+        args: &BTreeMap<String, String>,
+    ) -> anyhow::Result<Clicked> {
         let probe = self
             .probes
             .get_mut(&(node.to_owned(), "host"))
@@ -153,7 +167,7 @@ impl World {
             app_id: APP,
             node_id,
             control,
-            args: None,
+            args: (!args.is_empty()).then_some(args),
         });
         Ok(Clicked {
             http: outcome.http,
@@ -162,6 +176,26 @@ impl World {
             app: APP.to_owned(),
             probe: id,
         })
+    }
+
+    /// Has the kubelet of a node run this pod from a file, or no more.
+    ///
+    /// # Errors
+    /// When the file cannot be written or removed.
+    pub fn static_pod(
+        &self,
+        node: &str,
+        name: &str,
+        manifest: Option<&str>,
+    ) -> anyhow::Result<()> {
+        let node = self.node(node)?;
+        let directory = "/etc/kubernetes/manifests";
+        let script = match manifest {
+            Some(_) => format!("mkdir -p {directory} && printf %s \"$1\" > {directory}/{name}.yaml"),
+            None => format!("rm -f {directory}/{name}.yaml"),
+        };
+        let text = manifest.unwrap_or_default();
+        Ok(node.exec(&["sh", "-c", &script, "sh", text]).map(drop)?)
     }
 
     /// The token of a pod on a node, as whoever is root on the node can read it.

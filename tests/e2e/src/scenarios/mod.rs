@@ -5,6 +5,7 @@ mod churn;
 mod clicks;
 mod figures;
 mod lifecycle;
+mod local_controls;
 mod rights;
 
 use crate::world::World;
@@ -73,6 +74,10 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "nobody-borrows-the-account",
         run: rights::nobody_borrows_the_account,
+    },
+    Scenario {
+        name: "containers-by-click",
+        run: local_controls::containers,
     },
     Scenario {
         name: "click-pending-without-operator",

@@ -1,0 +1,692 @@
+//! Clicks on containers of a made node, from the wire to the cgroup files and to real processes, and
+//! the records of them in a scripted API server.
+
+mod api_server;
+#[allow(dead_code, reason = "of the made node only the inventory is used")]
+mod made_node;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use api_server::{ApiServer, Reply, Seen};
+use arc_swap::ArcSwap;
+use made_node::inventory;
+use scope_agent::container_control::{Containers, Rules, records};
+use scope_agent::control::{Actions, CLICK_WAIT, Desk, controls_report};
+use scope_agent::inventory::Inventory;
+use scope_agent::sample::Roots;
+use scope_crds::Control;
+use scope_protocol::ControlRequest;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+const NAMESPACE: &str = "scope-plugins";
+const POD: &str = "5aeb7ae0-1d5a-4f0e-9df2-6f6a3c0f1a11";
+/// Longer than anything here takes on the busiest machine.
+const PATIENT: Duration = Duration::from_secs(30);
+
+/// The ID of the container with this number.
+fn id(number: usize) -> String {
+    format!("{number:064x}")
+}
+
+fn node_id(number: usize) -> String {
+    format!("{};<container>", id(number))
+}
+
+/// A node with one pod of so many containers, whose files are made.
+struct Node {
+    dir: tempfile::TempDir,
+    inventory: Arc<ArcSwap<Inventory>>,
+    children: Vec<Child>,
+}
+
+impl Node {
+    fn with(containers: usize) -> Node {
+        let node = Node {
+            dir: tempfile::tempdir().expect("a directory"),
+            inventory: Arc::default(),
+            children: Vec::new(),
+        };
+        for directory in ["proc", "plugin"] {
+            fs::create_dir(node.path(directory)).expect("made");
+        }
+        let ids: Vec<String> = (0..containers).map(id).collect();
+        let named: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), "web")).collect();
+        let pod = inventory::pod(POD, "web-1", &named);
+        node.inventory.store(Arc::new(inventory::inventory([pod])));
+        for number in 0..containers {
+            let cgroup = node.cgroup(number);
+            fs::create_dir_all(&cgroup).expect("made");
+            fs::write(cgroup.join("freezer.state"), "THAWED\n").expect("written");
+            // A process that nobody can look at: what is frozen need not be known.
+            fs::write(cgroup.join("cgroup.procs"), "4000001\n").expect("written");
+        }
+        node
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().join(below)
+    }
+
+    fn cgroup(&self, number: usize) -> PathBuf {
+        let pod = format!("cgroup/freezer/kubepods/burstable/pod{POD}");
+        self.path(&pod).join(id(number))
+    }
+
+    fn state(&self, number: usize) -> String {
+        let text = fs::read_to_string(self.cgroup(number).join("freezer.state"));
+        text.expect("a state").trim().to_owned()
+    }
+
+    fn frozen(&self) -> usize {
+        let all = self.inventory.load().pods[POD].containers.len();
+        (0..all).filter(|&n| self.state(n) == "FROZEN").count()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut scope_agent::inventory::Pod)) {
+        let mut inventory = Inventory::clone(&self.inventory.load());
+        change(inventory.pods.get_mut(POD).expect("the pod"));
+        self.inventory.store(Arc::new(inventory));
+    }
+
+    /// Puts a real process into the container.
+    fn run(&mut self, number: usize, script: &str) -> u32 {
+        let child = Command::new("sh")
+            .args(["-c", script])
+            .spawn()
+            .expect("runs");
+        let pid = child.id();
+        self.children.push(child);
+        let made = self.path("proc").join(pid.to_string());
+        fs::create_dir(&made).expect("made");
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("its stat");
+        // Its real parent is this test, which is outside of the container.
+        fs::write(made.join("stat"), stat).expect("written");
+        fs::write(made.join("status"), format!("NSpid:\t{pid}\t1\n")).expect("written");
+        let cgroup = format!("6:freezer:/kubepods/burstable/pod{POD}/{}\n", id(number));
+        fs::write(made.join("cgroup"), cgroup).expect("written");
+        fs::write(self.cgroup(number).join("cgroup.procs"), format!("{pid}\n")).expect("written");
+        pid
+    }
+
+    /// The signal that ended the first process of [`Self::run`].
+    fn ended_by(&mut self) -> Option<i32> {
+        self.children[0].wait().expect("ends").signal()
+    }
+
+    fn agent(&self, server: &ApiServer, per_minute: usize) -> Agent {
+        let client = server.access().click_client().expect("a client");
+        let actions = Actions::new(client, NAMESPACE, "node-metrics", "node-1");
+        let (recorder, clerk) = records(actions.clone());
+        let rules = Rules {
+            protected: BTreeSet::from(["prod".to_owned()]),
+            own_namespace: NAMESPACE.into(),
+            per_minute,
+        };
+        let roots = Roots {
+            proc: self.path("proc"),
+            cgroup: self.path("cgroup"),
+        };
+        let plugin = self.path("plugin");
+        let containers = Containers::new(rules, roots, self.inventory.clone(), &plugin, recorder);
+        let ending = CancellationToken::new();
+        tokio::spawn(containers.clone().keep_deadlines(ending.clone()));
+        let clerk = tokio::spawn(clerk.work(ending.clone()));
+        let offered = BTreeSet::from(Control::ALL);
+        let report = controls_report("node-metrics", "Node metrics", &offered);
+        let desk = Desk::new(actions, containers.clone(), offered, report, CLICK_WAIT);
+        Agent {
+            desk: Arc::new(desk),
+            containers,
+            ending,
+            clerk,
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+struct Agent {
+    desk: Arc<Desk>,
+    containers: Containers,
+    ending: CancellationToken,
+    clerk: tokio::task::JoinHandle<()>,
+}
+
+impl Agent {
+    async fn click_with(&self, control: &str, node: &str, args: &[(&str, &str)]) -> Value {
+        let request = ControlRequest {
+            app_id: "40a7031ee6466403".into(),
+            node_id: node.into(),
+            control: control.into(),
+            control_args: args
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        };
+        let response = self.desk.take(&request, "5bdcc0beddf3c14").await;
+        let mut body = Vec::new();
+        scope_protocol::encode_control_response(&response, &mut body);
+        serde_json::from_slice(&body).expect("JSON")
+    }
+
+    async fn click(&self, control: &str, number: usize) -> Value {
+        self.click_with(control, &node_id(number), &[]).await
+    }
+
+    /// A regular end.
+    async fn end(self) {
+        self.containers.end().await;
+        self.ending.cancel();
+        self.clerk.await.expect("ends");
+    }
+}
+
+/// An API server that takes every record.
+async fn taking() -> ApiServer {
+    ApiServer::start(|seen: &Seen| Reply::Json(201, seen.body.clone())).await
+}
+
+fn said(answer: &Value) -> &str {
+    answer["error"].as_str().unwrap_or_default()
+}
+
+async fn await_that(what: &str, condition: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENT, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The specs of the records so far.
+fn recorded(server: &ApiServer) -> Vec<Value> {
+    let all = server.seen();
+    all.iter().map(|seen| seen.body["spec"].clone()).collect()
+}
+
+/// The names under which records were made.
+fn record_names(server: &ApiServer) -> BTreeSet<String> {
+    let name = |seen: &Seen| seen.body["metadata"]["name"].to_string();
+    server.seen().iter().map(name).collect()
+}
+
+async fn await_records(server: &ApiServer, count: usize) -> Vec<Value> {
+    await_that("records", || server.seen().len() >= count).await;
+    recorded(server)
+}
+
+#[tokio::test]
+async fn frozen_and_thawed_by_click_with_a_record_of_each() {
+    let node = Node::with(2);
+    let server = taking().await;
+    let agent = node.agent(&server, 10);
+    let frozen = agent.click("freezeContainer", 0).await;
+    assert_eq!(said(&frozen), "");
+    assert_eq!(frozen["value"]["phase"], "Succeeded");
+    assert_eq!(
+        (node.state(0).as_str(), node.state(1).as_str()),
+        ("FROZEN", "THAWED")
+    );
+    assert_eq!(
+        agent.containers.frozen().load().iter().collect::<Vec<_>>(),
+        [&id(0)]
+    );
+
+    let specs = await_records(&server, 1).await;
+    assert_eq!(specs[0]["control"], "FreezeContainer");
+    assert_eq!(specs[0]["node"], "node-1");
+    assert_eq!(specs[0]["appID"], "40a7031ee6466403");
+    assert_eq!(specs[0]["done"]["phase"], "Succeeded");
+    assert_eq!(
+        specs[0]["target"],
+        json!({"kind": "Pod", "uid": POD, "container":
+            {"id": id(0), "name": "web", "namespace": "demo", "pod": "web-1"}})
+    );
+    assert_eq!(specs[0]["notAfter"], specs[0]["done"]["at"], "over already");
+    let message = specs[0]["done"]["message"].as_str().expect("a message");
+    assert!(
+        message.contains("container web of pod demo/web-1 is frozen for 10 min"),
+        "{message}"
+    );
+
+    let again = agent
+        .click_with("freezeContainer", &node_id(0), &[("duration", "5s")])
+        .await;
+    assert!(
+        said(&again).contains("is frozen already, and thaws at"),
+        "{again}"
+    );
+    let restart = agent.click("restartContainer", 0).await;
+    assert!(said(&restart).contains("thaw it first"), "{restart}");
+    let thawed = agent.click("thawContainer", 0).await;
+    assert_eq!((said(&thawed), node.state(0).as_str()), ("", "THAWED"));
+    assert!(agent.containers.frozen().load().is_empty());
+    assert_eq!(
+        await_records(&server, 2).await[1]["control"],
+        "ThawContainer"
+    );
+    // The third is not the first again.
+    let refrozen = agent.click("freezeContainer", 0).await;
+    assert_eq!((said(&refrozen), node.state(0).as_str()), ("", "FROZEN"));
+    await_records(&server, 3).await;
+    agent.end().await;
+    assert_eq!(node.state(0), "THAWED", "a regular end thaws");
+    let last = recorded(&server).pop().expect("a record");
+    assert_eq!(
+        (last["control"].as_str(), last["probeID"].as_str()),
+        (Some("ThawContainer"), None)
+    );
+    assert_eq!(
+        fs::read_dir(node.path("plugin")).expect("listed").count(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_freeze_runs_out() {
+    let node = Node::with(1);
+    let server = taking().await;
+    let agent = node.agent(&server, 10);
+    let answer = agent
+        .click_with("freezeContainer", &node_id(0), &[("duration", "1s")])
+        .await;
+    assert_eq!(said(&answer), "");
+    let specs = await_records(&server, 2).await;
+    assert_eq!(node.state(0), "THAWED");
+    let message = specs[1]["done"]["message"].as_str().expect("a message");
+    assert!(
+        message.ends_with("was thawed: its time was over"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn the_next_agent_thaws_what_a_killed_one_froze() {
+    let node = Node::with(3);
+    let server = taking().await;
+    let killed = node.agent(&server, 10);
+    for number in 0..3 {
+        let duration = if number == 0 { "1s" } else { "10m" };
+        let args = [("duration", duration)];
+        killed
+            .click_with("freezeContainer", &node_id(number), &args)
+            .await;
+    }
+    await_records(&server, 3).await;
+    // As by SIGKILL: nothing of it runs any more, and nothing was put in order.
+    killed.ending.cancel();
+    assert_eq!(node.frozen(), 3);
+    // One has ended meanwhile.
+    fs::remove_dir_all(node.cgroup(2)).expect("removed");
+
+    let next = node.agent(&server, 10);
+    assert_eq!(next.containers.frozen().load().len(), 3, "taken over");
+    await_that("the first to thaw in time", || node.state(0) == "THAWED").await;
+    assert_eq!(node.state(1), "FROZEN", "its time is not over");
+    next.end().await;
+    assert_eq!(node.state(1), "THAWED");
+    assert_eq!(
+        fs::read_dir(node.path("plugin")).expect("listed").count(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn refusals_are_words_and_change_nothing() {
+    let refused = |number: usize, change: fn(&mut scope_agent::inventory::Pod)| {
+        let node = Node::with(2);
+        node.change(change);
+        (node, number)
+    };
+    let liveness: fn(&mut scope_agent::inventory::Pod) = |pod| {
+        pod.containers.values_mut().for_each(|c| c.liveness = true);
+    };
+    let all = ["freezeContainer", "thawContainer", "restartContainer"];
+    for ((node, number), controls, words) in [
+        (
+            refused(0, |pod| pod.namespace = "prod".into()),
+            &all[..],
+            "the namespace prod is protected",
+        ),
+        (
+            refused(0, |pod| pod.namespace = NAMESPACE.into()),
+            &all[..],
+            "belongs to the Scope plugins",
+        ),
+        (
+            refused(0, |pod| pod.mirror = true),
+            &all[..],
+            "it is of a static pod",
+        ),
+        (refused(7, |_| {}), &all[..], "runs on this node (any more)"),
+        (
+            refused(0, |pod| pod.containers.clear()),
+            &all[..],
+            "runs on this node (any more)",
+        ),
+        (refused(0, liveness), &all[..1], "it has a liveness probe"),
+        (refused(0, |_| {}), &all[1..2], "is not frozen"),
+        // Its process cannot be seen.
+        (
+            refused(0, |_| {}),
+            &all[2..],
+            "it has no process (any more)",
+        ),
+    ] {
+        let server = taking().await;
+        let agent = node.agent(&server, 10);
+        for control in controls {
+            let answer = agent.click(control, number).await;
+            assert!(said(&answer).contains(words), "{control}: {answer}");
+            assert_eq!(node.state(0), "THAWED");
+        }
+        assert_eq!(server.seen().len(), 0, "what was not done leaves no record");
+    }
+
+    // Gone between the inventory and the click; and the agent's own.
+    let node = Node::with(3);
+    let server = taking().await;
+    let agent = node.agent(&server, 10);
+    fs::remove_dir_all(node.cgroup(0)).expect("removed");
+    let own = format!("4000001\n{}\n", std::process::id());
+    fs::write(node.cgroup(1).join("cgroup.procs"), own).expect("written");
+    fs::write(node.cgroup(2).join("cgroup.procs"), "").expect("written");
+    for control in all {
+        for (number, words) in [
+            (0, "has no process (any more)"),
+            (1, "is this agent's own container"),
+            (2, "has no process (any more)"),
+        ] {
+            let answer = agent.click(control, number).await;
+            assert!(said(&answer).contains(words), "{control}: {answer}");
+        }
+    }
+    assert_eq!((node.state(1).as_str(), server.seen().len()), ("THAWED", 0));
+}
+
+#[tokio::test]
+async fn wrong_arguments_and_nodes_change_nothing() {
+    let node = Node::with(1);
+    let server = taking().await;
+    let agent = node.agent(&server, 10);
+    let container = node_id(0);
+    for (control, target, args, words) in [
+        (
+            "freezeContainer",
+            &*container,
+            [("duration", "2h")],
+            "the argument duration is \"2h\"",
+        ),
+        (
+            "freezeContainer",
+            &container,
+            [("force", "yes")],
+            "the argument force is \"yes\"",
+        ),
+        (
+            "thawContainer",
+            &container,
+            [("duration", "5s")],
+            "has no argument \"duration\"",
+        ),
+        (
+            "restartContainer",
+            &container,
+            [("grace", "0s")],
+            "has no argument \"grace\"",
+        ),
+    ] {
+        let answer = agent.click_with(control, target, &args).await;
+        assert!(said(&answer).contains(words), "{answer}");
+    }
+    let pod = format!("{POD};<pod>");
+    for (control, target, words) in [
+        ("freezeContainer", &*pod, "nodes of kind Container"),
+        ("deletePod", &container, "nodes of kind Pod"),
+        ("freezeContainer", "abc;<container>", "names no container"),
+        ("melt", &container, "there is no control"),
+    ] {
+        let answer = agent.click_with(control, target, &[]).await;
+        assert!(said(&answer).contains(words), "{answer}");
+    }
+    assert_eq!((node.state(0).as_str(), server.seen().len()), ("THAWED", 0));
+    node.change(|pod| pod.containers.values_mut().for_each(|c| c.liveness = true));
+    let forced = agent
+        .click_with("freezeContainer", &container, &[("force", "true")])
+        .await;
+    assert_eq!((said(&forced), node.state(0).as_str()), ("", "FROZEN"));
+}
+
+#[tokio::test]
+async fn a_double_click_is_one() {
+    let node = Node::with(1);
+    let server = taking().await;
+    let agent = node.agent(&server, 10);
+    let (first, second) = tokio::join!(
+        agent.click("freezeContainer", 0),
+        agent.click("freezeContainer", 0)
+    );
+    assert_eq!(first, second);
+    assert_eq!(
+        agent.click("freezeContainer", 0).await,
+        first,
+        "and a moment later"
+    );
+    assert_eq!(said(&first), "");
+    assert_eq!(await_records(&server, 1).await.len(), 1);
+    assert_eq!(agent.desk.counts()["repeated"], 2);
+}
+
+#[tokio::test]
+async fn of_a_hundred_clicks_at_once_as_many_as_allowed_are_carried_out() {
+    let node = Node::with(100);
+    let server = taking().await;
+    let agent = node.agent(&server, 5);
+    let mut clicks = tokio::task::JoinSet::new();
+    for number in 0..100 {
+        let desk = agent.desk.clone();
+        clicks.spawn(async move {
+            let request = ControlRequest {
+                app_id: String::new(),
+                node_id: node_id(number),
+                control: "freezeContainer".into(),
+                control_args: Default::default(),
+            };
+            let began = Instant::now();
+            let answer = desk.take(&request, "1").await;
+            (answer.error, began.elapsed())
+        });
+    }
+    let answers = clicks.join_all().await;
+    let done = answers.iter().filter(|(error, _)| error.is_none()).count();
+    assert!(
+        done <= 5 && node.frozen() == done,
+        "{done} done, {} frozen",
+        node.frozen()
+    );
+    assert!(done >= 1);
+    for (error, took) in &answers {
+        assert!(*took < Duration::from_millis(500), "{took:?}");
+        let error = error.as_deref().unwrap_or("is frozen");
+        let known = [
+            "is frozen",
+            "5 actions of this minute",
+            "clicks are being carried out already",
+        ];
+        assert!(known.iter().any(|words| error.contains(words)), "{error}");
+    }
+    // What was turned away for the crowd gets what is left of the minute, and no more.
+    for number in 0..100 {
+        agent.click("freezeContainer", number).await;
+    }
+    assert_eq!(node.frozen(), 5);
+    // Thawing is never refused for the number.
+    for number in (0..100).filter(|&n| node.state(n) == "FROZEN") {
+        assert_eq!(said(&agent.click("thawContainer", number).await), "");
+    }
+    assert_eq!(node.frozen(), 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_frozen_is_said() {
+    let node = Node::with(2);
+    let server = taking().await;
+    let agent = node.agent(&server, 10);
+    // Without its deadline on disk nothing is frozen.
+    fs::remove_dir(node.path("plugin")).expect("removed");
+    let answer = agent.click("freezeContainer", 0).await;
+    assert!(
+        said(&answer).contains("its deadline cannot be written"),
+        "{answer}"
+    );
+    assert_eq!((node.state(0).as_str(), server.seen().len()), ("THAWED", 0));
+    fs::create_dir(node.path("plugin")).expect("made");
+    // A state that the kernel does not reach.
+    let state = node.cgroup(1).join("freezer.state");
+    fs::remove_file(&state).expect("removed");
+    let answer = agent.click("freezeContainer", 1).await;
+    assert!(
+        said(&answer).contains("is not frozen") && said(&answer).contains("freezer.state"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_restart_ends_the_first_process() {
+    let mut node = Node::with(1);
+    node.run(0, "exec sleep 1000");
+    let server = taking().await;
+    let agent = node.agent(&server, 10);
+    let answer = agent.click("restartContainer", 0).await;
+    // On a busy machine it may not have ended before the answer had to leave.
+    assert!(
+        said(&answer).is_empty() || said(&answer).starts_with("accepted: "),
+        "{answer}"
+    );
+    assert_eq!(node.ended_by(), Some(15));
+    let specs = await_records(&server, 1).await;
+    let message = specs[0]["done"]["message"].as_str().expect("a message");
+    assert!(
+        message.contains("ended") && message.contains("after SIGTERM"),
+        "{message}"
+    );
+    assert_eq!(specs[0]["done"]["phase"], "Succeeded");
+}
+
+#[tokio::test]
+async fn a_process_that_heeds_no_sigterm_is_killed_after_its_grace_period() {
+    let mut node = Node::with(1);
+    let ready = node.path("ready");
+    let script = format!("trap '' TERM; touch {}; exec sleep 1000", ready.display());
+    node.run(0, &script);
+    await_that("the signal to be ignored", || ready.exists()).await;
+    node.change(|pod| pod.grace = Some(Duration::from_secs(1)));
+    let server = taking().await;
+    let agent = node.agent(&server, 10);
+    let answer = agent.click("restartContainer", 0).await;
+    assert!(said(&answer).starts_with("accepted: "), "{answer}");
+    assert_eq!(answer["value"]["phase"], "Accepted");
+    let freeze = agent.click("freezeContainer", 0).await;
+    assert!(said(&freeze).contains("is being ended already"), "{freeze}");
+    let specs = await_records(&server, 1).await;
+    assert_eq!(node.ended_by(), Some(9));
+    let message = specs[0]["done"]["message"].as_str().expect("a message");
+    assert!(
+        message.contains("heeded no SIGTERM for 1 s and got SIGKILL"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn an_agent_that_ends_during_a_grace_period_says_so() {
+    let mut node = Node::with(1);
+    let ready = node.path("ready");
+    let script = format!("trap '' TERM; touch {}; exec sleep 1000", ready.display());
+    node.run(0, &script);
+    await_that("the signal to be ignored", || ready.exists()).await;
+    let server = taking().await;
+    let agent = node.agent(&server, 10);
+    agent.click("restartContainer", 0).await;
+    agent.end().await;
+    assert_eq!(recorded(&server)[0]["done"]["phase"], "Failed");
+    // A request that was under way at the end is made once more under the same name.
+    assert_eq!(record_names(&server).len(), 1);
+    assert_eq!(
+        node.children[0].try_wait().expect("asked"),
+        None,
+        "it still runs"
+    );
+}
+
+#[tokio::test]
+async fn done_without_the_api_server_and_recorded_once_it_is_back() {
+    let node = Node::with(1);
+    let away = Arc::new(AtomicBool::new(true));
+    let script = away.clone();
+    let server = ApiServer::start(move |seen: &Seen| {
+        if script.load(Ordering::SeqCst) {
+            return Reply::status(503, "ServiceUnavailable", "away");
+        }
+        Reply::Json(201, seen.body.clone())
+    })
+    .await;
+    let agent = node.agent(&server, 10);
+    let answer = agent.click("freezeContainer", 0).await;
+    assert_eq!((said(&answer), node.state(0).as_str()), ("", "FROZEN"));
+    await_that("a try", || !server.seen().is_empty()).await;
+    let counts = agent.containers.records();
+    let written = move || {
+        counts
+            .each()
+            .iter()
+            .any(|(what, n)| *what == "written" && *n == 1)
+    };
+    assert!(!written());
+    away.store(false, Ordering::SeqCst);
+    await_that("the record", written).await;
+    let names = record_names(&server);
+    assert_eq!(
+        names.len(),
+        1,
+        "one record however often it was tried: {names:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_record_that_is_there_already_or_refused_is_not_tried_again() {
+    for (code, reason, outcome) in [
+        (409, "AlreadyExists", "written"),
+        (403, "Forbidden", "refused"),
+    ] {
+        let node = Node::with(1);
+        let server =
+            ApiServer::start(move |_: &Seen| Reply::status(code, reason, "as the test wants"))
+                .await;
+        let agent = node.agent(&server, 10);
+        agent.click("freezeContainer", 0).await;
+        let counts = agent.containers.records();
+        let counted = move || {
+            counts
+                .each()
+                .iter()
+                .any(|(what, n)| *what == outcome && *n == 1)
+        };
+        await_that(outcome, counted).await;
+        assert_eq!(server.seen().len(), 1);
+    }
+}

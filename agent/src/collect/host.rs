@@ -23,7 +23,7 @@ pub(super) fn add(composer: &mut Composer<'_>) {
     let mut node = Node::default();
     Meter {
         node: &mut node,
-        at: usage.at,
+        at: composer.at,
         scales: Scales::default(),
     }
     .pressure(usage.host.pressure);
@@ -31,7 +31,7 @@ pub(super) fn add(composer: &mut Composer<'_>) {
         && composer.has_names(&id)
     {
         for (key, value) in rows(inventory) {
-            node.set(key, usage.at, value);
+            node.set(key, composer.at, value);
         }
     }
     let hosts = composer.report.topology(Topology::Host);

@@ -43,6 +43,27 @@ pub enum Datum {
 }
 
 impl Datum {
+    /// All of them, in their order.
+    pub const ALL: [Datum; 17] = [
+        Datum::ProcessList,
+        Datum::ProcessStat,
+        Datum::ProcessCgroup,
+        Datum::CgroupCpu,
+        Datum::CgroupMemory,
+        Datum::CgroupTree,
+        Datum::CgroupDisk,
+        Datum::CgroupThrottling,
+        Datum::CgroupPressure,
+        Datum::CgroupFrozen,
+        Datum::OomKills,
+        Datum::OpenFiles,
+        Datum::BlockDelay,
+        Datum::PodNetwork,
+        Datum::HostCpu,
+        Datum::HostMemory,
+        Datum::HostPressure,
+    ];
+
     /// A short name that is fit for a metric's label.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -186,5 +207,20 @@ impl Problems {
     /// The problem of this kind.
     pub fn get(&self, datum: Datum, cause: Cause) -> Option<&Problem> {
         self.0.get(&(datum, cause))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_data_are_listed_once() {
+        assert!(Datum::ALL.is_sorted());
+        let last = Datum::ALL.len() - 1;
+        for (n, datum) in Datum::ALL.into_iter().enumerate() {
+            assert_eq!(datum as usize, n, "{datum}");
+        }
+        assert_eq!(Datum::ALL[last], Datum::HostPressure);
     }
 }

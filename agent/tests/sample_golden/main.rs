@@ -6,6 +6,7 @@
 #[path = "../made_node/mod.rs"]
 mod made_node;
 
+mod catalogue;
 mod flips;
 mod lines;
 mod node;

@@ -1,0 +1,44 @@
+//! The page about what is collected is that of the code, and the code does what the page says.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use scope_agent::catalogue::{ORIGINS, page};
+
+use crate::lines::lines;
+use crate::made_node::Layout;
+use crate::node::Golden;
+
+#[test]
+fn the_page_is_not_stale() {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/collectors.md");
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        written == page(),
+        "docs/collectors.md is stale: run `cargo xtask generate` and commit the result"
+    );
+}
+
+#[test]
+fn a_node_that_has_everything_has_just_the_metrics_of_the_page() {
+    let report = lines(&Golden::new(Layout::V2Systemd).report(|_| {}));
+    let found: BTreeSet<(&str, &str)> = report
+        .iter()
+        .filter_map(|line| {
+            let (subject, value) = line.split_once(" = ")?;
+            let (node, id) = subject.rsplit_once(' ')?;
+            let (topology, _) = node.split_once(' ')?;
+            // The number of a namespace's pods only keeps it in each publish.
+            (value.contains(" of ") && !value.starts_with('"') && topology != "Namespace")
+                .then_some((topology, id))
+        })
+        .collect();
+    let listed: BTreeSet<(&str, &str)> = ORIGINS
+        .iter()
+        .flat_map(|origin| {
+            let nodes = origin.nodes.iter();
+            nodes.map(|topology| (topology.key(), origin.metric))
+        })
+        .collect();
+    assert_eq!(found, listed);
+}

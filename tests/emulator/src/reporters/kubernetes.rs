@@ -1,10 +1,11 @@
 //! The reporter of Kubernetes' objects.
 
-use super::{add, describe, offer, templates, with_values};
+use super::{By, add, describe, offer, templates, with_values};
 use crate::kind::Kind;
 use crate::report::{Control, Node, Report, Topology};
 use crate::stamp::Stamp;
 use crate::truth::{Controller, Labels, Pod, Truth};
+use crate::version::Version;
 
 const KINDS: [Kind; 6] = [
     Kind::Service,
@@ -18,14 +19,9 @@ const KINDS: [Kind; 6] = [
 /// All objects as the probe of 1.13.2 finds them on a current Kubernetes; with a node, only the pods
 /// of that one. A job does not find its pods, as long as no cron job is found: it is looked for only
 /// through those, and their API is gone.
-pub(crate) fn kubernetes(
-    report: &mut Report,
-    truth: &Truth,
-    node: Option<&str>,
-    probe_id: &str,
-    now: Stamp,
-) {
-    for kind in KINDS {
+pub(crate) fn kubernetes(report: &mut Report, truth: &Truth, node: Option<&str>, by: By<'_>) {
+    let kinds = KINDS.into_iter();
+    for kind in kinds.filter(|kind| by.version.has_jobs() || *kind != Kind::Job) {
         let topology = report.topology_mut(kind);
         templates::kubernetes(topology, kind);
         if kind == Kind::Deployment {
@@ -33,11 +29,11 @@ pub(crate) fn kubernetes(
             describe(topology, less, "Scale down", "fa fa-minus", 0);
             describe(topology, more, "Scale up", "fa fa-plus", 1);
         }
-        describe_kind(topology);
+        describe_kind(topology, by.version);
         // Cron jobs are asked for by an API that is gone.
         let listed = |controller: &&Controller| controller.kind == kind && kind != Kind::CronJob;
         for controller in truth.controllers.iter().filter(listed) {
-            add(topology, controller_node(controller, truth, probe_id, now));
+            add(topology, controller_node(controller, truth, by));
         }
     }
     let namespaces = report.topology_mut(Kind::Namespace);
@@ -47,8 +43,8 @@ pub(crate) fn kubernetes(
             ("kubernetes_created", "2026-01-01T00:00:00Z"),
         ];
         let node = Node::new(&format!("{};<namespace>", namespace.uid));
-        let node = with_values(node, now, &values);
-        add(namespaces, labelled(node, &namespace.labels, now));
+        let node = with_values(node, by.now, &values);
+        add(namespaces, labelled(node, &namespace.labels, by.now));
     }
 
     let pods_of_kind = report.topology_mut(Kind::Pod);
@@ -68,9 +64,9 @@ pub(crate) fn kubernetes(
         rank: 3,
     };
     pods_of_kind.controls.insert(delete.id.clone(), delete);
-    describe_kind(pods_of_kind);
+    describe_kind(pods_of_kind, by.version);
     let local = |pod: &&Pod| node.is_none_or(|node| pod.node == node);
-    pods(report, truth.pods.iter().filter(local), probe_id, now);
+    pods(report, truth.pods.iter().filter(local), by);
     for node in report.topology_mut(Kind::Pod).nodes.values_mut() {
         let pod = truth.pods.iter().find(|pod| pod_id(pod) == node.id);
         for controller in &truth.controllers {
@@ -90,12 +86,8 @@ pub(crate) fn pod_id(pod: &Pod) -> String {
 }
 
 /// Pods alone, without what they belong to: what is published at once when a pod appears.
-pub(crate) fn pods<'a>(
-    report: &mut Report,
-    pods: impl Iterator<Item = &'a Pod>,
-    probe_id: &str,
-    now: Stamp,
-) {
+pub(crate) fn pods<'a>(report: &mut Report, pods: impl Iterator<Item = &'a Pod>, by: By<'_>) {
+    let now = by.now;
     for pod in pods {
         let node = Node::new(&pod_id(pod));
         let values = [
@@ -105,7 +97,7 @@ pub(crate) fn pods<'a>(
             ("kubernetes_state", &pod.state),
             ("kubernetes_ip", &pod.ip),
             ("kubernetes_restart_count", &pod.restarts.to_string()),
-            ("control_probe_id", probe_id),
+            ("control_probe_id", by.probe_id),
         ];
         let mut node = labelled(with_values(node, now, &values), &pod.labels, now);
         if pod.host_network {
@@ -116,7 +108,8 @@ pub(crate) fn pods<'a>(
             "kubernetes_delete_pod",
             "kubernetes_describe",
         ];
-        offer(&mut node, now, &controls);
+        let described = usize::from(by.version.describes());
+        offer(&mut node, now, &controls[..2 + described]);
         add(report.topology_mut(Kind::Pod), node);
     }
 }
@@ -131,7 +124,10 @@ pub(crate) fn deleted_pods<'a>(ids: impl Iterator<Item = &'a str>, now: Stamp) -
     report
 }
 
-fn describe_kind(topology: &mut Topology) {
+fn describe_kind(topology: &mut Topology, version: Version) {
+    if !version.describes() {
+        return;
+    }
     let id = "kubernetes_describe";
     describe(topology, id, "Describe", "fa fa-file-text", 2);
 }
@@ -165,7 +161,8 @@ fn id(controller: &Controller) -> String {
     format!("{};<{tag}>", controller.uid)
 }
 
-fn controller_node(controller: &Controller, truth: &Truth, probe_id: &str, now: Stamp) -> Node {
+fn controller_node(controller: &Controller, truth: &Truth, by: By<'_>) -> Node {
+    let now = by.now;
     let wanted = controller.replicas.to_string();
     let pods = truth.pods.iter().filter(|pod| selects(controller, pod));
     let pods = pods.count().to_string();
@@ -173,7 +170,7 @@ fn controller_node(controller: &Controller, truth: &Truth, probe_id: &str, now: 
         ("kubernetes_name", controller.name.as_str()),
         ("kubernetes_namespace", &controller.namespace),
         ("kubernetes_created", &controller.created),
-        ("control_probe_id", probe_id),
+        ("control_probe_id", by.probe_id),
     ];
     let own: &[(&str, &str)] = match controller.kind {
         Kind::Service => &[
@@ -216,6 +213,7 @@ fn controller_node(controller: &Controller, truth: &Truth, probe_id: &str, now: 
         ],
         _ => &["kubernetes_describe"],
     };
-    offer(&mut node, now, controls);
+    let described = usize::from(by.version.describes());
+    offer(&mut node, now, &controls[..controls.len() - 1 + described]);
     node
 }

@@ -23,6 +23,15 @@ pub(crate) use walk::processes as processes_below;
 
 use crate::report::{ACTIVE_CONTROLS, Control, LatestControl, Metric, Node, Sample, Topology};
 use crate::stamp::Stamp;
+use crate::version::Version;
+
+/// Who reports, and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct By<'a> {
+    pub(crate) probe_id: &'a str,
+    pub(crate) version: Version,
+    pub(crate) now: Stamp,
+}
 
 /// A node under its own id.
 fn add(topology: &mut Topology, node: Node) {

@@ -13,7 +13,7 @@ use crate::own::OwnReporter;
 use crate::probe::{Options, Probe, ProbeError, Role};
 use crate::publish::Publisher;
 use crate::report::{Death, Report};
-use crate::reporters;
+use crate::reporters::{self, By};
 use crate::script::SharedScript;
 use crate::stamp::Stamp;
 use crate::truth::{Host, Pod, Truth};
@@ -34,6 +34,8 @@ pub(super) enum Turn {
 /// A probe with its timers.
 pub(super) struct Member {
     setup: ProbeSetup,
+    version: Version,
+    stopped: bool,
     pub(super) probe: Probe,
     publisher: Publisher,
     /// When each turn is due, in nanoseconds since 1970.
@@ -67,7 +69,12 @@ impl Member {
             let (truth, setup, probe_id) = (Arc::clone(truth), setup.clone(), probe_id.clone());
             OwnReporter::new(move |now| {
                 let truth = truth.lock().unwrap_or_else(PoisonError::into_inner);
-                own_report(&truth, &setup, &probe_id, now)
+                let by = By {
+                    probe_id: &probe_id,
+                    version,
+                    now,
+                };
+                own_report(&truth, &setup, by)
             })
         };
         let options = Options {
@@ -96,6 +103,8 @@ impl Member {
         ];
         Ok(Self {
             probe,
+            version,
+            stopped: false,
             publisher: Publisher::new(version.full_report_every()),
             due: intervals.map(|(turn, every)| (turn, begin + nanos_of(every), every)),
             pods: BTreeSet::new(),
@@ -119,7 +128,17 @@ impl Member {
     /// What is due next, and when. A probe that is dead does nothing more.
     pub(super) fn next(&self) -> Option<(i64, Turn)> {
         let due = self.due.iter().map(|(turn, time, _)| (*time, *turn));
-        due.min().filter(|_| self.probe.died().is_none())
+        due.min()
+            .filter(|_| !self.stopped && self.probe.died().is_none())
+    }
+
+    /// The probe does nothing any more.
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        !self.stopped
     }
 
     /// Sets the timer for the next time.
@@ -147,8 +166,13 @@ impl Member {
         }
     }
 
-    pub(super) fn publish(&mut self) -> Option<Report> {
+    /// What leaves the probe; lost if the app is away.
+    pub(super) fn publish(&mut self, app_is_there: bool) -> Option<Report> {
         let report = self.publisher.publish()?;
+        if !app_is_there {
+            self.publisher.failed();
+            return None;
+        }
         self.published = Some(report.clone());
         Some(report)
     }
@@ -164,7 +188,12 @@ impl Member {
         let there: BTreeSet<String> = pods().map(reporters::pod_id).collect();
         let mut came = Report::empty();
         let new = pods().filter(|pod| !self.pods.contains(&reporters::pod_id(pod)));
-        reporters::pods(&mut came, new, self.probe.id(), now);
+        let by = By {
+            probe_id: self.probe.id(),
+            version: self.version,
+            now,
+        };
+        reporters::pods(&mut came, new, by);
         let gone = self.pods.difference(&there).map(String::as_str);
         let mut news = vec![came, reporters::deleted_pods(gone, now)];
         news.retain(|report| !report.topology(Kind::Pod).nodes.is_empty());
@@ -175,7 +204,8 @@ impl Member {
     }
 }
 
-fn own_report(truth: &Truth, setup: &ProbeSetup, probe_id: &str, now: Stamp) -> Report {
+fn own_report(truth: &Truth, setup: &ProbeSetup, by: By<'_>) -> Report {
+    let By { probe_id, now, .. } = by;
     let mut report = Report::empty();
     if setup.purpose != Purpose::Cluster {
         let unknown = Host::default();
@@ -204,6 +234,6 @@ fn own_report(truth: &Truth, setup: &ProbeSetup, probe_id: &str, now: Stamp) -> 
         Purpose::Cluster => None,
         Purpose::Both => Some(setup.host.as_str()),
     };
-    reporters::kubernetes(&mut report, truth, node, probe_id, now);
+    reporters::kubernetes(&mut report, truth, node, by);
     report
 }

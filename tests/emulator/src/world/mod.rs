@@ -65,6 +65,7 @@ pub struct World {
     scripts: BTreeMap<String, BTreeMap<PathBuf, SharedScript>>,
     window: Window,
     next_look: i64,
+    app_is_there: bool,
 }
 
 impl Default for World {
@@ -101,6 +102,7 @@ impl World {
             scripts: BTreeMap::new(),
             window: Window::default(),
             next_look: reached + nanos_of(LOOK),
+            app_is_there: true,
         }
     }
 
@@ -184,6 +186,17 @@ impl World {
         self.probes[number].published.as_ref()
     }
 
+    /// Ends a probe. What it published stays until it leaves the app's window. A new one for its place
+    /// has another id, as in Scope.
+    pub fn stop_probe(&mut self, number: usize) {
+        self.probes[number].stop();
+    }
+
+    /// Whether the probes reach the app. What they publish meanwhile is lost.
+    pub fn set_app_reachable(&mut self, reachable: bool) {
+        self.app_is_there = reachable;
+    }
+
     /// The next thing that a probe does.
     fn next_turn(&self) -> Option<(i64, Turn, usize)> {
         let members = self.probes.iter().enumerate();
@@ -244,7 +257,7 @@ impl World {
         member.done(turn);
         match turn {
             Turn::Publish => {
-                if let Some(report) = member.publish() {
+                if let Some(report) = member.publish(self.app_is_there) {
                     self.window.add(report, now);
                 }
             }
@@ -256,7 +269,7 @@ impl World {
                 let truth = self.truth.lock().unwrap_or_else(PoisonError::into_inner);
                 let news = member.news_of_pods(&truth, now);
                 drop(truth);
-                for report in news {
+                for report in news.into_iter().filter(|_| self.app_is_there) {
                     self.window.add(report, now);
                 }
                 app_lives(member.spy());
@@ -296,7 +309,9 @@ impl World {
             .find(|shown| shown.control.id == control)?;
         let now = self.app_time();
         let mut members = self.probes.iter_mut();
-        let Some(member) = members.find(|member| member.probe.id() == shown.probe_id) else {
+        let asked =
+            |member: &&mut Member| member.is_connected() && member.probe.id() == shown.probe_id;
+        let Some(member) = members.find(asked) else {
             let words = format!("probe {} is not connected right now", shown.probe_id);
             return Some(ClickOutcome::failed(words));
         };

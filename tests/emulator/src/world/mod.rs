@@ -295,6 +295,22 @@ impl World {
         View::of_version(app_lives(self.window.report(now)), self.version)
     }
 
+    /// Looks at the page again and again, after each interval, and counts how often each thing was seen.
+    /// What never flickers is one thing.
+    pub fn looks<T: Ord>(
+        &mut self,
+        count: usize,
+        every: Duration,
+        see: impl Fn(&View) -> T,
+    ) -> BTreeMap<T, usize> {
+        let mut seen = BTreeMap::new();
+        for _ in 0..count {
+            self.advance(every);
+            *seen.entry(see(&self.view())).or_default() += 1;
+        }
+        seen
+    }
+
     /// Clicks on a button that a node shows. Nothing if it shows no such button.
     pub fn click(
         &mut self,

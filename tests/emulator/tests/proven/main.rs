@@ -58,12 +58,7 @@ fn simple() -> World {
 /// What is seen in looks a second apart, once everything has had its time.
 fn looks<T: Ord>(world: &mut World, count: usize, see: impl Fn(&View) -> T) -> BTreeMap<T, usize> {
     world.advance(Duration::from_secs(20));
-    let mut seen = BTreeMap::new();
-    for _ in 0..count {
-        world.advance(Duration::from_secs(1));
-        *seen.entry(see(&world.view())).or_default() += 1;
-    }
-    seen
+    world.looks(count, Duration::from_secs(1), see)
 }
 
 /// The one thing that is seen in every look.

@@ -122,8 +122,13 @@ impl Node {
             pod.owners = owners.clone();
             pod.namespace = format!("shop-{}", n % 20);
             for container in pod.containers.values_mut() {
+                // Each Deployment has an image of its own, and all have one for the second container.
+                let image = match container.name.as_str() {
+                    "checkout" => n / 4,
+                    _ => usize::MAX,
+                };
                 container.image = "registry.example.com/shop/checkout-service:1.24.3".into();
-                container.image_id = format!("{:064x}", n / 4 * 2 + container.name.len() % 2);
+                container.image_id = format!("{image:064x}");
                 container.started = Some(Timestamp::from_unix_micros(1_790_000_000_000_000));
             }
             containers.extend(ids.map(|id| (id.into(), uid.as_str().into())));

@@ -104,8 +104,10 @@ pub(super) struct Composer<'a> {
     pub(super) share: Share,
     /// Whether Scope is told what its own probe fails to report.
     pub(super) mending: bool,
-    /// The date of samples and the stamp of values.
+    /// The date of samples.
     pub(super) at: Timestamp,
+    /// The stamp of values.
+    pub(super) stamp: Timestamp,
     /// The stamp of values that must win over the probe's own.
     pub(super) ahead: Timestamp,
     /// The stamp of the list of active controls, which the probe writes as well.
@@ -125,6 +127,8 @@ const CONTROLS_LEAD: Duration = Duration::from_secs(30);
 /// To how many microseconds a date is told: each of its digits costs a byte for every metric, and no
 /// two samples are within a second of one another.
 const DATE_MICROS: i64 = 100_000;
+/// The same for stamps.
+const STAMP_MICROS: i64 = 1_000_000;
 
 impl<'a> Composer<'a> {
     pub(super) fn new(
@@ -136,7 +140,13 @@ impl<'a> Composer<'a> {
         // A value is told at the latest when the second report after it is made.
         let told = settings.cadence.saturating_mul(2) + Duration::from_secs(5);
         let micros = usage.at.unix_micros();
-        let at = Timestamp::from_unix_micros(micros - micros.rem_euclid(DATE_MICROS));
+        let down_to = |unit: i64| Timestamp::from_unix_micros(micros - micros.rem_euclid(unit));
+        let stamp = down_to(STAMP_MICROS);
+        // Up, so that the lead is what it should be at least.
+        let lead = |lead: Duration| match stamp == usage.at {
+            true => stamp.plus(lead),
+            false => stamp.plus(lead + Duration::from_micros(STAMP_MICROS.unsigned_abs())),
+        };
         let share = match settings.share {
             // There is no turn that a probe waits for; so the seconds count them.
             Share::Whole if detail >= Detail::Turns => Share::Turn {
@@ -160,14 +170,15 @@ impl<'a> Composer<'a> {
             settings,
             detail,
             share,
-            at,
+            at: down_to(DATE_MICROS),
+            stamp,
             mending: match settings.mend {
                 Mend::Always => true,
                 Mend::Never => false,
                 Mend::Auto => !runs_docker(usage, mode),
             },
-            ahead: at.plus(LEAD.max(told)),
-            controls_ahead: at.plus(CONTROLS_LEAD.max(told)),
+            ahead: lead(LEAD.max(told)),
+            controls_ahead: lead(CONTROLS_LEAD.max(told)),
             host: NodeId::host(&settings.host).to_string(),
             report: Report::new(PluginSpec {
                 id: settings.plugin_id.clone(),
@@ -205,7 +216,7 @@ impl<'a> Composer<'a> {
     /// Marks a node whose names are told, so that the probe does not leave them out.
     pub(super) fn mark(&self, node: &mut Node) {
         if let Some(mark) = self.share.mark() {
-            node.set(MARK, self.at, mark.to_string());
+            node.set(MARK, self.stamp, mark.to_string());
         }
     }
 

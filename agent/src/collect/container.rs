@@ -168,7 +168,7 @@ fn add_state(
 
 /// What the container is called.
 fn name(composer: &Composer<'_>, node: &mut Node, id: &str, known: Option<(&Pod, &Container)>) {
-    let (at, ahead) = (composer.at, composer.ahead);
+    let (at, ahead) = (composer.stamp, composer.ahead);
     node.set(CONTAINER_ID, at, id);
     let Some((pod, container)) = known else {
         node.set(CONTAINER_NAME, at, short_id(id));
@@ -209,7 +209,7 @@ fn name_controls(composer: &Composer<'_>, node: &mut Node, frozen: bool) {
     };
     composer.name_controls(node, scopes_own, ours);
     if composer.mending {
-        node.control_probe = Some(composer.at);
+        node.control_probe = Some(composer.stamp);
     }
 }
 
@@ -218,14 +218,15 @@ fn add_image(composer: &mut Composer<'_>, container: &Container) {
         return;
     }
     let id = NodeId::container_image(&container.image_id).to_string();
-    if !composer.has_names(&id) {
+    // As often as the state: nothing but this keeps the image in a publish, and a partial publish
+    // does not tell of a node what it is.
+    if !composer.share.has_state(&id) {
         return;
     }
     let mut node = Node::default();
-    node.set(IMAGE_ID, composer.at, &*container.image_id);
-    node.set(IMAGE_NAME, composer.at, &*container.image);
+    node.set(IMAGE_ID, composer.stamp, &*container.image_id);
+    node.set(IMAGE_NAME, composer.stamp, &*container.image);
     node.add_parent(Topology::Host, composer.host.clone());
-    composer.mark(&mut node);
     let images = &mut composer.report.topology(Topology::ContainerImage).nodes;
     // One image may go by several names; the first container's is as good as any.
     images.entry(id).or_insert(node);
@@ -246,7 +247,7 @@ fn add_processes(composer: &mut Composer<'_>) {
         let id = NodeId::process(host, process.pid).to_string();
         if *linked <= most && composer.share.has_process(&id) {
             let mut node = Node::default();
-            node.set(CONTAINER_ID, composer.at, &**container);
+            node.set(CONTAINER_ID, composer.stamp, &**container);
             if composer.share.marks_process(&id) {
                 composer.mark(&mut node);
             }

@@ -116,7 +116,7 @@ fn add_owners(composer: &mut Composer<'_>, owners: &[Owner]) {
         let Some(id) = owner_id(owner).filter(|id| composer.share.has_state(id)) else {
             continue;
         };
-        let at = composer.at;
+        let at = composer.stamp;
         let node = composer.report.topology(owner.topology).node(id);
         node.set(NAME, at, &*owner.name);
         // The app replaces a pod's ReplicaSet by the ReplicaSet's Deployment.
@@ -148,7 +148,7 @@ fn add_namespaces(composer: &mut Composer<'_>, inventory: &Inventory) {
         };
         let at = composer.at;
         let mut node = Node::default();
-        node.set(NAME, at, name);
+        node.set(NAME, composer.stamp, name);
         let metric = Metric::single(at, count as f64, count as f64);
         node.metrics.insert(NAMESPACE_PODS.to_owned(), metric);
         composer

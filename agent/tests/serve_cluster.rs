@@ -16,6 +16,8 @@ use agent_process::{Agent, ID, Place};
 use api_server::{ApiServer, Reply, Seen};
 use raw_http::{eventually, get, post};
 use rustix::process::Signal;
+use scope_agent::collect::ControlNames;
+use scope_agent::serve::OfferedControls;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -160,6 +162,27 @@ fn two_sockets_readiness_and_a_click() {
             && report["Namespace"]["nodes"]["def-1;<namespace>"].is_object()
     });
 
+    let offered = place.dir().join(format!("{ID}.controls"));
+    let text = std::fs::read_to_string(&offered).expect("what it offers, for other plugins");
+    assert!(text.contains("node-metrics-controls~deletePod"), "{text}");
+    let mode = offered.metadata().expect("exists").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let other = place.plugins.join("another");
+    std::fs::create_dir(&other).expect("a directory");
+    let names = ControlNames {
+        pod: vec!["another-controls~x".into()],
+        ..ControlNames::default()
+    };
+    let other = OfferedControls::write(&other, "another", &names).expect("writes");
+    eventually("another plugin's buttons are named too", || {
+        let body = get(&place.socket(), "/report").body;
+        let report: Value = serde_json::from_slice(&body).expect("JSON");
+        report["Pod"]["nodes"]["abc-1;<pod>"]["latest"]["active_controls"]["value"]
+            == "kubernetes_get_logs;kubernetes_delete_pod;kubernetes_describe;\
+                another-controls~x;node-metrics-controls~deletePod"
+    });
+    drop(other);
+
     let click = json!({"AppID": "a1", "NodeID": "abc-1;<pod>", "Control": "deletePod",
                        "ControlArgs": null});
     let reply = post(
@@ -179,6 +202,9 @@ fn two_sockets_readiness_and_a_click() {
     for line in [
         "scope_agent_clicks_total{outcome=\"succeeded\"} 1",
         "scope_agent_inventory_pods 1",
+        "scope_agent_report_detail{detail=\"full\"} 1",
+        "scope_agent_report_detail{detail=\"turns\"} 0",
+        "scope_agent_odd_probe_ids_total 0",
         "scope_agent_inventory_failures_total{operation=\"list\"}",
         "scope_agent_inventory_age_seconds ",
         "scope_agent_connections_open{socket=\"controls\"}",

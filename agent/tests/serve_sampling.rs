@@ -17,7 +17,7 @@ use scope_agent::serve::{
     ASKED_LATELY, Config, Demand, Parts, Publication, Render, Rendered, SLOW_CADENCE,
     SamplerThread, ServeError, Tick, run_with,
 };
-use scope_protocol::{PluginSpec, Report, encode};
+use scope_protocol::{NodeId, PluginSpec, Report, Timestamp, Topology, encode, encode_for_probes};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -191,6 +191,70 @@ fn two_probes_at_different_rates_see_the_same_reports() {
     );
     for tick in both {
         assert_eq!(slow[tick], fast[tick]);
+    }
+    running.end().expect("ends in order");
+}
+
+/// A report of a container whose clicks go through whoever asks.
+fn clickable(number: u64) -> Rendered {
+    let at = Timestamp::from_unix_micros(0);
+    let mut report = Report::new(PluginSpec {
+        id: ID.into(),
+        label: ID.into(),
+        description: format!("tick {number}"),
+        controller: false,
+    });
+    let containers = report.topology(Topology::Container);
+    let node = containers.node(NodeId::container("c"));
+    node.set("active_controls", at, "p-controls~x");
+    node.control_probe = Some(at);
+    let mut rendered = Rendered::default();
+    rendered.contents.slots = encode_for_probes(&report, &mut rendered.body);
+    rendered
+}
+
+#[test]
+fn each_probe_is_told_its_own_id_from_the_next_sample_on() {
+    let running = Running::start(
+        Duration::from_millis(50),
+        Box::new(|tick| clickable(tick.number)),
+    );
+    running.wait();
+    eventually("a sample is reported", || {
+        tick_of(&get(&running.socket(), "/report").body).is_some()
+    });
+    let told = |id: &str| {
+        let reply = get(
+            &running.socket(),
+            &format!("/report?api_version=1&probe_id={id}"),
+        );
+        let report: serde_json::Value = serde_json::from_slice(&reply.body).expect("JSON");
+        let latest = &report["Container"]["nodes"]["c;<container>"]["latest"];
+        assert_eq!(latest["active_controls"]["value"], "p-controls~x");
+        let own = &latest["control_probe_id"]["value"];
+        own.as_str().map(str::to_owned)
+    };
+    let probes = ["5bdcc0beddf3c14", "a", "7fffffffffffffff", "12"];
+    for id in probes {
+        assert_eq!(told(id), None, "nobody has heard of it");
+        eventually("it is told its own ID", || told(id).as_deref() == Some(id));
+    }
+    for id in probes {
+        assert_eq!(told(id).as_deref(), Some(id), "four at a time");
+    }
+    // A fifth takes the place of the one that has not asked for longest.
+    eventually("the fifth is told its own", || {
+        told("f1").as_deref() == Some("f1")
+    });
+    assert_eq!(told(probes[0]), None);
+    let tick = || tick_of(&get(&running.socket(), "/report").body);
+    for odd in ["", "xyz", "a%22b", "11111111111111111"] {
+        assert_eq!(told(odd), None);
+        let before = tick();
+        eventually("a few more samples", || {
+            tick() > before.map(|tick| tick + 2)
+        });
+        assert_eq!(told(odd), None, "nothing that no probe sends is written");
     }
     running.end().expect("ends in order");
 }

@@ -15,6 +15,7 @@ use scope_agent::attribution::{
 use scope_agent::collect::{ControlNames, Cycle, Detail, Mend, Settings, Share, render};
 use scope_agent::inventory::Inventory;
 use scope_agent::sample::{Mode, Problems, ProcessName, Runtime};
+use scope_protocol::conformance::{Answer, check_report};
 use scope_protocol::{Timestamp, Topology};
 
 /// Numbers as they come on a busy node: all different, none of them round. The same in each run.
@@ -218,7 +219,11 @@ fn bytes(node: &Node, second: u64, share: Share) -> (usize, Detail) {
     let mode = Mode::Cluster(&node.known);
     let contents = render(&node.usage(second), mode, &settings(share), &mut body);
     let filled = contents.slots.fill(&body, "5bdcc0beddf3c14");
-    assert!(serde_json::from_slice::<serde_json::Value>(&filled).is_ok());
+    if second == 0 {
+        let answer = Answer::ok(&filled, Duration::ZERO);
+        let verdict = check_report("/run/node-metrics/node-metrics.sock", &answer);
+        assert!(verdict.conformant(), "{verdict}");
+    }
     (filled.len(), contents.detail)
 }
 

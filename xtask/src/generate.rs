@@ -1,8 +1,10 @@
-//! Generated files: the CRDs, the chart's copies of them, and tables in the documentation.
+//! Generated files: the CRDs, the chart's copies of them, tables in the documentation, and the reports
+//! that the agent's are compared with.
 
 use crate::build;
 
-/// Writes `crds/*.yaml`, the chart's copies, and the table of `docs/security.md`.
+/// Writes `crds/*.yaml`, the chart's copies, the table of `docs/security.md`, `docs/collectors.md`, and the
+/// agent's golden reports.
 pub(crate) fn run() -> anyhow::Result<()> {
     for directory in ["crds", "charts/scope-plugins/files/crds"] {
         let directory = build::root().join(directory);
@@ -40,5 +42,17 @@ pub(crate) fn run() -> anyhow::Result<()> {
         "the_table_in_the_documentation",
     ])?;
     println!("docs/security.md is up to date");
+    build::cargo(&[
+        "test",
+        "--quiet",
+        "--locked",
+        "--package",
+        "scope-agent",
+        "--config",
+        "env.SCOPE_GENERATE=\"1\"",
+        "--test",
+        "sample_golden",
+    ])?;
+    println!("docs/collectors.md and the agent's golden reports are up to date");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Whole reports of made nodes, line by line, against reports that are checked in; and what of them
 //! changes when one file of the node does.
 //!
-//! `GOLDEN=write cargo test --test sample_golden` writes the files anew, for a reader to look at.
+//! `cargo xtask generate` writes the files anew, for a reader to look at.
 
 #[path = "../made_node/mod.rs"]
 mod made_node;
@@ -16,6 +16,11 @@ use std::path::PathBuf;
 use lines::lines;
 use made_node::Layout;
 use node::Golden;
+
+/// Whether the files are to be written, not compared.
+fn generating() -> bool {
+    std::env::var_os("SCOPE_GENERATE").is_some()
+}
 
 fn file(name: &str) -> PathBuf {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/sample_golden/reports");
@@ -39,7 +44,7 @@ fn every_layout_gives_the_report_that_is_checked_in() {
             let mut text = lines(&body).join("\n");
             text.push('\n');
             let file = file(name);
-            if std::env::var_os("GOLDEN").is_some_and(|value| value == "write") {
+            if generating() {
                 std::fs::write(&file, &text).expect("writes");
             }
             let golden = std::fs::read_to_string(&file).expect("a file that is checked in");

@@ -368,7 +368,7 @@ const RIGHTS: [(&str, &str); 5] = [
     ),
     (
         "`CAP_SYS_PTRACE`, AppArmor `unconfined`",
-        "nothing here, unless `/proc` is mounted with `hidepid`",
+        "disk bytes from `/proc/<pid>/io`, where `blkio` of v1 counts nothing",
     ),
     ("RBAC: `nodes` `get`", "the tables of the host"),
 ];
@@ -418,7 +418,9 @@ pub fn page() -> String {
          * Disk: the kernel counts a request at each device that it passes. Summed are the disks: not \
          `device-mapper`, `md`, `loop`, `bcache`, `zram` and RAM disks. Requests to multipath volumes \
          are counted at the volume only, and so missing. With v1 the kernel attributes buffered \
-         writes to nobody.\n\
+         writes to nobody. Where `blkio` counts nothing (v1 with Linux 6.10 or newer, unless somebody \
+         set a limit for a disk), `/proc/<pid>/io` is summed up instead, 6 µs a process every 5 s; \
+         absent if one process cannot be read.\n\
          * Throttled: of a limit's periods in which something ran, those at whose end something \
          waited. Absent without a limit.\n\
          * What is read every 5 s is an average over these 5 s; it says nothing of shorter bursts.\n\

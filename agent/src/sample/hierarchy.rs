@@ -15,7 +15,7 @@ pub(super) struct Hierarchies {
     pub(super) memory: Option<Hierarchy>,
     /// Limits CPU time.
     pub(super) bandwidth: Option<Hierarchy>,
-    /// Counts block I/O.
+    /// Counts block I/O. `None` also where v1 has the controller and it counts nothing.
     pub(super) disk: Option<Hierarchy>,
     /// Whether v1 also has the sums over the cgroups below: since Linux 5.3.
     pub(super) disk_sums: bool,
@@ -101,7 +101,12 @@ impl Hierarchies {
             cpu: with("cpuacct.usage").or_else(|| unified.as_ref().map(Unified::hierarchy)),
             memory: with("memory.usage_in_bytes").or_else(|| controller("memory")),
             bandwidth: with("cpu.cfs_quota_us").or_else(|| controller("cpu")),
-            disk: with("blkio.throttle.io_service_bytes").or_else(|| controller("io")),
+            disk: v1(&|mount: &Path| {
+                let file = mount.join("blkio.throttle.io_service_bytes");
+                // Only where it counts does the root name the devices.
+                fs::read_to_string(file).is_ok_and(|text| text.contains(':'))
+            })
+            .or_else(|| controller("io")),
             disk_sums: with("blkio.throttle.io_service_bytes_recursive").is_some(),
             freezer,
             pressure: None,
@@ -195,7 +200,10 @@ mod tests {
         );
         let v1 = [
             ("cpu,cpuacct/cpu.cfs_quota_us", "-1"),
-            ("blkio/blkio.throttle.io_service_bytes", ""),
+            (
+                "blkio/blkio.throttle.io_service_bytes",
+                "8:0 Read 0\nTotal 0\n",
+            ),
             ("freezer/cgroup.procs", ""),
             ("memory/memory.usage_in_bytes", ""),
         ];
@@ -208,6 +216,8 @@ mod tests {
                 None
             ]
         );
+        let idle = [("blkio/blkio.throttle.io_service_bytes", "Total 0\n")];
+        assert_eq!(further(&idle)[1], None, "it counts nothing");
         let hybrid = [v1[0], v1[2], ("unified/cgroup.controllers", "io")];
         assert_eq!(
             further(&hybrid),

@@ -18,6 +18,7 @@ mod open_files;
 mod pod_network;
 mod pressure;
 mod problem;
+mod process_io;
 mod process_stat;
 mod process_table;
 mod reader;

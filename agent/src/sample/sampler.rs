@@ -12,6 +12,7 @@ use super::hierarchy::Hierarchies;
 use super::host::HostReader;
 use super::kept_file::Room;
 use super::pod_network::{PodNetworks, has_own_network, namespace_link};
+use super::process_io::ProcessIo;
 use super::process_table::{ProcessTable, Scan};
 use super::reader::{End, ReadError, Reader, path_bytes};
 use super::wanted::Wanted;
@@ -31,6 +32,7 @@ pub struct Sampler {
     index: CgroupIndex,
     networks: PodNetworks,
     host: HostReader,
+    process_io: ProcessIo,
     /// Which devices are no disks.
     stacked: Option<Stacked>,
     room: Room,
@@ -56,6 +58,7 @@ impl Sampler {
             groups: GroupTable::default(),
             index: CgroupIndex::default(),
             host: HostReader::default(),
+            process_io: ProcessIo::default(),
             stacked: None,
             own: None,
             problems: Problems::default(),
@@ -111,6 +114,17 @@ impl Sampler {
         self.read_groups(&wanted, &mut groups, &mut problems);
         self.add_unseen(&wanted, &mut groups, &mut problems);
         let mut pods = self.read_pods(mode, &groups, &mut problems);
+        if self.index.hierarchies.disk.is_none() {
+            self.process_io.read(
+                &self.roots.proc,
+                &mut self.reader,
+                at.monotonic,
+                &processes,
+                &mut groups,
+                &mut pods,
+                &mut problems,
+            );
+        }
         self.read_networks(mode, &processes, &groups, &mut pods, &mut problems);
 
         self.problems.absorb(&problems);
@@ -153,7 +167,8 @@ impl Sampler {
             cpu,
             memory,
             bandwidth,
-            disk,
+            // The processes' own counts stand in.
+            disk: _,
             disk_sums: _,
             freezer,
             pressure,
@@ -162,7 +177,6 @@ impl Sampler {
             (cpu, Datum::CgroupCpu),
             (memory, Datum::CgroupMemory),
             (bandwidth, Datum::CgroupThrottling),
-            (disk, Datum::CgroupDisk),
             (freezer, Datum::CgroupFrozen),
             (pressure, Datum::CgroupPressure),
         ] {

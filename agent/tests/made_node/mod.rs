@@ -233,7 +233,8 @@ impl MadeNode {
             let bandwidth = format!("cgroup/{}/cpu.cfs_quota_us", layout.bandwidth_root());
             node.write(&bandwidth, "-1\n");
             for file in ["io_service_bytes", "io_service_bytes_recursive"] {
-                node.write(&format!("cgroup/blkio/blkio.throttle.{file}"), "Total 0\n");
+                let file = format!("cgroup/blkio/blkio.throttle.{file}");
+                node.write(&file, "8:0 Read 0\n8:0 Write 0\nTotal 0\n");
             }
             node.write("cgroup/freezer/cgroup.procs", "");
         }
@@ -287,8 +288,10 @@ impl MadeNode {
 
     pub fn write(&self, relative: &str, text: impl AsRef<[u8]>) {
         let path = self.path(relative);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        if fs::write(&path, &text).is_err() {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
     }
 
     /// Two CPUs that were busy for so many ticks together.
@@ -546,13 +549,16 @@ impl MadeNode {
                  {delay_ticks} 0 0\n"
             ),
         );
+        self.write(&format!("proc/{pid}/cgroup"), lines);
         let open = self.path(&format!("proc/{pid}/fd"));
+        if fs::read_dir(&open).is_ok_and(|open| open.count() as u64 == *files) {
+            return;
+        }
         let _ = fs::remove_dir_all(&open).or_else(|_| fs::remove_file(&open));
         fs::create_dir_all(&open).unwrap();
         for file in 0..*files {
             fs::write(open.join(file.to_string()), "").unwrap();
         }
-        self.write(&format!("proc/{pid}/cgroup"), lines);
     }
 
     /// Gives a process a network namespace that has moved so many bytes.

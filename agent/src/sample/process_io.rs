@@ -1,0 +1,167 @@
+//! Disk bytes by the processes' own counts, `/proc/<pid>/io`: for kernels whose v1 `blkio` counts
+//! nothing. Since Linux 6.10 it does only on disks for which somebody set a limit.
+//!
+//! A process's counts go to its parent when that waits for it. So the sum over a container's
+//! processes grows by what was read and written, whichever of them ended; it steps back only when
+//! one ends whose parent is outside, and then there is no rate. To read the files of other users'
+//! processes takes `CAP_SYS_PTRACE`.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::number::keyed;
+use super::reader::{End, ReadError, Reader, path_bytes};
+use super::seldom::{Turn, seed};
+use super::{Cause, Datum, DiskBytes, GroupSample, PodSample, Problems, ProcessSample, Span};
+
+/// What was read, by the ID of the container or pod.
+#[derive(Debug, Default)]
+pub(super) struct ProcessIo {
+    turns: HashMap<Arc<str>, Turn>,
+    spans: HashMap<Arc<str>, Span<DiskBytes>>,
+}
+
+/// Reads `io`.
+fn parse(text: &[u8]) -> Option<DiskBytes> {
+    Some(DiskBytes {
+        read: keyed(text, b"read_bytes:")?,
+        written: keyed(text, b"write_bytes:")?,
+    })
+}
+
+/// A sum over processes, as far as each could be read.
+#[derive(Debug, Clone, Copy)]
+enum Sum {
+    Bytes(DiskBytes),
+    /// One ended meanwhile: it is read again in the next turn.
+    Disturbed,
+    /// One cannot be read: the sum would be too low.
+    Unknown,
+}
+
+impl Sum {
+    fn add(&mut self, read: Result<DiskBytes, ReadError>) {
+        *self = match (*self, read) {
+            (Sum::Unknown, _) | (_, Err(ReadError::Missing(_))) => Sum::Unknown,
+            (Sum::Disturbed, _) | (_, Err(ReadError::Gone)) => Sum::Disturbed,
+            (Sum::Bytes(sum), Ok(bytes)) => Sum::Bytes(DiskBytes {
+                read: sum.read.saturating_add(bytes.read),
+                written: sum.written.saturating_add(bytes.written),
+            }),
+        };
+    }
+}
+
+impl ProcessIo {
+    /// Fills in the disk bytes of these groups and pods. All processes of a pod are read at once.
+    #[allow(clippy::too_many_arguments)] // A part of `Sampler::take`, with its borrows.
+    pub(super) fn read(
+        &mut self,
+        proc: &Path,
+        reader: &mut Reader,
+        now: Duration,
+        processes: &[ProcessSample],
+        groups: &mut [GroupSample],
+        pods: &mut BTreeMap<Arc<str>, PodSample>,
+        problems: &mut Problems,
+    ) {
+        // Whose turn it is: a pod's with all that is in it.
+        let keys: Vec<Option<Arc<str>>> = groups
+            .iter()
+            .map(|sample| {
+                let group = &sample.group;
+                let ours = group.pod.as_ref().filter(|pod| pods.contains_key(*pod));
+                match &group.pod {
+                    Some(_) => ours.cloned(),
+                    None => group.container.clone(),
+                }
+            })
+            .collect();
+        let present: HashSet<&Arc<str>> = keys.iter().flatten().collect();
+        self.turns.retain(|key, _| present.contains(key));
+        let due: HashSet<&Arc<str>> = present
+            .into_iter()
+            .filter(|key| {
+                let turn = self.turns.entry((*key).clone()).or_default();
+                turn.take(now, seed(key.as_bytes()))
+            })
+            .collect();
+
+        let mut sums: HashMap<Arc<str>, Sum> = HashMap::new();
+        for process in processes {
+            let Some(index) = process.group.map(|group| group as usize) else {
+                continue;
+            };
+            if !keys
+                .get(index)
+                .and_then(Option::as_ref)
+                .is_some_and(|key| due.contains(key))
+            {
+                continue;
+            }
+            let path = path_bytes(&proc.join(process.pid.to_string()));
+            let text = reader.read_path(&path, "io", End::OnePiece);
+            let malformed = ReadError::Missing(Cause::Malformed);
+            let read = text.and_then(|text| parse(text).ok_or(malformed));
+            if let Err(ReadError::Missing(cause)) = read {
+                problems.add(Datum::CgroupDisk, cause, || {
+                    let directory = proc.join(process.pid.to_string());
+                    directory.join("io").display().to_string()
+                });
+            }
+            let group = &groups[index].group;
+            for id in group.container.iter().chain(&group.pod) {
+                sums.entry(id.clone())
+                    .or_insert(Sum::Bytes(DiskBytes::default()))
+                    .add(read);
+            }
+        }
+        for (id, sum) in sums {
+            match sum {
+                Sum::Bytes(bytes) => {
+                    let before = self.spans.get(&id).copied();
+                    self.spans.insert(id, Span::next(before, now, bytes));
+                }
+                Sum::Disturbed => {}
+                Sum::Unknown => drop(self.spans.remove(&id)),
+            }
+        }
+
+        let mut there: HashSet<Arc<str>> = HashSet::new();
+        for sample in groups {
+            if let Some(id) = &sample.group.container {
+                sample.cgroup.further.disk = self.spans.get(id).copied();
+                there.insert(id.clone());
+            }
+        }
+        for (id, pod) in pods {
+            pod.cgroup.further.disk = self.spans.get(id).copied();
+            there.insert(id.clone());
+        }
+        self.spans.retain(|id, _| there.contains(id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_disks_are_taken() {
+        let text = b"rchar: 1\nwchar: 2\nsyscr: 3\nsyscw: 4\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 5\n";
+        let want = DiskBytes {
+            read: 4096,
+            written: 8192,
+        };
+        assert_eq!(parse(text), Some(want));
+        for bad in [
+            &b""[..],
+            b"read_bytes: 1\n",
+            b"read_bytes: x\nwrite_bytes: 1\n",
+        ] {
+            assert_eq!(parse(bad), None);
+        }
+    }
+}

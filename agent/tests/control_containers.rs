@@ -2,7 +2,6 @@
 //! the records of them in a scripted API server.
 
 mod api_server;
-#[allow(dead_code, reason = "of the made node only the inventory is used")]
 mod made_node;
 
 use std::collections::BTreeSet;

@@ -12,8 +12,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 
+use super::demand::{ASKED_LATELY, Demand};
 use super::metrics::{Exposition, Kind, OPEN_METRICS, SocketMetrics};
-use super::publication::{ASKED_LATELY, Demand, Publication};
+use super::publication::Publication;
 use super::readiness::Readiness;
 use super::sampler::{SamplerState, TICK_BOUNDS};
 use crate::collect::Detail;

@@ -2,6 +2,7 @@
 
 mod config;
 mod connection;
+mod demand;
 mod health;
 mod http;
 mod metrics;
@@ -35,13 +36,12 @@ use crate::kubernetes::{Access, KubernetesError};
 
 pub use config::{Cluster, Config};
 pub use connection::{Activity, Limits, Phase};
+pub use demand::{ASKED_LATELY, Demand, MAX_PROBES, Probe, is_probe_id};
 pub use health::{Health, health};
 pub use http::{Listener, serve as serve_http};
 pub use metrics::{Ended, Exposition, Kind, Number, OPEN_METRICS, SocketMetrics};
 pub use offered::{OfferReader, OfferedControls};
-pub use publication::{
-    ASKED_LATELY, Demand, MAX_PROBES, Probe, Publication, Published, is_probe_id,
-};
+pub use publication::{Publication, Published};
 pub use readiness::{Checks, Readiness, keep_checking};
 pub use rendering::{empty_report, renderer, settings};
 pub use routes::{Controls, Reporter, controls, read_body, reporter};

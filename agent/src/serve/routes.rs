@@ -13,7 +13,8 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use scope_protocol::{ControlRequest, encode_control_response};
 
-use super::publication::{Demand, Publication};
+use super::demand::Demand;
+use super::publication::Publication;
 use crate::check::CHECKER;
 use crate::control::Desk;
 

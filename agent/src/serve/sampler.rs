@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use super::publication::{ASKED_LATELY, Demand, Publication};
+use super::demand::{ASKED_LATELY, Demand};
+use super::publication::Publication;
 use crate::collect::{Contents, Detail};
 use crate::sample::Problems;
 

@@ -7,6 +7,9 @@ use serde::{Deserialize, Deserializer};
 
 use crate::{NodeId, Report};
 
+/// An error about a body shows this many characters: it is told to the person who clicked.
+const MAX_SHOWN: usize = 200;
+
 /// The body of `POST /control`. Keys are matched with their exact case, unknown ones ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ControlRequest {
@@ -32,13 +35,25 @@ impl ControlRequest {
     /// Reads the body of a request.
     pub fn parse(body: &[u8]) -> Result<Self, ControlRequestError> {
         let request: ControlRequest =
-            serde_json::from_slice(body).map_err(|e| ControlRequestError::Json(e.to_string()))?;
+            serde_json::from_slice(body).map_err(|e| ControlRequestError::Json(shown(&e)))?;
         for (key, value) in [("NodeID", &request.node_id), ("Control", &request.control)] {
             if value.is_empty() {
                 return Err(ControlRequestError::Empty(key));
             }
         }
         Ok(request)
+    }
+}
+
+/// What serde says, which repeats a wrong value as a whole: that is cut.
+fn shown(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.char_indices().nth(MAX_SHOWN) {
+        None => text,
+        Some((end, _)) => {
+            let (line, column) = (error.line(), error.column());
+            format!("{}… at line {line} column {column}", &text[..end])
+        }
     }
 }
 

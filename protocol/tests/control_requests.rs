@@ -44,3 +44,19 @@ fn refuses_what_names_no_node_or_control() {
         assert!(!matches!(error, ControlRequestError::Empty(_)) || want.starts_with("empty"));
     }
 }
+
+#[test]
+fn a_long_value_is_not_told_back() {
+    let body = format!(
+        r#"{{"NodeID":"n","Control":"c","ControlArgs":"{}"}}"#,
+        "é".repeat(10_000)
+    );
+    let said = ControlRequest::parse(body.as_bytes())
+        .expect_err("no map")
+        .to_string();
+    assert!(said.len() < 700, "{said}");
+    assert!(
+        said.contains("invalid type: string \"é") && said.contains("… at line 1 column"),
+        "{said}"
+    );
+}

@@ -12,6 +12,8 @@ pub mod collect;
 pub mod container_control;
 pub mod control;
 pub mod exit;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod inventory;
 pub mod kubernetes;
 pub mod print;

@@ -21,7 +21,7 @@ const FILE: &str = "frozen.json";
 /// not ours.
 pub(super) const MAX_FROZEN: usize = 256;
 /// What they take at most in the file.
-const MAX_BYTES: u64 = 256 * 1024;
+pub(super) const MAX_BYTES: u64 = 256 * 1024;
 
 /// A frozen container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,7 +171,7 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// What the text says, as far as it can be true. Nobody is frozen for longer than may be from now on.
-fn parse(text: &[u8], now: Duration) -> BTreeMap<String, Frozen> {
+pub(super) fn parse(text: &[u8], now: Duration) -> BTreeMap<String, Frozen> {
     let read: BTreeMap<String, Frozen> = match serde_json::from_slice(text) {
         Ok(read) => read,
         Err(e) => {
@@ -201,7 +201,7 @@ fn parse(text: &[u8], now: Duration) -> BTreeMap<String, Frozen> {
 
 impl Frozen {
     /// Whether the names can be names of Kubernetes: they go into a record and into log lines.
-    fn fits(&self) -> bool {
+    pub(super) fn fits(&self) -> bool {
         let name = |text: &str, max: usize| {
             (1..=max).contains(&text.len())
                 && text

@@ -137,7 +137,7 @@ fn file(path: &Path) -> Option<Vec<u8>> {
 
 /// Whether it has ended, its parent, and its start, of `/proc/<pid>/stat` (fields 3, 4 and 22 of
 /// proc(5)). The name before them may hold any bytes, so it ends at the last parenthesis.
-fn parse_stat(line: &[u8]) -> Option<(bool, u32, u64)> {
+pub(super) fn parse_stat(line: &[u8]) -> Option<(bool, u32, u64)> {
     let close = line.iter().rposition(|&b| b == b')')?;
     let mut fields = str::from_utf8(&line[close + 1..])
         .ok()?
@@ -149,7 +149,7 @@ fn parse_stat(line: &[u8]) -> Option<(bool, u32, u64)> {
 }
 
 /// Whether `NSpid` of `/proc/<pid>/status` has a namespace below ours in which the process is 1.
-fn is_first(status: &[u8]) -> bool {
+pub(super) fn is_first(status: &[u8]) -> bool {
     let line = status
         .split(|&b| b == b'\n')
         .find_map(|line| line.strip_prefix(b"NSpid:"));

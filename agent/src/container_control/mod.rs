@@ -9,6 +9,8 @@ mod cgroup;
 mod containers;
 mod deadlines;
 mod first_process;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod record;
 mod rules;
 mod window;

@@ -15,7 +15,7 @@ use super::{Cause, CgroupSample, Counter, Datum, MemorySample, Moment, Problems}
 const LIMIT_AGE: Duration = Duration::from_secs(10);
 
 /// In v1 "no limit" is the largest number of whole pages, whatever the size of a page.
-const UNLIMITED_V1: u64 = (i64::MAX as u64) & !0xffff;
+pub(super) const UNLIMITED_V1: u64 = (i64::MAX as u64) & !0xffff;
 
 /// Reads cgroups.
 pub(super) struct CgroupReader<'a> {
@@ -157,7 +157,7 @@ impl CgroupReader<'_> {
 
 type Parse = fn(&[u8]) -> Option<u64>;
 
-fn v2_nanoseconds(cpu_stat: &[u8]) -> Option<u64> {
+pub(super) fn v2_nanoseconds(cpu_stat: &[u8]) -> Option<u64> {
     Some(keyed(cpu_stat, b"usage_usec")?.saturating_mul(1000))
 }
 
@@ -175,14 +175,14 @@ pub(super) fn holds(reader: &mut Reader, directories: &Directories, pid: u32) ->
 }
 
 /// The files of memory. The kubelet subtracts the same file cache.
-struct MemoryFiles {
+pub(super) struct MemoryFiles {
     usage: &'static str,
-    inactive: Parse,
+    pub(super) inactive: Parse,
     limit: &'static str,
-    parse_limit: fn(&[u8]) -> Option<Option<u64>>,
+    pub(super) parse_limit: fn(&[u8]) -> Option<Option<u64>>,
 }
 
-const MEMORY_V1: MemoryFiles = MemoryFiles {
+pub(super) const MEMORY_V1: MemoryFiles = MemoryFiles {
     usage: "memory.usage_in_bytes",
     // With the children's, as the usage is: a container may have cgroups inside of it.
     inactive: |stat| keyed(stat, b"total_inactive_file"),
@@ -190,7 +190,7 @@ const MEMORY_V1: MemoryFiles = MemoryFiles {
     parse_limit: |text| Some(Some(only(text)?).filter(|&limit| limit < UNLIMITED_V1)),
 };
 
-const MEMORY_V2: MemoryFiles = MemoryFiles {
+pub(super) const MEMORY_V2: MemoryFiles = MemoryFiles {
     usage: "memory.current",
     inactive: |stat| keyed(stat, b"inactive_file"),
     limit: "memory.max",

@@ -10,7 +10,7 @@ use super::number::keyed;
 use super::pressure;
 use super::reader::{End, ReadError, bytes_path, path_bytes};
 use super::seldom::seed;
-use super::{Cause, CpuLimit, Datum, FurtherSample, PressureSample, Span};
+use super::{Cause, CpuLimit, Datum, FurtherSample, PressureSample, Span, Throttling};
 
 /// Whose cgroup it is: not all has a meaning for both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,21 +78,10 @@ impl CgroupReader<'_> {
         &mut self,
         place: Place<'_>,
         before: FurtherSample,
-    ) -> Option<Span<super::Throttling>> {
+    ) -> Option<Span<Throttling>> {
         let hierarchy = self.hierarchies.bandwidth.as_ref()?;
-        let parse = |text: &[u8]| {
-            bandwidth::parse_throttling(text).ok_or_else(|| {
-                // In v2 the file is there without the controller, and without its lines.
-                let counts = keyed(text, b"usage_usec").is_some();
-                let cause = match counts && !text.windows(3).any(|word| word == b"nr_") {
-                    true => Cause::Absent,
-                    false => Cause::Malformed,
-                };
-                ReadError::Missing(cause)
-            })
-        };
         let datum = Datum::CgroupThrottling;
-        let value = self.value(datum, place, hierarchy, "cpu.stat", parse)?;
+        let value = self.value(datum, place, hierarchy, "cpu.stat", throttling)?;
         let at = (self.clock)().monotonic;
         Some(Span::next(before.throttling, at, value))
     }
@@ -140,32 +129,16 @@ impl CgroupReader<'_> {
     fn oom_kills(&mut self, place: Place<'_>) -> Option<u64> {
         let memory = self.hierarchies.memory.as_ref();
         let hierarchy = memory.filter(|_| self.hierarchies.counts_oom_kills())?;
-        self.value(Datum::OomKills, place, hierarchy, "memory.events", |text| {
-            keyed(text, b"oom_kill").ok_or(MALFORMED)
-        })
+        let datum = Datum::OomKills;
+        self.value(datum, place, hierarchy, "memory.events", oom_kills)
     }
 
     fn frozen(&mut self, place: Place<'_>) -> Option<bool> {
         let hierarchy = self.hierarchies.freezer.as_ref()?;
         let datum = Datum::CgroupFrozen;
         match hierarchy.version {
-            Version::V2 => self.value(datum, place, hierarchy, "cgroup.events", |text| {
-                match keyed(text, b"frozen") {
-                    Some(frozen @ 0..=1) => Ok(frozen == 1),
-                    // Linux before 5.2 has no freezer in v2.
-                    None if keyed(text, b"populated").is_some() => {
-                        Err(ReadError::Missing(Cause::Absent))
-                    }
-                    _ => Err(MALFORMED),
-                }
-            }),
-            Version::V1 => self.value(datum, place, hierarchy, "freezer.state", |text| match text
-                .trim_ascii()
-            {
-                b"FROZEN" => Ok(true),
-                b"THAWED" | b"FREEZING" => Ok(false),
-                _ => Err(MALFORMED),
-            }),
+            Version::V2 => self.value(datum, place, hierarchy, "cgroup.events", frozen_v2),
+            Version::V1 => self.value(datum, place, hierarchy, "freezer.state", frozen_v1),
         }
     }
 
@@ -197,5 +170,42 @@ impl CgroupReader<'_> {
                 .to_string()
         });
         None
+    }
+}
+
+/// Reads `cpu.stat`.
+pub(super) fn throttling(text: &[u8]) -> Result<Throttling, ReadError> {
+    bandwidth::parse_throttling(text).ok_or_else(|| {
+        // In v2 the file is there without the controller, and without its lines.
+        let counts = keyed(text, b"usage_usec").is_some();
+        let cause = match counts && !text.windows(3).any(|word| word == b"nr_") {
+            true => Cause::Absent,
+            false => Cause::Malformed,
+        };
+        ReadError::Missing(cause)
+    })
+}
+
+/// Reads `memory.events`.
+pub(super) fn oom_kills(text: &[u8]) -> Result<u64, ReadError> {
+    keyed(text, b"oom_kill").ok_or(MALFORMED)
+}
+
+/// Reads `cgroup.events`.
+pub(super) fn frozen_v2(text: &[u8]) -> Result<bool, ReadError> {
+    match keyed(text, b"frozen") {
+        Some(frozen @ 0..=1) => Ok(frozen == 1),
+        // Linux before 5.2 has no freezer in v2.
+        None if keyed(text, b"populated").is_some() => Err(ReadError::Missing(Cause::Absent)),
+        _ => Err(MALFORMED),
+    }
+}
+
+/// Reads `freezer.state`.
+pub(super) fn frozen_v1(text: &[u8]) -> Result<bool, ReadError> {
+    match text.trim_ascii() {
+        b"FROZEN" => Ok(true),
+        b"THAWED" | b"FREEZING" => Ok(false),
+        _ => Err(MALFORMED),
     }
 }

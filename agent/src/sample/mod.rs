@@ -8,6 +8,8 @@ mod cgroup_index;
 mod cgroup_path;
 mod disk;
 mod further_files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod group_table;
 mod hierarchy;
 mod host;

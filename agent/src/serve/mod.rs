@@ -3,6 +3,8 @@
 mod config;
 mod connection;
 mod demand;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod health;
 mod http;
 mod metrics;

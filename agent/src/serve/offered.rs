@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// this many no report is in time.
 const MAX_PLUGINS: usize = 64;
 /// A file's size. A control's ID has some 40 bytes.
-const MAX_BYTES: u64 = 16 * 1024;
+pub(super) const MAX_BYTES: u64 = 16 * 1024;
 /// Controls of one kind that one process may offer. Scope shows them in one row.
 const MAX_CONTROLS: usize = 32;
 /// Bytes of a control's name.
@@ -34,7 +34,7 @@ const MAX_NAME: usize = 128;
 /// What stands in a file. Kinds that are not known are those of a later version, and are skipped.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Offer {
+pub(super) struct Offer {
     pod: Vec<String>,
     container: Vec<String>,
     frozen_container: Vec<String>,
@@ -52,7 +52,7 @@ impl From<&ControlNames> for Offer {
 
 impl Offer {
     /// Whether the plugin may offer this. What it says goes into a string that Scope reads.
-    fn is_valid(&self, plugin: &str) -> bool {
+    pub(super) fn is_valid(&self, plugin: &str) -> bool {
         [&self.pod, &self.container, &self.frozen_container]
             .into_iter()
             .all(|names| {
@@ -241,15 +241,20 @@ fn read(directory: &Path, id: &str, seen: Option<Seen>) -> Option<Seen> {
     let mut text = Vec::new();
     let read = File::from(file).take(MAX_BYTES + 1).read_to_end(&mut text);
     let offer = match read {
-        Ok(length) if length as u64 <= MAX_BYTES => serde_json::from_slice::<Offer>(&text).ok(),
+        Ok(length) if length as u64 <= MAX_BYTES => parse(&text, id),
         _ => None,
-    }
-    .filter(|offer| offer.is_valid(id));
+    };
     if offer.is_none() {
         let path = directory.join(file_name(id));
         tracing::warn!(path = %path.display(), "not a list of controls; it is left out");
     }
     Some(Seen { version, offer })
+}
+
+/// What this plugin offers, if that is what the text says.
+pub(super) fn parse(text: &[u8], id: &str) -> Option<Offer> {
+    let offer: Offer = serde_json::from_slice(text).ok()?;
+    offer.is_valid(id).then_some(offer)
 }
 
 /// A regular file of our own user; nothing else is followed, waited for or believed.

@@ -1,0 +1,54 @@
+//! What holds for each parser of [`super`], whatever stands in the file.
+
+use std::time::Duration;
+
+use super::arguments::{Arguments, MAX_DURATION};
+use super::deadlines::{self, MAX_BYTES, MAX_FROZEN, is_container_id, millis};
+use super::first_process;
+use crate::control::Click;
+
+/// `/proc/<pid>/stat`, up to the first NUL, and `/proc/<pid>/status` behind it.
+pub(crate) fn first_process(text: &[u8]) {
+    let nul = text.iter().position(|&b| b == 0).unwrap_or(text.len());
+    let (stat, status) = text.split_at(nul);
+    if let Some((has_ended, parent, start)) = first_process::parse_stat(stat) {
+        let state = if has_ended { 'Z' } else { 'S' };
+        let line = format!(
+            "1 (x) {state} {parent}{} {start} 0 0\n",
+            " 0".repeat(22 - 5)
+        );
+        let read = first_process::parse_stat(line.as_bytes());
+        assert_eq!(read, Some((has_ended, parent, start)));
+    }
+    if first_process::is_first(status) {
+        assert!(status.windows(6).any(|word| word == b"NSpid:"));
+    }
+}
+
+/// The file of the frozen containers.
+pub(crate) fn frozen_file(text: &[u8]) {
+    let now = Duration::from_secs(1_000);
+    let read = deadlines::parse(text, now);
+    assert!(read.len() <= MAX_FROZEN);
+    for (id, frozen) in &read {
+        assert!(is_container_id(id) && frozen.fits());
+        assert!(frozen.until_ms <= millis(now + MAX_DURATION));
+    }
+    let Ok(written) = serde_json::to_vec(&read) else {
+        panic!("what was read cannot be written");
+    };
+    assert!(written.len() as u64 <= MAX_BYTES);
+    assert_eq!(deadlines::parse(&written, now), read);
+}
+
+/// The arguments of a click.
+pub(crate) fn arguments(click: &Click) {
+    match Arguments::read(click.control, &click.args) {
+        Ok(read) => {
+            assert!((Duration::from_secs(1)..=MAX_DURATION).contains(&read.duration));
+            assert!(!read.force || click.args["force"] == "true");
+        }
+        // Each character may be shown as an escape of ten.
+        Err(error) => assert!(error.to_string().len() < 700, "{error}"),
+    }
+}

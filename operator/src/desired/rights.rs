@@ -61,17 +61,17 @@ pub(super) const NEEDS: &[Need] = &[
     Need {
         right: Right::Capability("SYS_PTRACE"),
         needer: Needer::Collector(Collector::Resources),
-        why: "open descriptors: the kernel shows `/proc/<pid>/fd` of a process with other rights only to a tracer",
+        why: "open descriptors, and disk bytes where no cgroup counts them: the kernel shows `/proc/<pid>/fd` and `io` of a process with other rights only to a tracer",
     },
     Need {
         right: Right::Capability("DAC_READ_SEARCH"),
         needer: Needer::Collector(Collector::Resources),
-        why: "open descriptors: the directory `/proc/<pid>/fd` is open to the process's own user alone",
+        why: "the same: `/proc/<pid>/fd` and `io` are open to the process's own user alone",
     },
     Need {
         right: Right::NoAppArmor,
         needer: Needer::Collector(Collector::Resources),
-        why: "open descriptors: the runtime's default profile keeps a container from tracing processes outside of it",
+        why: "the same: the runtime's default profile keeps a container from tracing processes outside of it",
     },
     Need {
         right: Right::Capability("KILL"),

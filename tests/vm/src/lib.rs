@@ -31,8 +31,9 @@ pub use error::{Error, Result};
 use error::At;
 use kernel::Kernel;
 
-/// What the host needs. `iproute2` is for the guest.
-const PACKAGES: [Package; 2] = [
+/// What the host needs. All but the emulator is for the guest.
+const PACKAGES: [Package; 3] = [
+    ("ca-certificates", "/etc/ssl/certs/ca-certificates.crt"),
     ("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
     ("iproute2", "/sbin/ip"),
 ];
@@ -46,7 +47,7 @@ pub struct Scenario {
     pub about: &'static str,
     /// Kernel modules, by name.
     pub modules: &'static [&'static str],
-    /// Programs of this machine, by path.
+    /// Programs and files of this machine, by path.
     pub tools: &'static [&'static str],
     /// Number of CPUs.
     pub cpus: u32,
@@ -61,7 +62,8 @@ pub const SCENARIOS: [Scenario; 1] = [Scenario {
     name: throwaway_vm_guest::CGROUP_V2,
     about: "the agent on a machine with cgroup version 2 only",
     modules: &["veth", "null_blk"],
-    tools: &["/sbin/ip"],
+    // The agent takes no configuration for an API server without root certificates.
+    tools: &["/sbin/ip", "/etc/ssl/certs/ca-certificates.crt"],
     cpus: 2,
     memory_mib: 512,
     limit: Duration::from_secs(240),

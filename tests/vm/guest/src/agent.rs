@@ -1,53 +1,101 @@
 //! The agent in the guest, and what it reports.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use serde_json::Value;
-use throwaway_vm_guest::AGENT;
+use serde_json::{Value, json};
+use throwaway_vm_guest::{AGENT, HOST_NAME};
 
+use crate::api_server::ApiServer;
 use crate::pod::{Container, Process};
 use crate::workload::Start;
 
 const PLUGIN_DIRECTORY: &str = "/run/scope/plugins";
-const PLUGIN: &str = "vm";
 /// How long it may take to listen on an emulated machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long the answer to a click may take there; a real one has half a second.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
 /// An agent that serves.
 pub(crate) struct Agent {
     process: Process,
+    plugin: &'static str,
 }
 
 impl Agent {
-    /// Starts one in a container, which need not be any but a control group.
+    /// Starts one without Kubernetes in a container, which need not be any but a control group.
     pub(crate) fn serve(container: &Container, start: &Start) -> anyhow::Result<Agent> {
+        Agent::serve_as("alone", container, start, &["--standalone"])
+    }
+
+    /// Starts one that asks the guest's API server and offers these controls.
+    pub(crate) fn serve_cluster(
+        container: &Container,
+        start: &Start,
+        controls: &str,
+    ) -> anyhow::Result<Agent> {
+        let arguments = [
+            "--node-name",
+            HOST_NAME,
+            "--namespace",
+            "scope-plugins",
+            "--http-listen",
+            "off",
+            "--controls",
+            controls,
+        ];
+        Agent::serve_as("cluster", container, start, &arguments)
+    }
+
+    fn serve_as(
+        plugin: &'static str,
+        container: &Container,
+        start: &Start,
+        arguments: &[&str],
+    ) -> anyhow::Result<Agent> {
         std::fs::create_dir_all(PLUGIN_DIRECTORY)
             .with_context(|| format!("cannot make {PLUGIN_DIRECTORY}"))?;
         let role = [
             "exec",
             AGENT,
             "serve",
-            "--standalone",
             "--plugin-id",
-            PLUGIN,
+            plugin,
             "--plugin-dir",
             PLUGIN_DIRECTORY,
         ];
-        let child = container.command(start, &role).spawn()?;
-        let mut process = Process::new(child);
-        let socket = format!("{PLUGIN_DIRECTORY}/{PLUGIN}/{PLUGIN}.sock");
+        let (name, value) = ApiServer::kubeconfig();
+        let child = container
+            .command(start, &[&role, arguments].concat())
+            .env(name, value)
+            .spawn()?;
+        let mut agent = Agent {
+            process: Process::new(child),
+            plugin,
+        };
+        let socket = agent.socket("");
         let deadline = Instant::now() + START_LIMIT;
-        while !std::path::Path::new(&socket).exists() {
-            ensure!(process.is_alive()?, "the agent ended: see the console");
+        while !Path::new(&socket).exists() {
+            ensure!(
+                agent.process.is_alive()?,
+                "the agent ended: see the console"
+            );
             ensure!(
                 Instant::now() < deadline,
                 "the agent made no socket within {START_LIMIT:?}"
             );
             std::thread::sleep(Duration::from_millis(50));
         }
-        Ok(Agent { process })
+        Ok(agent)
+    }
+
+    fn socket(&self, suffix: &str) -> String {
+        let plugin = self.plugin;
+        format!("{PLUGIN_DIRECTORY}/{plugin}/{plugin}{suffix}.sock")
     }
 
     /// Its pid.
@@ -57,13 +105,30 @@ impl Agent {
 
     /// A report that it makes now.
     pub(crate) fn report(&self) -> anyhow::Result<Report> {
-        printed(&[
-            "report",
-            "--output",
-            "json",
-            "--plugin-dir",
-            PLUGIN_DIRECTORY,
-        ])
+        let socket = self.socket("");
+        printed(&["report", "--output", "json", "--socket", &socket])
+    }
+
+    /// What it answers to a click, as Scope's probe passes one on.
+    pub(crate) fn click(&self, node: &str, control: &str) -> anyhow::Result<Value> {
+        let socket = self.socket("-controls");
+        let mut stream =
+            UnixStream::connect(&socket).with_context(|| format!("cannot connect to {socket}"))?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        let body = json!({"AppID": "guest", "NodeID": node, "Control": control}).to_string();
+        write!(
+            stream,
+            "POST /control HTTP/1.1\r\nHost: plugin\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        println!("{control}: {answer}");
+        let (_, body) = answer
+            .split_once("\r\n\r\n")
+            .with_context(|| format!("{control} got no answer: {answer}"))?;
+        serde_json::from_str(body).with_context(|| format!("{control} got no JSON: {body}"))
     }
 }
 

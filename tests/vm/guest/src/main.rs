@@ -2,6 +2,7 @@
 //! One program for all of it, since there is no other in the guest that could do as much.
 
 mod agent;
+mod api_server;
 mod cgroup;
 mod init;
 mod measure;

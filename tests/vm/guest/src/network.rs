@@ -13,6 +13,11 @@ const POD: &str = "10.9.0.2";
 /// The interface at the pod's end.
 pub(crate) const POD_INTERFACE: &str = "eth0";
 
+/// Makes the machine reach itself.
+pub(crate) fn start_loopback() -> anyhow::Result<()> {
+    succeed(Command::new("/sbin/ip").args(["link", "set", "lo", "up"]))
+}
+
 /// Links the network namespace of this process of a container with the machine's.
 pub(crate) fn link(container: &Container, pid: u32) -> anyhow::Result<()> {
     let (host, pod) = (format!("{HOST}/24"), format!("{POD}/24"));

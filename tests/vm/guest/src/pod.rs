@@ -5,7 +5,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
-use throwaway_vm_guest::GUEST;
+use serde_json::{Value, json};
+use throwaway_vm_guest::{GUEST, HOST_NAME};
 
 use crate::cgroup::Cgroup;
 use crate::workload::{Start, WORKLOAD};
@@ -60,6 +61,26 @@ impl Pod {
     /// Its ID in Scope.
     pub(crate) fn node_id(&self) -> String {
         format!("{};<pod>", self.uid)
+    }
+
+    /// The pod with these containers as the API server has it.
+    pub(crate) fn object(&self, containers: &[&Container]) -> Value {
+        let named = |container: &&Container| json!({"name": container.id, "image": "guest:1"});
+        let running = |container: &&Container| {
+            json!({
+                "name": container.id, "image": "guest:1", "imageID": "guest@sha256:1",
+                "containerID": format!("containerd://{}", container.id),
+                "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+            })
+        };
+        json!({
+            "metadata": {"name": format!("pod-{}", self.number), "namespace": "guests",
+                         "uid": self.uid, "resourceVersion": "1"},
+            "spec": {"nodeName": HOST_NAME,
+                     "containers": containers.iter().map(named).collect::<Vec<_>>()},
+            "status": {"phase": "Running",
+                       "containerStatuses": containers.iter().map(running).collect::<Vec<_>>()},
+        })
     }
 
     /// A group for a container, of this number within the pod.

@@ -74,7 +74,11 @@ pub(super) fn play() -> anyhow::Result<()> {
     Waiting::start(Driver::Systemd, 7)?.check(&private.agent)?;
 
     step("a container that is frozen and thawed");
-    Frozen::start(Driver::Systemd, 5)?.check(&private.agent)?;
+    let frozen = Frozen::start(Driver::Systemd, 5)?;
+    frozen.check(&private.agent)?;
+
+    step("the same by clicks, in a cluster");
+    frozen.check_clicks(&private.pod)?;
 
     step("a container that outgrows its memory and is killed");
     Killed::start(Driver::Systemd, 6)?.check(&private.agent)

@@ -11,7 +11,7 @@ use crate::workload::Start;
 
 pub(super) struct Private {
     pub(super) agent: Agent,
-    pod: Pod,
+    pub(super) pod: Pod,
     home: Container,
     neighbour: Container,
     neighbouring: Process,

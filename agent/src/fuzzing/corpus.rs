@@ -9,7 +9,7 @@ use super::{Check, TARGETS};
 /// Changed files for each target, shared by the files of its corpus.
 const CHANGED: usize = 3_000;
 /// The same for the target that writes and reads hundreds of files each time.
-const CHANGED_NODES: usize = 100;
+const CHANGED_NODES: usize = 60;
 /// The largest file that the corpus keeps, and that a change makes.
 const MAX_FILE: usize = 4 * 1024;
 /// Files that the corpus of one target keeps.

@@ -27,7 +27,7 @@ use crate::serve::{fuzzing as serve, is_probe_id};
 pub type Check = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Check); 21] = [
+pub const TARGETS: [(&str, Check); 22] = [
     ("conformance_control", conformance_control),
     ("conformance_report", conformance_report),
     ("control_request", control_request),
@@ -47,6 +47,7 @@ pub const TARGETS: [(&str, Check); 21] = [
     ("file_offered", serve::offered_controls),
     ("file_pressure", sample::pressure_file),
     ("file_process_cgroup", sample::process_cgroup),
+    ("file_process_io", sample::process_io),
     ("file_process_stat", sample::process_stat),
     ("node", node::node),
 ];

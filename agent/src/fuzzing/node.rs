@@ -16,11 +16,17 @@ use scope_protocol::{Report, Timestamp, encode};
 use crate::attribution::attribute;
 use crate::collect::{self, ControlNames, Mend, Settings, Share};
 use crate::inventory::{Container, ContainerKind, Inventory, Pod};
-use crate::sample::{Mode, Moment, Roots, Sampler};
+use crate::sample::{Mode, Moment, Roots, Sample, Sampler};
 
-/// A node with cgroup v1 and one with v2. A file's text stands behind a line `== <name>`, in which
-/// `{p}` and `{c}` are the paths of the pod's and the container's cgroup.
-const NODES: [&str; 2] = [include_str!("node_v1.txt"), include_str!("node_v2.txt")];
+/// A node with cgroup v1, the same whose disk I/O its processes have to tell, and one with v2. A
+/// file's text stands behind a line `== <name>`, in which `{p}` and `{c}` are the paths of the pod's
+/// and the container's cgroup. A file of the second name is left out.
+const NODES: [(&str, &str); 3] = [
+    (V1, ""),
+    (V1, "cgroup/blkio/blkio.throttle.io_service_bytes"),
+    (include_str!("node_v2.txt"), ""),
+];
+const V1: &str = include_str!("node_v1.txt");
 
 /// The only pod.
 const POD: &str = "11111111-1111-1111-1111-111111111111";
@@ -34,10 +40,15 @@ fn container() -> String {
 const START_MICROS: i64 = 2_000_000_000_000_000;
 
 thread_local! {
-    static MADE: RefCell<Vec<Made>> = RefCell::new(match NODES.map(Made::new) {
-        [Ok(v1), Ok(v2)] => vec![v1, v2],
-        [v1, v2] => panic!("no files can be made: {:?} {:?}", v1.err(), v2.err()),
+    static MADE: RefCell<Vec<Made>> = RefCell::new(made());
+}
+
+fn made() -> Vec<Made> {
+    let made = NODES.map(|(text, without)| match Made::new(text, without) {
+        Ok(made) => made,
+        Err(error) => panic!("the files cannot be written: {error}"),
     });
+    made.into()
 }
 
 /// The target: blocks of files, as in [`NODES`], that replace those of the nodes for one sample.
@@ -45,11 +56,10 @@ pub(super) fn node(data: &[u8]) {
     let changes = blocks(data);
     MADE.with_borrow(|made| {
         let inventory = inventory();
-        for made in made {
-            for mode in [Mode::Cluster(&inventory), Mode::Standalone] {
-                if let Err(error) = made.sampled(mode, &changes) {
-                    panic!("the files cannot be written: {error}");
-                }
+        let cluster = Mode::Cluster(&inventory);
+        for (made, mode) in made.iter().zip([cluster, Mode::Standalone, cluster]) {
+            if let Err(error) = made.sampled(mode, &changes) {
+                panic!("the files cannot be written: {error}");
             }
         }
     });
@@ -85,7 +95,7 @@ struct Made {
 }
 
 impl Made {
-    fn new(text: &str) -> io::Result<Made> {
+    fn new(text: &str, without: &str) -> io::Result<Made> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("scope-agent-fuzz-{}-{number}", std::process::id());
@@ -100,6 +110,9 @@ impl Made {
             text.replace("{c}", &inner).replace("{p}", &pod)
         };
         for (name, text) in blocks(text.as_bytes()) {
+            if name == without.as_bytes() {
+                continue;
+            }
             let path = made.root.join(expand(name));
             fs::create_dir_all(path.parent().unwrap_or(&made.root))?;
             fs::write(&path, expand(text))?;
@@ -114,8 +127,8 @@ impl Made {
         Ok(made)
     }
 
-    /// Three samples, the second with the changes.
-    fn sampled(&self, mode: Mode<'_>, changes: &[(&[u8], &[u8])]) -> io::Result<()> {
+    /// Samples of it, each a second later.
+    fn samples<'a>(&self, mode: Mode<'a>) -> impl FnMut() -> Sample + use<'a> {
         let seconds = Arc::new(AtomicU64::new(100));
         let clock = seconds.clone();
         let roots = Roots {
@@ -129,10 +142,15 @@ impl Made {
                 wall: Timestamp::from_unix_micros(START_MICROS + seconds as i64 * 1_000_000),
             }
         });
-        let mut take = || {
+        move || {
             seconds.fetch_add(1, Ordering::Relaxed);
             sampler.take(mode)
-        };
+        }
+    }
+
+    /// Three samples, the second with the changes.
+    fn sampled(&self, mode: Mode<'_>, changes: &[(&[u8], &[u8])]) -> io::Result<()> {
+        let mut take = self.samples(mode);
         let usual = take();
         for (name, text) in changes {
             if let Some((path, _)) = self.files.get(*name) {
@@ -223,5 +241,38 @@ fn inventory() -> Inventory {
         pods: [(POD.into(), pod)].into(),
         namespaces: [("demo".into(), "demo-uid".into())].into(),
         node: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::{Cause, Datum};
+
+    #[test]
+    fn the_made_nodes_lack_nothing() {
+        let inventory = inventory();
+        for made in made() {
+            let sample = made.samples(Mode::Cluster(&inventory))();
+            let mut problems = sample.problems.iter();
+            // With v1 there is none.
+            let known = |datum, cause| (datum, cause) == (Datum::CgroupPressure, Cause::Absent);
+            assert!(problems.all(|(datum, cause, _)| known(datum, cause)));
+            assert_eq!((sample.processes.len(), sample.kernel_threads), (2, 1));
+            let (cgroup, pod) = (sample.groups[0].cgroup, sample.pods[POD]);
+            assert!(cgroup.cpu.is_some() && cgroup.memory.is_some());
+            assert!(cgroup.further.disk.is_some() && cgroup.further.throttling.is_some());
+            assert!(cgroup.further.cpu_limit.is_some() && cgroup.further.frozen == Some(false));
+            assert!(pod.network.is_some() && pod.cgroup.further.disk.is_some());
+            assert_eq!(sample.oom_counted, pod.cgroup.further.oom_kills == Some(1));
+        }
+    }
+
+    #[test]
+    fn files_stand_behind_their_names() {
+        let text = b"no name\n== a\n== b\nx\ny\n== c d\nz";
+        let want: [(&[u8], &[u8]); 3] = [(b"a", b""), (b"b", b"x\ny\n"), (b"c d", b"z")];
+        assert_eq!(blocks(text), want);
+        assert_eq!(blocks(b"=="), []);
     }
 }

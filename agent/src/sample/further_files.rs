@@ -74,11 +74,7 @@ impl CgroupReader<'_> {
         Some(Span::next(before.disk, at, bytes))
     }
 
-    fn throttling(
-        &mut self,
-        place: Place<'_>,
-        before: FurtherSample,
-    ) -> Option<Span<Throttling>> {
+    fn throttling(&mut self, place: Place<'_>, before: FurtherSample) -> Option<Span<Throttling>> {
         let hierarchy = self.hierarchies.bandwidth.as_ref()?;
         let datum = Datum::CgroupThrottling;
         let value = self.value(datum, place, hierarchy, "cpu.stat", throttling)?;

@@ -10,7 +10,7 @@ use super::number::{decimal, keyed, only};
 use super::reader::ReadError;
 use super::{
     Cause, DiskBytes, ProcessName, Runtime, bandwidth, cgroup_path, further_files, host, net_dev,
-    pressure, process_stat as stat,
+    pressure, process_io as io, process_stat as stat,
 };
 use crate::container_control::is_container_id;
 
@@ -58,6 +58,15 @@ pub(crate) fn process_stat(text: &[u8]) {
         .bytes(),
     );
     assert_eq!(stat::parse(&line), Some(read));
+}
+
+/// `/proc/<pid>/io`.
+pub(crate) fn process_io(text: &[u8]) {
+    if let Some(bytes) = io::parse(text) {
+        let DiskBytes { read, written } = bytes;
+        let text = format!("rchar: 1\nread_bytes: {read}\nwrite_bytes: {written}\n");
+        means(&text, io::parse, bytes);
+    }
 }
 
 /// `/proc/<pid>/cgroup`.

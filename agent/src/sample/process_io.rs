@@ -24,7 +24,7 @@ pub(super) struct ProcessIo {
 }
 
 /// Reads `io`.
-fn parse(text: &[u8]) -> Option<DiskBytes> {
+pub(super) fn parse(text: &[u8]) -> Option<DiskBytes> {
     Some(DiskBytes {
         read: keyed(text, b"read_bytes:")?,
         written: keyed(text, b"write_bytes:")?,

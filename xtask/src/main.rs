@@ -5,6 +5,7 @@ mod build;
 mod checks;
 mod cluster;
 mod demo;
+mod fuzz;
 mod generate;
 mod vm;
 
@@ -48,6 +49,14 @@ enum Task {
         #[command(subcommand)]
         task: bench::Task,
     },
+    /// Fuzzes the parsers, the conformance rules and the control request
+    Fuzz {
+        /// For how long each target
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: u64,
+        /// Only this one
+        target: Option<String>,
+    },
     /// The throw-away cluster by itself
     Cluster {
         #[command(subcommand)]
@@ -78,6 +87,7 @@ fn main() -> ExitCode {
         Task::Test { words } => checks::run(&words),
         Task::Soak { minutes } => checks::soak(minutes),
         Task::Bench { task } => bench::run(task),
+        Task::Fuzz { seconds, target } => fuzz::run(target.as_deref(), seconds),
         Task::Cluster { task } => cluster::run(task),
         Task::Vm { words } => vm::run(&words),
         Task::Image { tag, to } => build::images(&tag, &to).map(|images| {

@@ -445,6 +445,29 @@ fn other_ways_to_break_the_rules() {
 }
 
 #[test]
+fn numbers_that_only_the_decoder_takes_are_told() {
+    let value = |number: &str| {
+        metric(&format!(
+            r#""samples":[{{"date":"2026-11-23T01:34:40Z","value":{number}}}],"max":1000"#
+        ))
+    };
+    for number in ["0", "-0", "10", "1.05", "1E+2", "-1.5e-3"] {
+        let verdict = value(number);
+        assert!(verdict.conformant(), "{number}: {verdict}");
+    }
+    for number in ["09", "-01", "+5", ".5", "5.", "5.e1"] {
+        for verdict in [value(number), report(&format!(r#""Whatever":{number}"#))] {
+            let told = verdict.violation(Rule::JsonLenient);
+            assert!(
+                told.is_some_and(|v| v.offset.is_some()),
+                "{number}: {verdict}"
+            );
+            assert_eq!(verdict.status(), Some("ok"), "{number}");
+        }
+    }
+}
+
+#[test]
 fn what_the_decoder_takes_is_no_violation() {
     for (what, verdict) in [
         ("a text as a number", node(r#""counters":{"n":"5"}"#)),

@@ -256,7 +256,11 @@ impl<'a> Codec<'a> {
                     None => break,
                 }
             }
-            &self.body[start..self.pos]
+            let digits = &self.body[start..self.pos];
+            if !digits.is_empty() && !numbers::is_json(digits) {
+                self.odd(start, "a number that is not written as in JSON");
+            }
+            digits
         };
         self.token = 0;
         Ok(digits)

@@ -132,6 +132,31 @@ pub(in crate::conformance) fn float(text: &[u8]) -> Result<f64, Fault> {
     }
 }
 
+/// Whether it is a number of JSON: no zero in front, no plus, digits on both sides of the point.
+pub(in crate::conformance) fn is_json(text: &[u8]) -> bool {
+    let text = text.strip_prefix(b"-").unwrap_or(text);
+    let (number, exponent) = match text.iter().position(|b| matches!(b, b'e' | b'E')) {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    };
+    let (whole, fraction) = match number.iter().position(|&b| b == b'.') {
+        Some(at) => (&number[..at], Some(&number[at + 1..])),
+        None => (number, None),
+    };
+    let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let signed = |text: &[u8]| {
+        digits(
+            text.strip_prefix(b"+")
+                .or(text.strip_prefix(b"-"))
+                .unwrap_or(text),
+        )
+    };
+    digits(whole)
+        && (whole.len() == 1 || whole[0] != b'0')
+        && fraction.is_none_or(digits)
+        && exponent.is_none_or(signed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -95,27 +95,14 @@ impl Cgroup {
 
     /// What the kernel says.
     pub(super) fn state(&self) -> io::Result<State> {
-        match self.version()? {
-            Version::V1 => match self.read("freezer.state")?.trim() {
-                "THAWED" => Ok(State::Thawed),
-                "FREEZING" => Ok(State::Freezing),
-                "FROZEN" => Ok(State::Frozen),
-                _ => Err(self.not_a_state("freezer.state")),
-            },
+        let (state, file) = match self.version()? {
+            Version::V1 => (state_v1(&self.read("freezer.state")?), "freezer.state"),
             Version::V2 => {
-                let wanted = self.read("cgroup.freeze")?.trim() == "1";
-                let events = self.read("cgroup.events")?;
-                let frozen = events
-                    .lines()
-                    .find_map(|line| line.strip_prefix("frozen "))
-                    .ok_or_else(|| self.not_a_state("cgroup.events"))?;
-                Ok(match (frozen.trim(), wanted) {
-                    ("1", _) => State::Frozen,
-                    (_, true) => State::Freezing,
-                    (_, false) => State::Thawed,
-                })
+                let (asked, events) = (self.read("cgroup.freeze")?, self.read("cgroup.events")?);
+                (state_v2(&asked, &events), "cgroup.events")
             }
-        }
+        };
+        state.ok_or_else(|| self.not_a_state(file))
     }
 
     /// Asks the kernel to freeze or thaw.
@@ -167,6 +154,29 @@ impl Cgroup {
         let path = self.directory.join(file);
         let said = format!("{} says nothing that is known", path.display());
         io::Error::new(io::ErrorKind::InvalidData, said)
+    }
+}
+
+/// Reads `freezer.state`.
+pub(super) fn state_v1(text: &str) -> Option<State> {
+    match text.trim() {
+        "THAWED" => Some(State::Thawed),
+        "FREEZING" => Some(State::Freezing),
+        "FROZEN" => Some(State::Frozen),
+        _ => None,
+    }
+}
+
+/// Reads `cgroup.freeze`, which says what was asked for, and `cgroup.events`, which says what is.
+pub(super) fn state_v2(asked: &str, events: &str) -> Option<State> {
+    let frozen = events
+        .lines()
+        .find_map(|line| line.strip_prefix("frozen "))?;
+    match (frozen.trim(), asked.trim()) {
+        ("1", _) => Some(State::Frozen),
+        ("0", "1") => Some(State::Freezing),
+        ("0", _) => Some(State::Thawed),
+        _ => None,
     }
 }
 
@@ -383,6 +393,7 @@ mod tests {
             (v1("MELTING\n"), "freezer.state"),
             (v1(""), "freezer.state"),
             (v2("0\n", "populated 1\n"), "cgroup.events"),
+            (v2("0\n", "populated 1\nfrozen x\n"), "cgroup.events"),
         ] {
             let dir = tree(&files);
             let found = Cgroup::find(dir.path(), POD, &id("a")).unwrap();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::arguments::{Arguments, MAX_DURATION};
+use super::cgroup::{self, State};
 use super::deadlines::{self, MAX_BYTES, MAX_FROZEN, is_container_id, millis};
 use super::first_process;
 use crate::control::Click;
@@ -22,6 +23,28 @@ pub(crate) fn first_process(text: &[u8]) {
     }
     if first_process::is_first(status) {
         assert!(status.windows(6).any(|word| word == b"NSpid:"));
+    }
+}
+
+/// `freezer.state`; `cgroup.freeze`, up to the first NUL, and `cgroup.events` behind it.
+pub(crate) fn freezer(text: &[u8]) {
+    // What is not text is an error of the read.
+    let Ok(text) = str::from_utf8(text) else {
+        return;
+    };
+    if let Some(state) = cgroup::state_v1(text) {
+        let word = format!("{state:?}\n").to_uppercase();
+        assert_eq!(cgroup::state_v1(&word), Some(state));
+    }
+    let (asked, events) = text.split_once('\0').unwrap_or((text, ""));
+    if let Some(state) = cgroup::state_v2(asked, events) {
+        let frozen = u8::from(state == State::Frozen);
+        let asked = u8::from(state != State::Thawed);
+        let events = format!("populated 1\nfrozen {frozen}\n");
+        assert_eq!(
+            cgroup::state_v2(&format!("{asked}\n"), &events),
+            Some(state)
+        );
     }
 }
 

@@ -28,7 +28,7 @@ use crate::serve::{fuzzing as serve, is_probe_id};
 pub type Check = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Check); 22] = [
+pub const TARGETS: [(&str, Check); 23] = [
     ("conformance_control", conformance_control),
     ("conformance_report", conformance_report),
     ("control_request", control_request),
@@ -38,6 +38,7 @@ pub const TARGETS: [(&str, Check); 22] = [
     ("file_devices", sample::devices),
     ("file_events", sample::events),
     ("file_first_process", container_control::first_process),
+    ("file_freezer", container_control::freezer),
     ("file_frozen", container_control::frozen_file),
     ("file_host_meminfo", sample::host_meminfo),
     ("file_host_stat", sample::host_stat),

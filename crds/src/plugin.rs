@@ -84,7 +84,7 @@ pub struct ScopePluginSpec {
     /// The name that Scope shows for the plugin. Default: the object's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
-    #[x_kube(validation = Rule::new("!self.matches('[\\\\x00-\\\\x1f\\\\x7f]')").message(
+    #[x_kube(validation = Rule::new("!self.matches('\\\\p{Cc}')").message(
         "spec.label may not contain control characters"
     ))]
     pub label: Option<String>,
@@ -93,7 +93,7 @@ pub struct ScopePluginSpec {
     /// node and the kinds of node that carry data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
-    #[x_kube(validation = Rule::new("!self.matches('[\\\\x00-\\\\x1f\\\\x7f]')").message(
+    #[x_kube(validation = Rule::new("!self.matches('\\\\p{Cc}')").message(
         "spec.description may not contain control characters"
     ))]
     pub description: Option<String>,

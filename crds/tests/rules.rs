@@ -88,6 +88,34 @@ fn texts() {
     );
 }
 
+/// Just those that the agent refuses to start with: there is no ScopePlugin that is accepted here and
+/// whose agents end at once.
+#[test]
+fn texts_have_no_control_characters() {
+    let with = |text: &str| {
+        plugin(
+            "a",
+            json!({"agent": {}, "label": text, "description": text}),
+        )
+    };
+    let (control, fine): (Vec<char>, Vec<char>) =
+        ('\0'..='\u{ff}').partition(|character| character.is_control());
+    assert_eq!(control.len(), 65);
+    for character in control {
+        let messages = broken("ScopePlugin", &with(&format!("a{character}b")), None).join(" ");
+        for field in ["label", "description"] {
+            assert!(
+                messages.contains(&format!("spec.{field} may not contain control characters")),
+                "{character:?}: {messages}"
+            );
+        }
+    }
+    for few in fine.chunks(60) {
+        accepted(&with(&String::from_iter(few)));
+    }
+    accepted(&with("\u{200e}\u{2028}\u{feff}\u{e000}\u{1f600}"));
+}
+
 #[test]
 fn agent() {
     for interval in ["1s", "9s", "10s", "59s", "60s"] {

@@ -61,17 +61,17 @@ pub(super) const NEEDS: &[Need] = &[
     Need {
         right: Right::Capability("SYS_PTRACE"),
         needer: Needer::Collector(Collector::Resources),
-        why: "open descriptors, and disk bytes where no cgroup counts them: the kernel shows `/proc/<pid>/fd` and `io` of a process with other rights only to a tracer",
+        why: "disk bytes on nodes with cgroup v1 and Linux 6.10 or newer, where `blkio` counts nothing: the kernel shows `/proc/<pid>/io` of other users' processes only to who may trace them",
     },
     Need {
         right: Right::Capability("DAC_READ_SEARCH"),
         needer: Needer::Collector(Collector::Resources),
-        why: "the same: `/proc/<pid>/fd` and `io` are open to the process's own user alone",
+        why: "the same, since `/proc/<pid>/io` is for the process's own user to open; and open descriptors on Linux before 6.2, where `/proc/<pid>/fd` has to be listed (since then its size tells, which anybody may ask for)",
     },
     Need {
         right: Right::NoAppArmor,
         needer: Needer::Collector(Collector::Resources),
-        why: "the same: the runtime's default profile keeps a container from tracing processes outside of it",
+        why: "disk bytes as with `SYS_PTRACE`: the runtime's default profile keeps a container from tracing processes outside of it",
     },
     Need {
         right: Right::Capability("KILL"),

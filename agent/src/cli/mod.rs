@@ -39,8 +39,16 @@ const HTTP_LISTEN: &str = "0.0.0.0:7390";
                   but --node-name by NODE_NAME and --namespace by POD_NAMESPACE.\n\n\
                   Try it: `scope-agent report --standalone` prints what this machine runs, with \
                   neither Scope nor Kubernetes.\n\n\
-                  Exit codes are those of sysexits.h: 64 wrong flag, 69 something does not answer, \
-                  73 a socket cannot be made, 75 try again later, 78 the configuration cannot work."
+                  Exit codes are 0 done, 1 `check` found something wrong, and those of sysexits.h:\n  \
+                  64 wrong flag, argument or variable\n  \
+                  66 no such file or socket, or no agent\n  \
+                  69 something does not answer\n  \
+                  70 fault of the program\n  \
+                  73 socket or directory cannot be made\n  \
+                  74 the output cannot be written\n  \
+                  75 may work when tried again\n  \
+                  77 the rights do not suffice to ask or look\n  \
+                  78 the configuration cannot work"
 )]
 pub struct Cli {
     /// What to do.
@@ -382,5 +390,38 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Parsed, Failure
             }))
         }
         Err(e) => Err(Failure::new(exit::USAGE, blame::one_line(&e, &args))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_has_every_exit_code_once() {
+        let help = Cli::command().render_help().to_string();
+        let told: Vec<u8> = help
+            .lines()
+            .filter_map(|line| line.trim_start().split(' ').next()?.parse().ok())
+            .collect();
+        assert_eq!(
+            told,
+            [
+                exit::USAGE,
+                exit::NO_INPUT,
+                exit::UNAVAILABLE,
+                exit::SOFTWARE,
+                exit::CANNOT_CREATE,
+                exit::IO,
+                exit::TEMPORARY,
+                exit::NO_PERMISSION,
+                exit::CONFIG,
+            ],
+            "{help}"
+        );
+        assert!(
+            help.contains("0 done, 1 `check` found something wrong"),
+            "{help}"
+        );
     }
 }

@@ -6,6 +6,8 @@
 //! serves an ID; what a killed instance left behind is recognised by a refused connect and removed.
 //! Everything is taken away again when [`PluginDirectory`] is dropped.
 
+mod error;
+
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -16,7 +18,7 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::exit;
+pub use error::SocketError;
 
 /// `sun_path` holds 108 bytes and ends with a zero byte.
 const MAX_SOCKET_PATH: usize = 107;
@@ -26,118 +28,6 @@ const BACKLOG: i32 = 256;
 /// How often a directory or lock file may vanish under us, because another instance is just
 /// ending, before that counts as a fault.
 const MAX_ATTEMPTS: usize = 16;
-
-/// Why the sockets cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum SocketError {
-    /// The path does not fit into a socket address.
-    #[error(
-        "the socket path {path} has {length} bytes, and a socket path may have {MAX_SOCKET_PATH}: \
-         choose a shorter plugin directory or plugin ID"
-    )]
-    PathTooLong {
-        /// The path.
-        path: PathBuf,
-        /// Its length in bytes.
-        length: usize,
-    },
-    /// Another instance holds the lock.
-    #[error(
-        "another live scope-agent{} serves plugin {id} (it holds the lock {path}): stop it first, \
-         or give this one another --plugin-id or --plugin-dir",
-        pid.map(|p| format!(" (pid {p})")).unwrap_or_default()
-    )]
-    LiveInstance {
-        /// The plugin ID.
-        id: String,
-        /// The lock file.
-        path: PathBuf,
-        /// Who wrote itself into it.
-        pid: Option<u32>,
-    },
-    /// Somebody answers on the socket without holding our lock.
-    #[error(
-        "another live process serves the socket {path}: stop it first, or give this agent another \
-         --plugin-id"
-    )]
-    LivePeer {
-        /// The socket.
-        path: PathBuf,
-    },
-    /// Something that is not a socket has the socket's name.
-    #[error("{path} is {what}, where the plugin's socket must be: remove it")]
-    InTheWay {
-        /// The path.
-        path: PathBuf,
-        /// What it is.
-        what: &'static str,
-    },
-    /// The plugin's directory is a link or a file.
-    #[error("{path} is {what}, not a directory of its own: remove it")]
-    NoDirectory {
-        /// The path.
-        path: PathBuf,
-        /// What it is.
-        what: &'static str,
-    },
-    /// The plugin's directory belongs to another user.
-    #[error("{path} belongs to user {owner}, not to user {me} who runs this agent: remove it")]
-    Foreign {
-        /// The directory.
-        path: PathBuf,
-        /// Its owner.
-        owner: u32,
-        /// Us.
-        me: u32,
-    },
-    /// An operation failed.
-    #[error("cannot {action} {path}: {source}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The directory or lock file vanished again and again.
-    #[error("{path} was removed by others while it was made, {MAX_ATTEMPTS} times in a row")]
-    Unstable {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// A socket that we serve is no longer there under its name.
-    #[error(
-        "the socket {path} was removed or replaced by somebody else: ending, so that a restart \
-         makes it anew"
-    )]
-    Lost {
-        /// The socket.
-        path: PathBuf,
-    },
-}
-
-impl SocketError {
-    /// The exit code for it.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            SocketError::PathTooLong { .. } => exit::CONFIG,
-            SocketError::LiveInstance { .. }
-            | SocketError::LivePeer { .. }
-            | SocketError::Unstable { .. }
-            | SocketError::Lost { .. } => exit::TEMPORARY,
-            _ => exit::CANNOT_CREATE,
-        }
-    }
-
-    fn io(action: &'static str, path: &Path, source: impl Into<std::io::Error>) -> Self {
-        SocketError::Io {
-            action,
-            path: path.to_owned(),
-            source: source.into(),
-        }
-    }
-}
 
 /// Makes the modes with which files are made their final ones, for the whole process: an inherited
 /// umask could only take bits away that the agent itself needs, and each file is made with no more

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use scope_e2e::product::{PLUGINS, await_operator, await_ready};
+use scope_e2e::product::{PLUGINS, await_operator, await_ready, legible};
 use scope_e2e::progress::{await_some, step};
 use scope_e2e::truth;
 use scope_e2e::world::{Heard, World};
@@ -29,7 +29,7 @@ pub(crate) fn run(keep: bool) -> anyhow::Result<()> {
     if keep {
         world.leave_up()?;
         println!(
-            "\nThe cluster stays up. Use it:\n  eval \"$(cargo xtask cluster env)\"\n  kubectl get scopeplugins\n  kubectl get scopeactions -n {PLUGINS}\nEnd it:\n  cargo xtask cluster down"
+            "\nThe cluster stays up. Use it:\n  cargo xtask cluster kubectl get scopeplugins\n  cargo xtask cluster kubectl get scopeactions -n {PLUGINS}\nor in a new shell\n  eval \"$(cargo xtask cluster env)\"\n  kubectl get scopeplugins\nEnd it:\n  cargo xtask cluster down"
         );
     } else {
         step("remove the cluster", |_| world.down())?;
@@ -246,7 +246,7 @@ fn click(world: &mut World) -> anyhow::Result<()> {
     println!(
         "  answer after {:.0} ms: {}",
         clicked.took.as_secs_f64() * 1e3,
-        clicked.body.trim()
+        legible(&clicked.body)
     );
     ensure!(clicked.http == 200, "the click was refused");
     let successor = await_some("a successor", Duration::from_secs(60), || {

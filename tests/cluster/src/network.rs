@@ -86,6 +86,29 @@ impl Network {
         format!("{}/16", self.address(0, 0))
     }
 
+    /// The value of `NO_PROXY` with which clients on the host reach the cluster themselves and all
+    /// else as `before`. The API server's own address is for clients that know no networks there.
+    /// What is in the list already is not repeated, nor is anything put beside `*`, which only
+    /// stands for everything when it stands alone.
+    pub(crate) fn without_proxy(self, before: &str) -> String {
+        let before = before.trim_matches([',', ' ']);
+        if before == "*" {
+            return before.to_owned();
+        }
+        let known: Vec<&str> = before.split(',').map(str::trim).collect();
+        let mut list = before.to_owned();
+        for address in [self.control_plane().to_string(), self.all()] {
+            if known.contains(&address.as_str()) {
+                continue;
+            }
+            if !list.is_empty() {
+                list.push(',');
+            }
+            list += &address;
+        }
+        list
+    }
+
     fn host(self) -> Ipv4Addr {
         self.address(255, 2)
     }
@@ -258,6 +281,26 @@ mod tests {
         assert_eq!(network.pods(2), "10.77.2.0/24");
         assert_eq!(network.all(), "10.77.0.0/16");
         assert_eq!(hardware_address(network.node(2)), "02:00:0a:4d:00:66");
+    }
+
+    #[test]
+    fn only_the_cluster_is_asked_without_a_proxy() {
+        let network = Network { octet: 77 };
+        for (before, after) in [
+            ("", "10.77.0.1,10.77.0.0/16"),
+            (" , ", "10.77.0.1,10.77.0.0/16"),
+            ("*", "*"),
+            (
+                "localhost,.example.org",
+                "localhost,.example.org,10.77.0.1,10.77.0.0/16",
+            ),
+            ("localhost,", "localhost,10.77.0.1,10.77.0.0/16"),
+            ("10.77.0.0/16, a", "10.77.0.0/16, a,10.77.0.1"),
+            ("10.77.0.1,10.77.0.0/16", "10.77.0.1,10.77.0.0/16"),
+            ("10.78.0.1", "10.78.0.1,10.77.0.1,10.77.0.0/16"),
+        ] {
+            assert_eq!(network.without_proxy(before), after, "{before:?}");
+        }
     }
 
     #[test]

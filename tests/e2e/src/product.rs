@@ -159,6 +159,22 @@ pub fn condition<'a>(plugin: &'a Value, kind: &str) -> Option<&'a Value> {
         .find(|c| c["type"] == kind)
 }
 
+/// An answer as a person reads it: JSON in one line, with no more escapes than it needs. Anything
+/// else as it is, but for what a terminal would obey.
+pub fn legible(answer: &str) -> String {
+    match serde_json::from_str::<Value>(answer) {
+        Ok(value) => value.to_string(),
+        Err(_) => answer
+            .trim()
+            .chars()
+            .map(|c| match c.is_control() {
+                true => c.escape_default().to_string(),
+                false => c.to_string(),
+            })
+            .collect(),
+    }
+}
+
 /// The agents' pods of a plugin that are not being deleted: (pod name, node, UID).
 ///
 /// # Errors
@@ -184,4 +200,25 @@ pub fn agent_pods(
             )
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_legible() {
+        for (answer, read) in [
+            (
+                "{\"removedNode\": \"a1;\\u003cpod\\u003e\"}\n",
+                r#"{"removedNode":"a1;<pod>"}"#,
+            ),
+            ("{}", "{}"),
+            ("{\"error\":\"\\u001b[31m\"}", "{\"error\":\"\\u001b[31m\"}"),
+            ("it's not found\n", "it's not found"),
+            ("\u{1b}[31m", "\\u{1b}[31m"),
+        ] {
+            assert_eq!(legible(answer), read);
+        }
+    }
 }

@@ -136,6 +136,12 @@ impl Site {
     pub(super) fn client_environment(&self) -> Vec<(String, String)> {
         let directory = self.directory();
         let below = |name: &str| directory.join(name).display().to_string();
+        // Some programs prefer one spelling, some the other; a person may have set only one.
+        let set = |name| std::env::var(name).ok().filter(|list| !list.is_empty());
+        let without_proxy = |name, other| {
+            let before = set(name).or_else(|| set(other)).unwrap_or_default();
+            self.network.without_proxy(&before)
+        };
         let tools = self.tools();
         let path = tools
             .directories()
@@ -154,8 +160,8 @@ impl Site {
             ("HELM_CONFIG_HOME", below("client/helm/config")),
             ("HELM_DATA_HOME", below("client/helm/data")),
             // The API server is on this machine, whatever proxy there is to the outside.
-            ("NO_PROXY", "*".to_owned()),
-            ("no_proxy", "*".to_owned()),
+            ("NO_PROXY", without_proxy("NO_PROXY", "no_proxy")),
+            ("no_proxy", without_proxy("no_proxy", "NO_PROXY")),
             ("PATH", path),
         ]
         .map(|(name, value)| (name.to_owned(), value))

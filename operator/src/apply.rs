@@ -12,7 +12,7 @@ use kube::{
     Api, Client, Resource,
     api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
 };
-use scope_crds::ScopePluginStatus;
+use scope_crds::{ScopePlugin, ScopePluginStatus};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
@@ -244,29 +244,18 @@ impl Writer {
         plugin: &str,
         status: &ScopePluginStatus,
     ) -> Result<(), RequestError> {
-        use scope_crds::ScopePlugin;
-        // The answer is decoded with a guard: a status can be written to an object that this
-        // version cannot read.
-        let api: Api<Guarded<ScopePlugin>> = Api::all(self.client.clone());
-        let body = json!({
-            "apiVersion": ScopePlugin::api_version(&()),
-            "kind": ScopePlugin::kind(&()),
-            "metadata": {"name": plugin},
-            "status": status,
-        });
-        let params = PatchParams::apply(manager::STATUS).force();
         let answer = guarded::write(
             &self.claim,
             || format!("writing the status of the ScopePlugin {plugin}"),
             BUDGET,
-            api.patch_status(plugin, &params, &Patch::Apply(body)),
+            apply_status(&self.client, plugin, status),
         )
         .await;
         self.count("ScopePluginStatus", &answer);
         match answer {
             // Deleted in the meantime.
             Err(error) if error.status().is_some_and(|status| status.is_not_found()) => Ok(()),
-            answer => answer.map(|_| ()),
+            answer => answer,
         }
     }
 
@@ -277,6 +266,28 @@ impl Writer {
         };
         self.metrics.wrote(object, outcome);
     }
+}
+
+/// Applies a whole status to the plugin of this name: what the status lacks is removed from the object,
+/// if the operator wrote it. Whoever calls it limits the time and knows that no other replica writes.
+pub(crate) async fn apply_status(
+    client: &Client,
+    plugin: &str,
+    status: &ScopePluginStatus,
+) -> kube::Result<()> {
+    // The answer is decoded with a guard: a status can be written to an object that this version
+    // cannot read.
+    let api: Api<Guarded<ScopePlugin>> = Api::all(client.clone());
+    let body = json!({
+        "apiVersion": ScopePlugin::api_version(&()),
+        "kind": ScopePlugin::kind(&()),
+        "metadata": {"name": plugin},
+        "status": status,
+    });
+    let params = PatchParams::apply(manager::STATUS).force();
+    api.patch_status(plugin, &params, &Patch::Apply(body))
+        .await
+        .map(|_| ())
 }
 
 /// Tells the API server's refusals, which are the plugin's trouble, from failures, which are ours.

@@ -1,6 +1,6 @@
 //! `scope-operator cleanup`: what runs before the chart is uninstalled. It stops the operator, which
 //! would otherwise bring back what is removed, then removes the agents and waits until no node runs
-//! one. Every step may be repeated. ScopePlugins stay.
+//! one. Every step may be repeated. ScopePlugins stay, and their status says that nobody looks after them.
 //!
 //! # Rights
 //!
@@ -11,6 +11,10 @@
 //! | plugins' namespace | apps | daemonsets | list, delete | removing the agents |
 //! | plugins' namespace | core | serviceaccounts | list, delete | removing their accounts |
 //! | plugins' namespace | core | pods | list | waiting until they are gone |
+//! | cluster | scopeplugins.dev | scopeplugins | list | finding those that stay |
+//! | cluster | scopeplugins.dev | scopeplugins/status | patch | telling them |
+
+mod left_behind;
 
 use std::{fmt::Debug, time::Duration};
 
@@ -47,22 +51,25 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// More than there are plugins, and enough pods to see whether any are left.
 const LIST: u32 = 500;
 
-/// Removes everything that the operator made, within the time that is given.
+/// Removes everything that the operator made, within the time that is given, and then tells the
+/// ScopePlugins that stay.
 pub(crate) async fn run(cleanup: Cleanup) -> Result<(), Failure> {
     let deadline = Instant::now() + cleanup.timeout;
     let seconds = cleanup.timeout.as_secs();
     let work = async {
         let client = Clients::new().await?.act;
         stop_operator(&client, &cleanup).await?;
-        remove_agents(&client, &cleanup).await
+        remove_agents(&client, &cleanup).await?;
+        Ok(client)
     };
-    match timeout_at(deadline, work).await {
-        Ok(ended) => ended,
-        Err(_) => Err(Failure::new(
+    let Ok(ended) = timeout_at(deadline, work).await else {
+        return Err(Failure::new(
             Code::Unavailable,
             format!("not done within {seconds} s; run it again, or with a longer --timeout"),
-        )),
-    }
+        ));
+    };
+    left_behind::tell(&ended?).await;
+    Ok(())
 }
 
 async fn stop_operator(client: &Client, cleanup: &Cleanup) -> Result<(), Failure> {
@@ -84,7 +91,7 @@ async fn stop_operator(client: &Client, cleanup: &Cleanup) -> Result<(), Failure
     .await?;
     let Some(scale) = scaled else {
         progress(&format!(
-            "1/4 there is no Deployment {namespace}/{deployment}: no operator runs"
+            "1/5 there is no Deployment {namespace}/{deployment}: no operator runs"
         ));
         return Ok(());
     };
@@ -101,9 +108,9 @@ async fn stop_operator(client: &Client, cleanup: &Cleanup) -> Result<(), Failure
         ));
     }
     progress(&format!(
-        "1/4 the Deployment {namespace}/{deployment} is scaled to 0"
+        "1/5 the Deployment {namespace}/{deployment} is scaled to 0"
     ));
-    gone(client, namespace, &selector, "2/4", "of the operator").await
+    gone(client, namespace, &selector, "2/5", "of the operator").await
 }
 
 async fn remove_agents(client: &Client, cleanup: &Cleanup) -> Result<(), Failure> {
@@ -112,9 +119,9 @@ async fn remove_agents(client: &Client, cleanup: &Cleanup) -> Result<(), Failure
     let daemon_sets = remove::<DaemonSet>(client, namespace, &ours).await?;
     let accounts = remove::<ServiceAccount>(client, namespace, &ours).await?;
     progress(&format!(
-        "3/4 {daemon_sets} DaemonSets and {accounts} ServiceAccounts are being removed from {namespace}"
+        "3/5 {daemon_sets} DaemonSets and {accounts} ServiceAccounts are being removed from {namespace}"
     ));
-    gone(client, namespace, &ours, "4/4", "of plugins").await
+    gone(client, namespace, &ours, "4/5", "of plugins").await
 }
 
 /// Deletes all objects of a kind with these labels; returns how many there were.

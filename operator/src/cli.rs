@@ -100,7 +100,8 @@ struct CleanupArgs {
         default_value = "scope-plugins"
     )]
     plugins_namespace: String,
-    /// How long all of it may take, for example 120s or 5m.
+    /// How long stopping the operator and removing the agents may take, for example 120s or 5m. Telling
+    /// the ScopePlugins that stay takes 20s more at most.
     #[arg(long, env = "SCOPE_OPERATOR_TIMEOUT", default_value = "120s", value_parser = duration)]
     timeout: Duration,
     #[command(flatten)]

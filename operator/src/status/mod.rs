@@ -2,7 +2,8 @@
 //! wrong.
 //!
 //! The conditions are those that kstatus reads: `Ready` and `Available` always, `Reconciling` and
-//! `Stalled` only while they are true. Suspended, as asked for, is `Ready`.
+//! `Stalled` only while they are true. Suspended, as asked for, is `Ready`. What is left behind when the
+//! operator is uninstalled is neither true nor false.
 
 mod words;
 
@@ -123,6 +124,34 @@ pub(crate) fn unreadable(
     ScopePluginStatus {
         observed_generation: generation,
         nodes: None,
+        conditions: conditions.list,
+    }
+}
+
+/// The status of a plugin that no operator looks after any more and of which nothing runs. `previous`
+/// is what was known of it, if that can be read.
+pub(crate) fn operator_uninstalled(
+    previous: Option<&ScopePluginStatus>,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> ScopePluginStatus {
+    let mut conditions = Conditions {
+        list: Vec::new(),
+        previous: previous.map_or(&[], |status| &status.conditions),
+        generation,
+        now: Time(now),
+    };
+    for type_ in [READY, AVAILABLE] {
+        conditions.put_as(
+            type_,
+            "Unknown",
+            "OperatorUninstalled",
+            words::OPERATOR_UNINSTALLED,
+        );
+    }
+    ScopePluginStatus {
+        observed_generation: generation,
+        nodes: Some(NodeCounts::default()),
         conditions: conditions.list,
     }
 }
@@ -323,6 +352,11 @@ impl<'a> Conditions<'a> {
 
     fn put(&mut self, type_: &str, status: bool, reason: &str, message: &str) {
         let status = if status { "True" } else { "False" };
+        self.put_as(type_, status, reason, message);
+    }
+
+    /// With any of the three values that a condition's status has.
+    fn put_as(&mut self, type_: &str, status: &str, reason: &str, message: &str) {
         let since = condition(self.previous, type_)
             .filter(|previous| previous.status == status)
             .map_or_else(

@@ -1,3 +1,4 @@
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::*;
@@ -307,6 +308,29 @@ fn controls_that_are_not_allowed_are_said_beside_ready() {
 }
 
 #[test]
+fn only_what_the_operator_carries_out_is_offered_and_refused() {
+    let said = |controls: &[Control]| words::controls_not_allowed(controls);
+    use Control::*;
+    assert_eq!(
+        said(&[DeletePod]),
+        "The installation does not allow DeletePod, so every click on it is refused. Add it to the \
+         chart value actions.allowed, or remove it from spec.agent.controls"
+    );
+    for control in [RestartContainer, FreezeContainer, ThawContainer] {
+        let text = said(&[control]);
+        assert!(!text.contains("refused"), "{text}");
+        let words = format!("does not allow {control}, so Scope does not show its button. Add it");
+        assert!(text.contains(&words), "{text}");
+    }
+    assert_eq!(
+        said(&[FreezeContainer, DeletePod, ThawContainer]),
+        "The installation does not allow DeletePod, so every click on it is refused. The installation \
+         does not allow FreezeContainer, ThawContainer, so Scope does not show their buttons. Add them \
+         to the chart value actions.allowed, or remove them from spec.agent.controls"
+    );
+}
+
+#[test]
 fn an_unchanged_status_is_equal_and_a_transition_moves_the_time() {
     let mut case = Case::new(json!({"agent": {}}), Some(daemon_set(2, 2, 2, 1)));
     let first = case.assess_at(now());
@@ -347,6 +371,62 @@ fn what_cannot_be_read_is_said_with_the_decoders_words() {
     );
     assert!(ready.message.contains("missing field `agent`"));
     assert!(condition(&status.conditions, STALLED).is_some());
+}
+
+#[test]
+fn what_outlives_the_operator_is_neither_ready_nor_not() {
+    let mut case = Case::with(Trouble::PodsNotCreated {
+        message: "no".into(),
+    });
+    let before = case.assess_at(now());
+    let after = operator_uninstalled(Some(&before), Some(4), later());
+    let said: Vec<String> = after
+        .conditions
+        .iter()
+        .map(|c| format!("{}={} {}", c.type_, c.status, c.reason))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "Ready=Unknown OperatorUninstalled",
+            "Available=Unknown OperatorUninstalled",
+        ],
+        "and nothing that was in the way any more"
+    );
+    assert_eq!(after.nodes, Some(NodeCounts::default()));
+    assert_eq!(after.observed_generation, Some(4));
+    for condition in &after.conditions {
+        assert!(condition.message.contains("Install the chart again"));
+        assert_eq!(condition.last_transition_time.0, later());
+        assert_eq!(condition.observed_generation, Some(4));
+    }
+    // Once more changes nothing, and what cannot be read gets the same.
+    let much_later = later() + SignedDuration::from_hours(1);
+    assert_eq!(
+        operator_uninstalled(Some(&after), Some(4), much_later),
+        after
+    );
+    assert_eq!(operator_uninstalled(None, Some(4), later()), after);
+
+    // The operator that comes next writes all of it anew.
+    case.plugin.status = Some(after.clone());
+    case.trouble = None;
+    case.daemon_set = None;
+    let next = case.assess_at(much_later);
+    assert!(
+        next.conditions
+            .iter()
+            .all(|c| c.reason != "OperatorUninstalled")
+    );
+    assert_eq!(
+        case.said(),
+        [
+            "Ready=False Applying",
+            "Available=False TooFewNodes",
+            "Reconciling=True Applying",
+        ]
+    );
+    assert_eq!(transitions(Some(&after), &next), []);
 }
 
 #[test]

@@ -88,14 +88,42 @@ pub(super) fn unreadable(error: &str) -> String {
     )
 }
 
+/// Clicks for the operator are offered all the same and refused with words; what an agent does itself
+/// it does not even offer, so that nobody can click it.
 pub(super) fn controls_not_allowed(controls: &[Control]) -> String {
-    let names: Vec<String> = controls.iter().map(Control::to_string).collect();
-    format!(
-        "The installation does not allow {}, so every click on it is refused. Add it to the chart value \
-         actions.allowed, or remove it from spec.agent.controls",
-        names.join(", ")
-    )
+    let named = |node_local: bool| {
+        let of_this_sort = controls.iter().filter(|c| c.is_node_local() == node_local);
+        of_this_sort.map(Control::to_string).collect::<Vec<_>>()
+    };
+    let (refused, hidden) = (named(false), named(true));
+    let mut sentences = Vec::new();
+    if !refused.is_empty() {
+        let names = refused.join(", ");
+        sentences.push(format!(
+            "The installation does not allow {names}, so every click on it is refused"
+        ));
+    }
+    if !hidden.is_empty() {
+        let names = hidden.join(", ");
+        sentences.push(format!(
+            "The installation does not allow {names}, so Scope does not show {}",
+            if hidden.len() == 1 {
+                "its button"
+            } else {
+                "their buttons"
+            }
+        ));
+    }
+    let it = if controls.len() == 1 { "it" } else { "them" };
+    sentences.push(format!(
+        "Add {it} to the chart value actions.allowed, or remove {it} from spec.agent.controls"
+    ));
+    sentences.join(". ")
 }
+
+/// For a ScopePlugin that outlives its operator.
+pub(super) const OPERATOR_UNINSTALLED: &str = "The operator was uninstalled and its agents were removed from all nodes: nothing runs, and \
+     nobody looks after this ScopePlugin. Install the chart again to bring it back, or delete the ScopePlugin";
 
 pub(super) fn suspended() -> String {
     "Nothing runs, as spec.suspended asks".into()

@@ -376,7 +376,8 @@ pub(super) fn delete_plugin(world: &mut World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `helm uninstall` keeps the CRDs and ScopePlugins, and nothing else.
+/// `helm uninstall` keeps the CRDs and ScopePlugins, which say that nobody looks after them, and nothing
+/// else.
 pub(super) fn uninstall(world: &mut World) -> anyhow::Result<()> {
     world
         .kubectl
@@ -429,10 +430,30 @@ pub(super) fn uninstall(world: &mut World) -> anyhow::Result<()> {
             })
         },
     )?;
-    ensure!(
-        world.kubectl.exists(&["scopeplugin", PLUGIN])?,
-        "the ScopePlugin is gone"
-    );
+    let object = world
+        .kubectl
+        .json(&["get", "scopeplugin", PLUGIN])
+        .context("the ScopePlugin that stays")?;
+    let status = &object["status"];
+    for kind in ["Ready", "Available"] {
+        let told = condition(&object, kind).cloned().unwrap_or_default();
+        ensure!(
+            told["status"] == "Unknown" && told["reason"] == "OperatorUninstalled",
+            "{kind} after the uninstall: {status}"
+        );
+    }
+    for kind in ["Reconciling", "Stalled"] {
+        ensure!(
+            condition(&object, kind).is_none(),
+            "{kind} stands with nobody to end it: {status}"
+        );
+    }
+    for count in ["desired", "updated", "ready", "unavailable"] {
+        ensure!(
+            status["nodes"][count] == 0,
+            "nodes after the uninstall: {status}"
+        );
+    }
     for crd in [
         "scopeplugins.scopeplugins.dev",
         "scopeactions.scopeplugins.dev",

@@ -96,16 +96,18 @@ pub struct ScopeActionSpec {
     /// The object that was clicked.
     pub target: ActionTarget,
 
-    /// The node whose agent passed the click on; not necessarily the target's.
+    /// The node whose agent passed the click on, which is not necessarily the target's, or whose agent
+    /// has done it itself (`done`), which is.
     #[schemars(length(min = 1, max = 253))]
     pub node: String,
 
-    /// The id of the Scope probe that passed the click on.
+    /// The id of the Scope probe that passed the click on. Empty when nobody clicked: an agent thaws
+    /// a container by itself when its time is over.
     #[serde(rename = "probeID", default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub probe_id: String,
 
-    /// The id of the Scope app in which it was clicked.
+    /// The id of the Scope app in which it was clicked. Empty when nobody clicked.
     #[serde(rename = "appID", default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub app_id: String,

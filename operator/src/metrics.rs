@@ -115,12 +115,12 @@ impl Metrics {
         );
         registry.register(
             "actions",
-            "Finished actions by control and outcome",
+            "Finished actions by control and outcome, those that agents carried out included",
             actions.clone(),
         );
         registry.register_with_unit(
             "action_duration",
-            "Time from an action's arrival here to its outcome",
+            "Time from an action's arrival here to its outcome, without those that agents carried out",
             Unit::Seconds,
             action_seconds.clone(),
         );
@@ -205,11 +205,19 @@ impl Metrics {
         self.drift.inc();
     }
 
-    pub(crate) fn action(&self, control: &'static str, phase: &'static str, took: Duration) {
+    /// `took` is nothing for what an agent did, which only it can time.
+    pub(crate) fn action(
+        &self,
+        control: &'static str,
+        phase: &'static str,
+        took: Option<Duration>,
+    ) {
         self.actions
             .get_or_create(&[("control", control), ("phase", phase)])
             .inc();
-        self.action_seconds.observe(took.as_secs_f64());
+        if let Some(took) = took {
+            self.action_seconds.observe(took.as_secs_f64());
+        }
     }
 
     pub(crate) fn action_deferred(&self) {
@@ -261,7 +269,8 @@ mod tests {
         let metrics = Metrics::new();
         metrics.watch_event("ScopePlugin");
         metrics.wrote("DaemonSet", "done");
-        metrics.action("DeletePod", "Succeeded", Duration::from_millis(30));
+        metrics.action("DeletePod", "Succeeded", Some(Duration::from_millis(30)));
+        metrics.action("ThawContainer", "Succeeded", None);
         let text = metrics.text(Some(Duration::from_secs(7)));
         for line in [
             "scope_operator_is_leader 1",
@@ -269,6 +278,8 @@ mod tests {
             "scope_operator_watch_events_total{kind=\"ScopePlugin\"} 1",
             "scope_operator_writes_total{object=\"DaemonSet\",outcome=\"done\"} 1",
             "scope_operator_actions_total{control=\"DeletePod\",phase=\"Succeeded\"} 1",
+            "scope_operator_actions_total{control=\"ThawContainer\",phase=\"Succeeded\"} 1",
+            "scope_operator_action_duration_seconds_count 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }

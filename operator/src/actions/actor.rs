@@ -143,7 +143,8 @@ impl Actor {
             Err(Left::ToOthers) => return false,
         };
         let written = self.write_outcome(action, &done).await;
-        let took = started.elapsed();
+        // How long an agent took is not known here.
+        let took = action.spec.done.is_none().then(|| started.elapsed());
         let control = action.spec.control.as_str();
         self.metrics
             .action(control, phase_name(done.outcome.phase), took);
@@ -157,8 +158,13 @@ impl Actor {
             app = spec.app_id,
             probe = spec.probe_id,
             through = spec.node,
-            took_ms = took.as_millis() as u64,
-            "{}",
+            took_ms = took.map(|took| took.as_millis() as u64),
+            "{}{}",
+            if took.is_none() {
+                "recorded by the agent: "
+            } else {
+                ""
+            },
             done.outcome.message
         );
         self.tell(action, &done).await;

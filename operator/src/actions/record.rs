@@ -8,7 +8,7 @@ use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
 };
-use scope_crds::{ActionPhase, ActionStatus, ScopeAction};
+use scope_crds::{ActionPhase, ActionStatus, ScopeAction, ScopeActionSpec};
 use serde_json::json;
 
 use super::{
@@ -128,18 +128,16 @@ impl Actor {
         answer.map(|_| ())
     }
 
-    /// The Event on the pod: what was done to it, and who asked.
+    /// The Event on the pod: what was done to it, and who asked, if somebody did.
     pub(super) async fn tell(&self, action: &ScopeAction, done: &Done) {
         let Some(pod) = &done.pod else {
             return;
         };
         let spec = &action.spec;
         let text = format!(
-            "{}. Asked for in Scope (app {}, probe {}) through node {}; ScopePlugin {}, ScopeAction {}",
+            "{}. {}; ScopePlugin {}, ScopeAction {}",
             done.outcome.message,
-            spec.app_id,
-            spec.probe_id,
-            spec.node,
+            by_whom(spec),
             spec.plugin,
             action.name_any()
         );
@@ -160,5 +158,24 @@ impl Actor {
             ..ObjectReference::default()
         };
         self.events.publish(note, &object).await;
+    }
+}
+
+/// Who asked, and who did it. An agent thaws a container by itself when its time is over or the agent
+/// ends: no app and no probe had a part in that.
+fn by_whom(spec: &ScopeActionSpec) -> String {
+    let ScopeActionSpec {
+        app_id,
+        probe_id,
+        node,
+        ..
+    } = spec;
+    let asked = format!("Asked for in Scope (app {app_id}, probe {probe_id})");
+    match &spec.done {
+        None => format!("{asked} through node {node}"),
+        Some(_) if app_id.is_empty() && probe_id.is_empty() => {
+            format!("Done by the agent of node {node}")
+        }
+        Some(_) => format!("{asked}, done by the agent of node {node}"),
     }
 }

@@ -523,7 +523,27 @@ async fn a_record_of_an_agent_becomes_a_status_and_an_event_and_nothing_is_done(
         assert_eq!(event["action"], "FreezeContainer");
         assert_eq!(event["reason"], format!("ScopeAction{phase}"));
         assert_eq!(event["type"], kind);
+        let note = event["note"].as_str().unwrap();
+        let who = "Asked for in Scope (app app-1, probe probe-1), done by the agent of node n2; ";
+        assert!(note.contains(who), "{note}");
     }
+}
+
+#[tokio::test]
+async fn what_nobody_clicked_is_not_said_to_be_asked_for() {
+    let (actor, shared) = given(|_| {});
+    let mut thawed = record("n2", "Succeeded");
+    thawed.spec.control = scope_crds::Control::ThawContainer;
+    thawed.spec.app_id.clear();
+    thawed.spec.probe_id.clear();
+    assert!(actor.handle(&thawed).await);
+    let world = world(&shared);
+    let note = world.events[0]["note"].as_str().unwrap();
+    assert!(
+        note.contains(". Done by the agent of node n2; ScopePlugin a"),
+        "{note}"
+    );
+    assert!(!note.contains("Asked for"), "{note}");
 }
 
 #[tokio::test]

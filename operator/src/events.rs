@@ -37,6 +37,9 @@ pub(crate) struct Note<'a> {
     /// What was done or tried.
     pub(crate) action: &'a str,
     pub(crate) text: &'a str,
+    /// What else it is about. Within some minutes, Events that differ in their text alone become one,
+    /// with the first text.
+    pub(crate) related: Option<ObjectReference>,
 }
 
 impl Events {
@@ -62,7 +65,7 @@ impl Events {
             reason: note.reason.into(),
             note: Some(bounded(note.text)),
             action: note.action.into(),
-            secondary: None,
+            secondary: note.related,
         };
         let publish = self.recorder.publish(&event, object);
         let problem = match tokio::time::timeout(LIMIT, publish).await {

@@ -33,6 +33,7 @@ pub(crate) async fn transitions<K: Resource<DynamicType = ()>>(
             reason,
             action: "Rollout",
             text: message,
+            related: None,
         };
         events.publish(note, &object.object_ref(&())).await;
     }
@@ -58,6 +59,7 @@ pub(crate) async fn repair(plugin: &ScopePlugin, outcome: &Outcome, events: &Eve
         reason: "DriftRepaired",
         action: "Repair",
         text: &text,
+        related: None,
     };
     events.publish(note, &plugin.object_ref(&())).await;
 }

@@ -148,6 +148,8 @@ impl Actor {
             reason: &reason,
             action: &control,
             text: &text,
+            // Each deed has its own Event, with its own words.
+            related: Some(action.object_ref(&())),
         };
         let object = ObjectReference {
             api_version: Some("v1".into()),

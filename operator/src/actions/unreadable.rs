@@ -85,6 +85,7 @@ pub(super) async fn tell(events: &Events, untold: VecDeque<Untold>) {
             reason: "Unreadable",
             action: "Read",
             text: &text,
+            related: None,
         };
         events.publish(note, &object).await;
     }

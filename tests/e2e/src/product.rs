@@ -9,6 +9,9 @@ use serde_json::Value;
 use crate::kubectl::Kubectl;
 use crate::progress::await_some;
 
+/// The chart's value that allows every action there is.
+pub const ALL_ACTIONS: &str =
+    "actions.allowed={DeletePod,RestartContainer,FreezeContainer,ThawContainer}";
 /// Release and chart name.
 pub const RELEASE: &str = "scope-plugins";
 /// Where the operator runs.
@@ -64,7 +67,7 @@ impl Product {
             "--set",
             "agent.image.repository=harness.local/scope-agent",
             "--set",
-            "actions.allowed={DeletePod,RestartContainer,FreezeContainer,ThawContainer}",
+            ALL_ACTIONS,
         ];
         args.extend(extra);
         kubectl.helm(&args).map(drop)

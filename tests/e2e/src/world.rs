@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use scope_emulator::{Click, Exchange, Kind, Merged, Node, Options, Probe, Stamp};
@@ -234,6 +234,19 @@ impl World {
         let path = self.cluster.logs().join("token.kubeconfig");
         std::fs::write(&path, thief.to_string())?;
         Ok(self.kubectl.with_kubeconfig(&path))
+    }
+
+    /// The processes of a node as it numbers them itself, with their names.
+    ///
+    /// # Errors
+    /// When the node is not there.
+    pub fn processes(&self, node: &str) -> anyhow::Result<Vec<(u32, String)>> {
+        let script = "for p in /proc/[0-9]*; do echo ${p#/proc/} $(cat $p/comm); done 2>/dev/null";
+        let text = self.node(node)?.exec(&["sh", "-c", script])?;
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        Ok(lines
+            .filter_map(|(pid, name)| Some((pid.parse().ok()?, name.to_owned())))
+            .collect())
     }
 
     /// The agent's process on a node, as this machine counts processes.
@@ -515,6 +528,13 @@ impl<'a> Seen<'a> {
     pub fn sample(&self, id: &str) -> Option<(String, f64)> {
         let sample = self.0.metrics.get(id)?.samples.last()?;
         Some((sample.date.to_string(), sample.value))
+    }
+
+    /// The last sample of a metric with its stamp in seconds since 1970.
+    pub fn timed(&self, id: &str) -> Option<(f64, f64)> {
+        let sample = self.0.metrics.get(id)?.samples.last()?;
+        let at = SystemTime::from(sample.date).duration_since(UNIX_EPOCH);
+        Some((at.ok()?.as_secs_f64(), sample.value))
     }
 
     /// A `latest` value.

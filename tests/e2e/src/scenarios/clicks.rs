@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use crate::audit;
-use crate::product::{PLUGINS, SYSTEM, condition};
+use crate::product::{ALL_ACTIONS, PLUGINS, SYSTEM, condition};
 use crate::progress::await_some;
 use crate::truth::{self, PodTruth};
 use crate::world::World;
@@ -283,7 +283,7 @@ pub(super) fn not_allowed_by_the_installation(world: &mut World) -> anyhow::Resu
 
     world
         .product
-        .upgrade(&world.kubectl, &["--set", "actions.allowed={DeletePod}"])?;
+        .upgrade(&world.kubectl, &["--set", ALL_ACTIONS])?;
     await_not_allowed(world, false)?;
     untouched(world, &pod)
 }

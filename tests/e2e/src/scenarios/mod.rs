@@ -1,5 +1,6 @@
 //! The scenarios, in the order in which one cluster goes through them.
 
+mod app_view;
 mod bad_input;
 mod churn;
 mod clicks;
@@ -7,6 +8,7 @@ mod figures;
 mod lifecycle;
 mod local_controls;
 mod rights;
+mod usage;
 
 use crate::world::World;
 
@@ -38,6 +40,18 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "against-the-kubelet",
         run: figures::against_the_kubelet,
+    },
+    Scenario {
+        name: "against-the-kernel",
+        run: usage::against_the_kernel,
+    },
+    Scenario {
+        name: "page-with-cri",
+        run: app_view::with_cri,
+    },
+    Scenario {
+        name: "page-without-cri",
+        run: app_view::without_cri,
     },
     Scenario {
         name: "churn",

@@ -1,0 +1,333 @@
+//! What a person sees on Scope's page while two probes per node and one for the cluster ask the
+//! agents: the emulated app, fed by real sockets in real time, with the probes' own reporters.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use scope_emulator::truth::{Container, Controller, Host, Namespace, Pod, Process, Truth};
+use scope_emulator::{
+    Kind, Panel, ProbeSetup, Runtime, Summary, Tab, Version, View, World as Scope,
+};
+use serde_json::Value;
+
+use crate::kubectl::Kubectl;
+use crate::truth::{self, PodTruth};
+use crate::world::World;
+
+/// Scope's own buttons on a pod and ours behind them, in the order in which the node names them.
+const POD_BUTTONS: [&str; 4] = [
+    "kubernetes_get_logs",
+    "kubernetes_delete_pod",
+    "kubernetes_describe",
+    "node-metrics-controls~deletePod",
+];
+/// Longer than the app's window of 15 s: what was told before is not on the page any more, pods that are
+/// gone and what a probe tells at its start included.
+const WINDOW: Duration = Duration::from_secs(20);
+
+/// With the probes asking the container runtime, as `--probe.cri` makes them.
+pub(super) fn with_cri(world: &mut World) -> anyhow::Result<()> {
+    steady(world, Runtime::Cri, Duration::from_secs(60))
+}
+
+/// Without, as in Scope's own manifests: every container that is seen comes from the agents.
+pub(super) fn without_cri(world: &mut World) -> anyhow::Result<()> {
+    steady(world, Runtime::Unseen, Duration::from_secs(30))
+}
+
+/// Every look in this time shows all of it: one that does not is a flicker.
+fn steady(world: &mut World, runtime: Runtime, length: Duration) -> anyhow::Result<()> {
+    let pods = truth::pods(&world.kubectl)?;
+    let mut scope = Scope::live(Version::default());
+    *scope.truth() = whole_truth(world, &pods)?;
+    for (n, node) in world.nodes().iter().enumerate() {
+        let sockets = world.plugin_dir(node);
+        let setup = ProbeSetup::host(node).runtime(runtime).sockets(&sockets);
+        scope.try_add_probe(setup.id(&format!("50{n}")))?;
+        if n == 0 {
+            let phase = Duration::from_millis(700);
+            let setup = ProbeSetup::cluster(node).sockets(&sockets).phase(phase);
+            scope.try_add_probe(setup.id("c1"))?;
+        }
+    }
+    scope.advance(WINDOW);
+    let (started, mut looks) = (Instant::now(), 0);
+    while started.elapsed() < length {
+        let view = scope.view();
+        sees_everything(&view, &pods).with_context(|| {
+            format!(
+                "after {:.1} s ({runtime:?})",
+                started.elapsed().as_secs_f64()
+            )
+        })?;
+        looks += 1;
+        scope.advance(Duration::from_secs(1));
+        scope.truth().hosts = hosts(world, &pods)?;
+    }
+    eprintln!("    the same in {looks} looks ({runtime:?})");
+    Ok(())
+}
+
+fn sees_everything(view: &View, pods: &[PodTruth]) -> anyhow::Result<()> {
+    let shown = view.shown(Tab::Pods)?;
+    let running: Vec<_> = pods.iter().filter(|p| p.phase == "Running").collect();
+    let ids: BTreeSet<_> = running.iter().map(|p| p.node_id()).collect();
+    let seen: BTreeSet<_> = shown.keys().cloned().collect();
+    ensure!(
+        seen == ids,
+        "the pods on the page are {seen:?}, want {ids:?}"
+    );
+    for pod in &running {
+        let id = pod.node_id();
+        let panel = view.panel(Tab::Pods, &id)?.context("a panel")?;
+        pod_is_right(pod, &shown[&id], &panel).with_context(|| format!("pod {}", pod.name))?;
+    }
+    containers_are_right(view, &running)?;
+    controllers_are_right(view, &running)?;
+    let mut names = view.namespaces();
+    let all = names.len();
+    names.dedup();
+    ensure!(
+        names.len() == all,
+        "a namespace stands twice in {:?}",
+        view.namespaces()
+    );
+    Ok(())
+}
+
+fn pod_is_right(pod: &PodTruth, shown: &Summary, panel: &Panel) -> anyhow::Result<()> {
+    let count = match pod.containers.len() {
+        1 => "1 container".to_owned(),
+        n => format!("{n} containers"),
+    };
+    ensure!(shown.label == pod.name, "is called {}", shown.label);
+    ensure!(
+        shown.label_minor == count,
+        "has {:?}, want {count:?}",
+        shown.label_minor
+    );
+    ensure!(
+        shown.parent_labels(Tab::Hosts) == [pod.node.as_str()],
+        "is on {:?}",
+        shown.parent_labels(Tab::Hosts)
+    );
+    has_figures(shown)?;
+    ensure!(
+        panel.control_ids() == POD_BUTTONS,
+        "its buttons are {:?}",
+        panel.control_ids()
+    );
+    let inside: BTreeSet<_> = panel
+        .children(Kind::Container)
+        .iter()
+        .map(|c| c.label.as_str())
+        .collect();
+    let want: BTreeSet<_> = pod
+        .containers
+        .values()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    ensure!(
+        inside == want,
+        "its containers are {inside:?}, want {want:?}"
+    );
+    ensure!(
+        !panel.children(Kind::Process).is_empty(),
+        "it shows no process"
+    );
+    Ok(())
+}
+
+fn has_figures(shown: &Summary) -> anyhow::Result<()> {
+    for metric in ["docker_cpu_total_usage", "docker_memory_usage"] {
+        let row = shown.metrics.iter().find(|row| row.id == metric);
+        let row = row.with_context(|| format!("{metric} is not shown"))?;
+        ensure!(row.samples > 0, "{metric} has no figure");
+    }
+    let memory = shown.metric("docker_memory_usage");
+    ensure!(memory > Some(0.0), "its memory is {memory:?}");
+    Ok(())
+}
+
+fn containers_are_right(view: &View, running: &[&PodTruth]) -> anyhow::Result<()> {
+    let shown = view.shown(Tab::Containers)?;
+    let mut want = BTreeMap::new();
+    for pod in running {
+        for (id, names) in &pod.containers {
+            want.insert(format!("{id};<container>"), (pod, names));
+        }
+    }
+    // The page hides what is in kube-system until it is asked for; nothing of these tests is there.
+    let extra: Vec<_> = shown.keys().filter(|id| !want.contains_key(*id)).collect();
+    ensure!(extra.is_empty(), "ghosts among the containers: {extra:?}");
+    for (id, (pod, (name, image))) in want {
+        let Some(container) = shown.get(&id) else {
+            bail!("container {name} of {} is not on the page", pod.name);
+        };
+        let about = || format!("container {name} of {}", pod.name);
+        has_figures(container).with_context(about)?;
+        ensure!(
+            &container.label == name,
+            "{}: called {}",
+            about(),
+            container.label
+        );
+        let hosts = container.parent_labels(Tab::Hosts);
+        ensure!(hosts == [pod.node.as_str()], "{}: on {hosts:?}", about());
+        let pods = container.parent_labels(Tab::Pods);
+        ensure!(pods == [pod.name.as_str()], "{}: of {pods:?}", about());
+        ensure!(
+            container.parent_labels(Tab::ContainersByImage).len() == 1,
+            "{}: its image {image} is not its parent",
+            about()
+        );
+        let state = container.value("docker_container_state_human");
+        ensure!(state == Some("Up"), "{}: its state is {state:?}", about());
+        let panel = view.panel(Tab::Containers, &id)?.context("a panel")?;
+        ensure!(
+            !panel.children(Kind::Process).is_empty(),
+            "{}: no process inside",
+            about()
+        );
+    }
+    Ok(())
+}
+
+fn controllers_are_right(view: &View, running: &[&PodTruth]) -> anyhow::Result<()> {
+    let shown = view.shown(Tab::Controllers)?;
+    let mut pods: BTreeMap<&str, usize> = BTreeMap::new();
+    for pod in running {
+        let drawn = [
+            "deployment",
+            "daemon_set",
+            "stateful_set",
+            "job",
+            "cron_job",
+        ];
+        for topology in drawn {
+            for id in pod.parents.get(topology).into_iter().flatten() {
+                *pods.entry(id).or_default() += 1;
+            }
+        }
+    }
+    for (id, count) in pods {
+        let controller = shown
+            .get(id)
+            .with_context(|| format!("{id} is not on the page"))?;
+        let said = format!("of {count} pod{}", if count == 1 { "" } else { "s" });
+        ensure!(
+            controller.label_minor.ends_with(&said),
+            "{}: {:?}, want {said:?}",
+            controller.label,
+            controller.label_minor
+        );
+    }
+    Ok(())
+}
+
+/// What the probes' own reporters find: Kubernetes' objects, containers, processes.
+fn whole_truth(world: &World, pods: &[PodTruth]) -> anyhow::Result<Truth> {
+    let kubectl = &world.kubectl;
+    let mut truth = Truth {
+        hosts: hosts(world, pods)?,
+        ..Truth::default()
+    };
+    for item in items(kubectl, "namespaces")? {
+        truth.namespaces.push(Namespace {
+            uid: text(&item["metadata"]["uid"]),
+            name: text(&item["metadata"]["name"]),
+            labels: labels(&item["metadata"]["labels"]),
+        });
+    }
+    for item in items(kubectl, "pods")? {
+        let meta = &item["metadata"];
+        let pod = Pod::new(
+            &text(&meta["uid"]),
+            &text(&meta["namespace"]),
+            &text(&meta["name"]),
+            &text(&item["spec"]["nodeName"]),
+        );
+        truth.pods.push(Pod {
+            labels: labels(&meta["labels"]),
+            ip: text(&item["status"]["podIP"]),
+            state: text(&item["status"]["phase"]),
+            host_network: item["spec"]["hostNetwork"] == true,
+            ..pod
+        });
+    }
+    let kinds = [
+        (Kind::Deployment, "deployments"),
+        (Kind::DaemonSet, "daemonsets"),
+        (Kind::StatefulSet, "statefulsets"),
+        (Kind::Job, "jobs"),
+        (Kind::Service, "services"),
+    ];
+    for (kind, name) in kinds {
+        for item in items(kubectl, name)? {
+            let meta = &item["metadata"];
+            let selector = match kind {
+                Kind::Service => &item["spec"]["selector"],
+                _ => &item["spec"]["selector"]["matchLabels"],
+            };
+            let controller = Controller::new(
+                kind,
+                &text(&meta["uid"]),
+                &text(&meta["namespace"]),
+                &text(&meta["name"]),
+            );
+            truth.controllers.push(Controller {
+                labels: labels(&meta["labels"]),
+                selector: labels(selector),
+                replicas: item["spec"]["replicas"].as_u64().unwrap_or(1) as u32,
+                ..controller
+            });
+        }
+    }
+    Ok(truth)
+}
+
+/// The machines, with the containers of these pods and the processes that run on each now.
+fn hosts(world: &World, pods: &[PodTruth]) -> anyhow::Result<BTreeMap<String, Host>> {
+    let mut hosts = BTreeMap::new();
+    for node in world.nodes() {
+        let mut host = Host::default();
+        for pod in pods.iter().filter(|p| p.node == node) {
+            let of = Pod::new(&pod.uid, &pod.namespace, &pod.name, &node);
+            for (id, (name, image)) in &pod.containers {
+                let mut container = Container::of_pod(id, name, &of);
+                container.image_name.clone_from(image);
+                host.containers.push(container);
+            }
+        }
+        host.processes = world
+            .processes(&node)?
+            .into_iter()
+            .map(|(pid, name)| Process {
+                pid,
+                cmdline: name.clone(),
+                name,
+                threads: 1,
+                ..Process::default()
+            })
+            .collect();
+        hosts.insert(node, host);
+    }
+    Ok(hosts)
+}
+
+fn items(kubectl: &Kubectl, kind: &str) -> anyhow::Result<Vec<Value>> {
+    let list = kubectl.json(&["get", kind, "-A"])?;
+    Ok(list["items"].as_array().context("a list")?.clone())
+}
+
+fn labels(value: &Value) -> BTreeMap<String, String> {
+    let entries = value.as_object().into_iter().flatten();
+    entries
+        .map(|(key, value)| (key.clone(), text(value)))
+        .collect()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,286 @@
+//! Figures against what the kernel itself says, or what is known to have been moved: network, disk,
+//! throttling, kills for want of memory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+
+use crate::progress::await_some;
+use crate::truth::{self, PodTruth};
+use crate::world::World;
+
+/// Dear figures are read once in this time, and their rates are over it.
+const SPAN: f64 = 5.0;
+const MEGABYTE: f64 = 1024.0 * 1024.0;
+
+const PODS: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: sender, namespace: figures, labels: {app: usage}}
+spec:
+  terminationGracePeriodSeconds: 0
+  nodeSelector: {kubernetes.io/hostname: node2}
+  containers:
+    - name: sender
+      image: harness.local/box:1
+      command: [sh, -c, "mkdir /www; dd if=/dev/zero of=/www/file bs=1M count=10; exec httpd -f -p 9000 -h /www"]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: mover, namespace: figures, labels: {app: usage}}
+spec:
+  terminationGracePeriodSeconds: 0
+  nodeSelector: {kubernetes.io/hostname: node1}
+  containers:
+    - name: mover
+      image: harness.local/box:1
+      # The container's own shell starts what is asked for, so that nothing of it is counted elsewhere.
+      command: [sh, -c, "while :; do for f in /ask/*; do [ -e $f ] && sh $f; rm -f $f; done; usleep 100000; done"]
+      volumeMounts: [{name: ask, mountPath: /ask}, {name: data, mountPath: /data}]
+  volumes: [{name: ask, emptyDir: {}}, {name: data, emptyDir: {}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: hungry, namespace: figures, labels: {app: usage}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: hungry
+      image: harness.local/box:1
+      # The container itself is killed once, and started again.
+      command: [sh, -c, "[ -e /data/was ] && exec sleep 1000000; touch /data/was; exec dd if=/dev/zero of=/dev/null bs=64M count=1"]
+      volumeMounts: [{name: data, mountPath: /data}]
+      resources: {limits: {memory: 16Mi}}
+  volumes: [{name: data, emptyDir: {}}]
+"#;
+
+/// All of them, since the pods take a while to start.
+pub(super) fn against_the_kernel(world: &mut World) -> anyhow::Result<()> {
+    world.kubectl.apply(PODS)?;
+    let result = start(world).and_then(|()| {
+        moves(
+            world,
+            "network_rx",
+            "dd if=/dev/zero bs=1M count=10 | nc -w 3 $SENDER 9000",
+            10.0,
+        )?;
+        moves(
+            world,
+            "disk_write",
+            "dd if=/dev/zero of=/data/x bs=1M count=50 oflag=direct",
+            50.0,
+        )?;
+        throttled(world)?;
+        killed_once(world)
+    });
+    let cleaned = world.kubectl.ok(&[
+        "delete",
+        "pods",
+        "-n",
+        "figures",
+        "-l",
+        "app=usage",
+        "--grace-period=0",
+        "--force",
+    ]);
+    result?;
+    cleaned?;
+    Ok(())
+}
+
+fn start(world: &mut World) -> anyhow::Result<()> {
+    await_some("three running pods", Duration::from_secs(60), || {
+        let pods = truth::pods(&world.kubectl)?;
+        let running = |name: &str| {
+            pods.iter()
+                .any(|p| p.name == name && !p.containers.is_empty())
+        };
+        let missing: Vec<_> = ["sender", "mover", "hungry"]
+            .into_iter()
+            .filter(|name| !running(name))
+            .collect();
+        Ok(if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{missing:?}"))
+        })
+    })?;
+    // The first two readings of what is dear follow each other at once.
+    for metric in ["network_rx", "disk_write", "cpu_millicores"] {
+        await_some(
+            &format!("{metric} of the mover"),
+            Duration::from_secs(20),
+            || {
+                Ok(match sample(world, "mover", metric)? {
+                    Some((_, value)) if value < 1000.0 => Ok(()),
+                    other => Err(format!("{other:?}")),
+                })
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// The pod's last sample of a metric.
+fn sample(world: &mut World, pod: &str, metric: &str) -> anyhow::Result<Option<(f64, f64)>> {
+    let pod = running(world, pod)?;
+    let report = world.hear(&pod.node)?;
+    let node = report.node("Pod", &pod.node_id());
+    Ok(node.and_then(|node| node.timed(metric)))
+}
+
+fn running(world: &World, name: &str) -> anyhow::Result<PodTruth> {
+    let pod = truth::pod_named(&world.kubectl, "figures", name)?;
+    pod.with_context(|| format!("pod {name}"))
+}
+
+/// The mover carries out what is asked, once. The rate that is reported, over the time that it is a rate
+/// of, must be what was moved: within 2 %.
+fn moves(world: &mut World, metric: &str, ask: &str, megabytes: f64) -> anyhow::Result<()> {
+    let sender = world.kubectl.ok(&[
+        "get",
+        "pod",
+        "sender",
+        "-n",
+        "figures",
+        "-o",
+        "jsonpath={.status.podIP}",
+    ])?;
+    let pod = running(world, "mover")?;
+    let mut samples: BTreeMap<u64, f64> = BTreeMap::new();
+    let mut asked = None;
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(25) {
+        let report = world.hear(&pod.node)?;
+        if let Some((at, value)) = report
+            .node("Pod", &pod.node_id())
+            .and_then(|n| n.timed(metric))
+        {
+            samples.insert((at * 1e3) as u64, value);
+        }
+        if asked.is_none() && started.elapsed() > Duration::from_secs(7) {
+            let write = format!("cat > /ask/.1 <<'END' && mv /ask/.1 /ask/1\n{ask}\nEND");
+            let write = write.replace("$SENDER", sender.trim());
+            world
+                .kubectl
+                .ok(&["exec", "-n", "figures", "mover", "--", "sh", "-c", &write])?;
+            asked = Some(());
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    let span = if metric.starts_with("disk") {
+        SPAN
+    } else {
+        0.5
+    };
+    let moved = total(&samples, span) / MEGABYTE;
+    eprintln!("    {metric}: {moved:.2} MiB of {megabytes} MiB");
+    ensure!(
+        (moved - megabytes).abs() <= megabytes * 0.02,
+        "{metric}: {moved:.3} MiB are reported, {megabytes} MiB were moved: {samples:?}"
+    );
+    Ok(())
+}
+
+/// Sums what rates say: each holds for the time since the sample that is at least so many seconds older,
+/// and is counted where it first appears.
+fn total(samples: &BTreeMap<u64, f64>, span: f64) -> f64 {
+    let slack = (span * 950.0) as u64;
+    let mut sum = 0.0;
+    let mut last = None;
+    for (at, value) in samples {
+        if last != Some(*value)
+            && let Some((from, _)) = samples.range(..=at.saturating_sub(slack)).next_back()
+        {
+            sum += value * (at - from) as f64 / 1e3;
+        }
+        last = Some(*value);
+    }
+    sum
+}
+
+/// The burner always runs into its limit. The share of periods in which it did, against `cpu.stat`.
+fn throttled(world: &mut World) -> anyhow::Result<()> {
+    let pod = truth::pods(&world.kubectl)?
+        .into_iter()
+        .find(|p| p.name.starts_with("burner") && p.phase == "Running")
+        .context("the burner")?;
+    let container = pod
+        .containers
+        .keys()
+        .next()
+        .context("its container")?
+        .clone();
+    let file = cgroup_file(&container, "cpu.stat")?;
+    let before = periods(&file)?;
+    let mut ours = Vec::new();
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(12) {
+        let report = world.hear(&pod.node)?;
+        let node = report.node("Container", &format!("{container};<container>"));
+        ours.extend(node.and_then(|n| n.metric("cpu_throttled")));
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    let after = periods(&file)?;
+    let theirs = (after.1 - before.1) as f64 / (after.0 - before.0) as f64 * 100.0;
+    let mean = ours.iter().sum::<f64>() / ours.len().max(1) as f64;
+    eprintln!("    throttled: {mean:.1} % of the periods, by cpu.stat {theirs:.1} %");
+    ensure!(
+        !ours.is_empty() && (mean - theirs).abs() <= 5.0,
+        "throttled: we say {ours:?}, cpu.stat {theirs} %"
+    );
+    Ok(())
+}
+
+/// Periods and throttled periods.
+fn periods(file: &Path) -> anyhow::Result<(u64, u64)> {
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let value = |key: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(key));
+        line.and_then(|l| l.trim().parse().ok())
+            .with_context(|| format!("{key} in {text}"))
+    };
+    Ok((value("nr_periods ")?, value("nr_throttled ")?))
+}
+
+/// A file of the cgroup of this container, wherever the machine has it.
+fn cgroup_file(container: &str, file: &str) -> anyhow::Result<PathBuf> {
+    let mut open = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(&directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let path = entry.path();
+            if entry.file_name().to_string_lossy().contains(container) && path.join(file).exists() {
+                return Ok(path.join(file));
+            }
+            // Not `file_type`: v1 has links from one controller's name to another's, which are not followed.
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                open.push(path);
+            }
+        }
+    }
+    anyhow::bail!("no cgroup of container {container} has {file}")
+}
+
+/// It was killed once, and that is what is shown, later too.
+fn killed_once(world: &mut World) -> anyhow::Result<()> {
+    await_some("a kill in hungry", Duration::from_secs(30), || {
+        Ok(match sample(world, "hungry", "oom_kills")? {
+            Some((_, kills)) if kills >= 1.0 => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+    })?;
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(12) {
+        let kills = sample(world, "hungry", "oom_kills")?;
+        let kills = kills.context("hungry lost its figure")?.1;
+        ensure!(kills == 1.0, "hungry was killed once, {kills} are shown");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    Ok(())
+}

@@ -23,7 +23,7 @@ pub struct Usage {
     pub containers: BTreeMap<Arc<str>, ContainerUsage>,
     /// All processes but kernel threads, by ascending pid.
     pub processes: Vec<ProcessUsage>,
-    /// What could not be read for the current sample.
+    /// What could not be read for the current sample; in an agent that serves, since its start.
     pub problems: Problems,
 }
 

@@ -155,10 +155,8 @@ impl<'a> Composer<'a> {
             },
             share => share,
         };
-        let mut description = settings
-            .description
-            .clone()
-            .unwrap_or_else(|| describe(&settings.host, &usage.problems));
+        let own = settings.description.as_deref();
+        let mut description = describe(own, &settings.host, &usage.problems);
         if let Some(left_out) = detail.left_out() {
             description.push_str(" Too large, so left out: ");
             description.push_str(left_out);

@@ -1,25 +1,22 @@
 //! The plugin's description, the one place in Scope where the agent can say something in words.
 
-use crate::sample::{Cause, Problems};
+use crate::sample::Problems;
 
-/// Version, node, what data is on which nodes, and what could not be read.
-pub(super) fn describe(host: &str, problems: &Problems) -> String {
-    let mut text = format!(
-        "scope-agent {} on {host}. On containers and pods: CPU, memory, processes, descriptors, \
-         disk, limits and throttling, pressure; on pods also network and OOM kills; on the host \
-         pressure.",
-        env!("CARGO_PKG_VERSION"),
-    );
-    // What one file or one moment lacks is in the log and the counters; what the machine or its
-    // rights lack is here, since someone looks for that data.
-    let lasting = problems
-        .iter()
-        .filter(|(_, cause, _)| matches!(cause, Cause::Denied | Cause::Absent))
-        .map(|(datum, cause, _)| format!("{datum} ({cause})"))
-        .collect::<Vec<_>>();
-    if !lasting.is_empty() {
+/// The operator's own words, or else version, node, and what data is on which nodes; and after either
+/// what cannot be read, since someone looks for that data.
+pub(super) fn describe(own: Option<&str>, host: &str, problems: &Problems) -> String {
+    let mut text = match own {
+        Some(own) => own.to_owned(),
+        None => format!(
+            "scope-agent {} on {host}. On containers and pods: CPU, memory, processes, \
+             descriptors, disk, limits and throttling, pressure; on pods also network and OOM \
+             kills; on the host pressure.",
+            env!("CARGO_PKG_VERSION"),
+        ),
+    };
+    if let Some(lacking) = problems.not_available() {
         text.push_str(" Not available: ");
-        text.push_str(&lasting.join(", "));
+        text.push_str(&lacking);
         text.push('.');
     }
     text
@@ -28,21 +25,24 @@ pub(super) fn describe(host: &str, problems: &Problems) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::Datum;
+    use crate::sample::{Cause, Datum};
 
     #[test]
     fn says_what_is_missing_for_good() {
         let mut problems = Problems::default();
-        assert!(!describe("node1", &problems).contains("Not available"));
+        assert!(!describe(None, "node1", &problems).contains("Not available"));
         problems.add(Datum::ProcessStat, Cause::Malformed, String::new);
-        assert!(!describe("node1", &problems).contains("Not available"));
+        assert!(!describe(None, "node1", &problems).contains("Not available"));
+        assert_eq!(describe(Some("Mine."), "node1", &problems), "Mine.");
         problems.add(Datum::PodNetwork, Cause::Denied, String::new);
-        let text = describe("node1", &problems);
+        let text = describe(None, "node1", &problems);
         assert!(text.starts_with("scope-agent 0."), "{text}");
         assert!(text.contains(" on node1."), "{text}");
-        assert!(
-            text.contains("Not available: network of a pod (permission denied)."),
-            "{text}"
+        let missing = " Not available: network of a pod (permission denied).";
+        assert!(text.ends_with(missing), "{text}");
+        assert_eq!(
+            describe(Some("Mine."), "node1", &problems),
+            format!("Mine.{missing}")
         );
     }
 }

@@ -27,7 +27,7 @@ pub struct Settings {
     pub plugin_id: String,
     /// What Scope shows in its list of plugins.
     pub label: String,
-    /// The tooltip there; generated if `None`.
+    /// The tooltip there; generated if `None`. What cannot be read is added to it.
     pub description: Option<String>,
     /// What the probe on this node calls the host.
     pub host: String,

@@ -204,6 +204,17 @@ impl Problems {
             .map(|(&(datum, cause), problem)| (datum, cause, problem))
     }
 
+    /// What the machine or its rights lack, in words; `None` where that is nothing. What one file or
+    /// one moment lacks is in the log and the counters.
+    pub fn not_available(&self) -> Option<String> {
+        let lacking: Vec<String> = self
+            .iter()
+            .filter(|(_, cause, _)| matches!(cause, Cause::Denied | Cause::Absent))
+            .map(|(datum, cause, _)| format!("{datum} ({cause})"))
+            .collect();
+        (!lacking.is_empty()).then(|| lacking.join(", "))
+    }
+
     /// The problem of this kind.
     pub fn get(&self, datum: Datum, cause: Cause) -> Option<&Problem> {
         self.0.get(&(datum, cause))

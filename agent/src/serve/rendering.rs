@@ -90,7 +90,10 @@ pub fn renderer(config: &Config, inventory: Option<Arc<ArcSwap<Inventory>>>) -> 
         let inventory = inventory.as_ref().map(|shared| shared.load_full());
         let mode = inventory.as_deref().map_or(Mode::Standalone, Mode::Cluster);
         let sample = sampler.take(mode);
-        let usage = attribute(previous.as_ref(), &sample, mode);
+        let mut usage = attribute(previous.as_ref(), &sample, mode);
+        // What is read in turns fails in its turns only, and what Scope shows of it is not to come
+        // and go with them.
+        usage.problems.clone_from(sampler.problems());
         settings.cadence = tick.cadence;
         settings.controls.clone_from(offers.names(Instant::now()));
         // Whoever looks at one report of a small node sees all of it.

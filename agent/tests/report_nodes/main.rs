@@ -9,5 +9,6 @@ mod containers;
 mod host;
 mod kubernetes;
 mod reported;
+mod served;
 mod table;
 mod whole;

@@ -1,0 +1,66 @@
+//! Reports one after the other, as an agent that serves makes them.
+
+use std::time::Duration;
+
+use scope_agent::collect::Mend;
+use scope_agent::serve::{Config, Render, Tick, renderer};
+
+use crate::made_node::{Class, Layout, MadeNode, id, uid};
+use crate::reported::write;
+
+fn config(node: &MadeNode) -> Config {
+    Config {
+        plugin_id: "node-metrics".into(),
+        label: "Node metrics".into(),
+        description: None,
+        sample_interval: Duration::from_secs(1),
+        mend: Mend::Auto,
+        host: "node1".into(),
+        roots: node.roots(),
+        plugin_dir: node.path("plugins"),
+        http_listen: None,
+        cluster: None,
+    }
+}
+
+/// The next report's body.
+fn next(render: &mut Render, number: u64) -> String {
+    let tick = Tick {
+        number,
+        cadence: Duration::from_secs(1),
+        turn: number,
+        pace: None,
+    };
+    String::from_utf8((render)(&tick).body).unwrap()
+}
+
+fn description(body: &str) -> String {
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    let text = body["Plugins"][0]["description"].as_str();
+    text.unwrap().to_owned()
+}
+
+/// The ticks follow at once, so that after the second one nothing has its turn.
+#[test]
+fn what_is_not_available_is_said_in_every_report() {
+    for own in [None, Some("Mine.".to_owned())] {
+        let node = MadeNode::new(Layout::V2Systemd);
+        write(&node, 0);
+        node.write("proc/sys/kernel/task_delayacct", "0\n");
+        let app = node.container_path(Class::Burstable, &uid('1'), &id('b'));
+        std::fs::remove_file(node.path(&format!("cgroup{app}/cpu.pressure"))).unwrap();
+        let mut render = renderer(
+            &Config {
+                description: own,
+                ..config(&node)
+            },
+            None,
+        );
+        let first = description(&next(&mut render, 0));
+        let missing = "pressure (PSI) of a container or pod (not provided by this kernel";
+        assert!(first.contains(missing), "{first}");
+        for number in 1..10 {
+            assert_eq!(description(&next(&mut render, number)), first);
+        }
+    }
+}

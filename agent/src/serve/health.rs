@@ -20,6 +20,7 @@ use super::sampler::{SamplerState, TICK_BOUNDS};
 use crate::collect::Detail;
 use crate::control::Desk;
 use crate::inventory::InventoryWatch;
+use crate::sample::Problems;
 
 /// A tick may be late by this much, besides three cadences, before the sampler counts as stuck:
 /// enough for a machine that is out of memory for a moment.
@@ -96,11 +97,19 @@ async fn healthz(State(served): State<Arc<Served>>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, said).into_response()
 }
 
-/// Ready: Scope can read every socket.
+/// Ready: Scope can read every socket. What cannot be read of the node is no reason not to be.
 async fn readyz(State(served): State<Arc<Served>>) -> Response {
     match served.health.readiness.load().problem() {
-        None => "ok\n".into_response(),
+        None => ready(&served.health.sampler.load().problems).into_response(),
         Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")).into_response(),
+    }
+}
+
+/// "ok", and which data reports have to do without.
+fn ready(problems: &Problems) -> String {
+    match problems.not_available() {
+        None => "ok\n".into(),
+        Some(lacking) => format!("ok; not available: {lacking}\n"),
     }
 }
 
@@ -320,6 +329,21 @@ fn expose_process(page: &mut Exposition) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::{Cause, Datum};
+
+    #[test]
+    fn who_is_ready_says_what_is_not_available() {
+        let mut problems = Problems::default();
+        problems.add(Datum::HostCpu, Cause::Malformed, String::new);
+        assert_eq!(ready(&problems), "ok\n");
+        problems.add(Datum::OpenFiles, Cause::Denied, String::new);
+        problems.add(Datum::HostPressure, Cause::Absent, String::new);
+        assert_eq!(
+            ready(&problems),
+            "ok; not available: open descriptors of a process (permission denied), pressure (PSI) \
+             of the host (not provided by this kernel or runtime)\n"
+        );
+    }
 
     #[test]
     fn a_page_is_written_once_a_second_however_many_ask() {

@@ -632,6 +632,44 @@ async fn an_agent_that_ends_during_a_grace_period_says_so() {
     );
 }
 
+/// The servers stop after the containers are put in order: a kept connection can still bring a click.
+#[tokio::test]
+async fn a_click_on_an_agent_that_ends_begins_nothing() {
+    let mut node = Node::with(2);
+    node.run(0, "exec sleep 1000");
+    let server = taking().await;
+    let agent = node.agent(&server, 10);
+    agent.click("freezeContainer", 1).await;
+    agent.containers.end().await;
+    assert_eq!(node.state(1), "THAWED");
+    for (control, number) in [("restartContainer", 0), ("freezeContainer", 0)] {
+        let answer = agent.click(control, number).await;
+        assert!(
+            said(&answer).contains("the agent of its node is ending"),
+            "{answer}"
+        );
+        assert_eq!(answer["value"]["phase"], "Refused");
+    }
+    let again = agent
+        .click_with("freezeContainer", &node_id(1), &[("duration", "5s")])
+        .await;
+    assert!(said(&again).contains("is ending"), "{again}");
+    assert_eq!(node.frozen(), 0);
+    assert_eq!(
+        node.children[0].try_wait().expect("asked"),
+        None,
+        "it got no signal"
+    );
+    assert_eq!(
+        fs::read_dir(node.path("plugin")).expect("listed").count(),
+        0,
+        "nothing to be thawed later"
+    );
+    agent.end().await;
+    // The freeze and its end.
+    assert_eq!(record_names(&server).len(), 2);
+}
+
 #[tokio::test]
 async fn done_without_the_api_server_and_recorded_once_it_is_back() {
     let node = Node::with(1);

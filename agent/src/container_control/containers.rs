@@ -15,6 +15,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::arguments::Arguments;
 use super::cgroup::{Cgroup, State};
@@ -109,7 +110,8 @@ struct Shared {
     changed: Notify,
     frozen: Arc<ArcSwap<BTreeSet<String>>>,
     recorder: Recorder,
-    /// From here on nothing is waited for.
+    /// From here on nothing is begun and nothing is waited for. Looked at with `state` held by
+    /// whoever begins something: what was begun before is then seen by whoever ends it.
     ending: CancellationToken,
     /// Those that see to the end of a process.
     tasks: TaskTracker,
@@ -128,6 +130,8 @@ struct Told {
     pid: u32,
     handle: OwnedFd,
     click: Click,
+    /// The end waits for whoever holds it.
+    token: TaskTrackerToken,
 }
 
 impl Containers {
@@ -246,7 +250,8 @@ impl Containers {
     }
 
     /// Thaws whatever we froze, since nobody would do it later, and waits for nothing any more. All
-    /// of it is handed in for the records.
+    /// of it is handed in for the records. Clicks may still come; from here on they freeze and
+    /// restart nothing.
     pub async fn end(&self) {
         self.0.ending.cancel();
         self.0.tasks.close();
@@ -317,6 +322,17 @@ impl Shared {
         })
     }
 
+    /// Nobody would see to the end of what is begun while the agent ends.
+    fn begins(&self, target: &Target) -> Result<(), Here> {
+        if self.ending.is_cancelled() {
+            return Err(Here::refused(format!(
+                "nothing was done to {target}: the agent of its node is ending. Click again when \
+                 the next one is ready"
+            )));
+        }
+        Ok(())
+    }
+
     fn freeze(&self, click: &Click) -> Here {
         self.try_freeze(click).unwrap_or_else(|here| here)
     }
@@ -326,6 +342,7 @@ impl Shared {
         let until = SystemTime::now() + arguments.duration;
         let cgroup = {
             let mut state = self.state();
+            self.begins(&target)?;
             let (cgroup, _) = self.cgroup(&target)?;
             let found = cgroup
                 .state()
@@ -442,7 +459,10 @@ impl Shared {
     /// Tells the first process to end.
     fn end(&self, click: &Click) -> Result<(Told, Here), Here> {
         let (_, target) = self.target(click)?;
+        // Before the look at `ending`: whoever ends waits for it, or it is seen here.
+        let token = self.tasks.token();
         let mut state = self.state();
+        self.begins(&target)?;
         let (cgroup, processes) = self.cgroup(&target)?;
         if cgroup.can_freeze() && cgroup.state().is_ok_and(|state| state != State::Thawed) {
             return Err(Here::refused(format!(
@@ -473,6 +493,7 @@ impl Shared {
             handle: process.into_handle(),
             target,
             click: click.clone(),
+            token,
         };
         Ok((told, here))
     }
@@ -484,6 +505,7 @@ impl Shared {
             pid,
             handle,
             click,
+            token: _token,
         } = told;
         let began = tokio::time::Instant::now();
         let grace = in_words(target.grace);

@@ -346,6 +346,27 @@ async fn the_next_agent_thaws_what_a_killed_one_froze() {
 }
 
 #[tokio::test]
+async fn a_container_that_is_out_of_sight_is_not_forgotten() {
+    let node = Node::with(1);
+    let server = taking().await;
+    let agent = node.agent(&server, 10);
+    agent.click("freezeContainer", 0).await;
+    let (seen, hidden) = (node.path("cgroup/freezer"), node.path("hidden"));
+    fs::rename(&seen, &hidden).expect("moved");
+    let answer = agent.click("thawContainer", 0).await;
+    assert!(said(&answer).contains("is not found: "), "{answer}");
+    assert_eq!(answer["value"]["phase"], "Failed");
+    agent.end().await;
+    fs::rename(&hidden, &seen).expect("moved");
+    assert_eq!(node.state(0), "FROZEN");
+
+    let next = node.agent(&server, 10);
+    assert_eq!(next.containers.frozen().load().len(), 1, "taken over");
+    next.end().await;
+    assert_eq!(node.state(0), "THAWED");
+}
+
+#[tokio::test]
 async fn refusals_are_words_and_change_nothing() {
     let refused = |number: usize, change: fn(&mut scope_agent::inventory::Pod)| {
         let node = Node::with(2);

@@ -56,11 +56,15 @@ pub(super) enum State {
 impl Cgroup {
     /// Finds the cgroup of a container of this pod. The one that can be frozen is preferred; on a
     /// machine with both versions that of v1, which runtimes use there too.
-    pub(super) fn find(root: &Path, pod: &str, container: &str) -> Option<Cgroup> {
-        hierarchies(root).into_iter().find_map(|(root, freezer)| {
-            let directory = find_below(&root, pod, container)?;
-            Some(Cgroup { directory, freezer })
-        })
+    ///
+    /// `None` says that it is gone, so whatever keeps the search from being a whole one is an error.
+    pub(super) fn find(root: &Path, pod: &str, container: &str) -> io::Result<Option<Cgroup>> {
+        for (root, freezer) in hierarchies(root)? {
+            if let Some(directory) = find_below(&root, pod, container, MAX_DIRECTORIES)? {
+                return Ok(Some(Cgroup { directory, freezer }));
+            }
+        }
+        Ok(None)
     }
 
     /// The processes in it and its nested cgroups, as the agent's process namespace counts them.
@@ -184,28 +188,34 @@ fn at(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// The mounted hierarchies, those with a freezer first.
-fn hierarchies(root: &Path) -> Vec<(PathBuf, Option<Version>)> {
+/// The mounted hierarchies, those with a freezer first. There is one at least.
+fn hierarchies(root: &Path) -> io::Result<Vec<(PathBuf, Option<Version>)>> {
     let unified = |path: &Path| path.join("cgroup.controllers").is_file();
     if unified(root) {
-        return vec![(root.to_owned(), Some(Version::V2))];
+        return Ok(vec![(root.to_owned(), Some(Version::V2))]);
     }
-    let mut found: Vec<_> = fs::read_dir(root)
-        .into_iter()
-        .flatten()
-        .take(MAX_MOUNTS)
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            // The root of the freezer has no file of its own, so there the name has to tell.
-            let name = path.file_name()?.as_bytes();
-            let freezer = if name.split(|&b| b == b',').any(|part| part == b"freezer") {
-                Some(Version::V1)
-            } else {
-                unified(&path).then_some(Version::V2)
-            };
-            path.is_dir().then_some((path, freezer))
-        })
-        .collect();
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root).map_err(|e| at(root, &e))? {
+        let path = entry.map_err(|e| at(root, &e))?.path();
+        let Some(name) = path.file_name().filter(|_| path.is_dir()) else {
+            continue;
+        };
+        if found.len() == MAX_MOUNTS {
+            return Err(too_many(root, MAX_MOUNTS));
+        }
+        // The root of the freezer has no file of its own, so there the name has to tell.
+        let mut controllers = name.as_bytes().split(|&b| b == b',');
+        let freezer = if controllers.any(|part| part == b"freezer") {
+            Some(Version::V1)
+        } else {
+            unified(&path).then_some(Version::V2)
+        };
+        found.push((path, freezer));
+    }
+    if found.is_empty() {
+        let said = format!("{}: no cgroup hierarchy is there", root.display());
+        return Err(io::Error::new(io::ErrorKind::NotFound, said));
+    }
     found.sort_by_key(|(path, freezer)| {
         let order = match freezer {
             Some(Version::V1) => 0,
@@ -214,30 +224,63 @@ fn hierarchies(root: &Path) -> Vec<(PathBuf, Option<Version>)> {
         };
         (order, path.clone())
     });
-    found
+    Ok(found)
 }
 
-/// The directory of the container in one hierarchy.
-fn find_below(root: &Path, pod: &str, container: &str) -> Option<PathBuf> {
+/// The directory of the container in one hierarchy, of which so many directories are looked at. What
+/// was not found for an error may be there; a directory that goes meanwhile took its inner ones along.
+fn find_below(root: &Path, pod: &str, container: &str, most: usize) -> io::Result<Option<PathBuf>> {
     let mut pending = vec![(root.to_owned(), Place::default(), 0)];
     let mut seen = 0;
+    let mut unseen: Option<io::Error> = None;
+    let mut note = |path: &Path, error: &io::Error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            unseen.get_or_insert_with(|| at(path, error));
+        }
+    };
     while let Some((directory, place, depth)) = pending.pop() {
-        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(e) => {
+                note(&directory, &e);
+                continue;
+            }
+        };
+        for entry in entries {
+            let kind = entry.and_then(|entry| Ok((entry.file_type()?, entry)));
+            let (kind, entry) = match kind {
+                Ok(known) => known,
+                Err(e) => {
+                    note(&directory, &e);
+                    continue;
+                }
+            };
+            if !kind.is_dir() {
                 continue;
             }
             seen += 1;
             let inner = place.enter(entry.file_name().as_bytes());
             let of_pod = inner.pod.as_deref().is_none_or(|found| found == pod);
             if of_pod && inner.container.as_deref() == Some(container) {
-                return Some(entry.path());
+                return Ok(Some(entry.path()));
             }
-            if of_pod && !inner.is_final() && depth < MAX_DEPTH && seen <= MAX_DIRECTORIES {
+            if seen > most {
+                return Err(too_many(root, most));
+            }
+            // Deeper ones are no error: none of them was ever found, and so none was frozen.
+            if of_pod && !inner.is_final() && depth < MAX_DEPTH {
                 pending.push((entry.path(), inner, depth + 1));
             }
         }
     }
-    None
+    unseen.map_or(Ok(None), Err)
+}
+
+fn too_many(root: &Path, most: usize) -> io::Error {
+    io::Error::other(format!(
+        "{}: more than {most} directories, not all of which are looked at",
+        root.display()
+    ))
 }
 
 #[cfg(test)]
@@ -309,7 +352,7 @@ mod tests {
     #[test]
     fn v1_is_read_and_written_in_exactly_that_container() {
         let dir = tree(&v1("THAWED\n"));
-        let found = Cgroup::find(dir.path(), POD, &id("a")).unwrap();
+        let found = Cgroup::find(dir.path(), POD, &id("a")).unwrap().unwrap();
         assert_eq!(
             found.freezer,
             Some(Version::V1),
@@ -348,7 +391,7 @@ mod tests {
             ("0\n", "populated 1\nfrozen 1\n", State::Frozen),
         ] {
             let dir = tree(&v2(freeze, events));
-            let found = Cgroup::find(dir.path(), POD, &id("a")).unwrap();
+            let found = Cgroup::find(dir.path(), POD, &id("a")).unwrap().unwrap();
             assert_eq!(found.state().unwrap(), state, "{freeze} {events}");
             assert_eq!(found.processes().len(), 2);
             found.set_frozen(true).unwrap();
@@ -363,7 +406,7 @@ mod tests {
     #[test]
     fn without_a_freezer_the_processes_are_still_found() {
         let dir = tree(&v1("THAWED\n"));
-        let found = Cgroup::find(dir.path(), POD, &id("d")).unwrap();
+        let found = Cgroup::find(dir.path(), POD, &id("d")).unwrap().unwrap();
         assert!(!found.can_freeze());
         assert_eq!(found.processes(), [50]);
         assert!(found.state().is_err() && found.set_frozen(true).is_err());
@@ -379,12 +422,40 @@ mod tests {
             (POD, "a".repeat(63)),
         ] {
             assert_eq!(
-                Cgroup::find(dir.path(), pod, &container),
+                Cgroup::find(dir.path(), pod, &container).unwrap(),
                 None,
                 "{pod} {container}"
             );
         }
-        assert_eq!(Cgroup::find(Path::new("/nonexistent"), POD, &id("a")), None);
+    }
+
+    #[test]
+    fn a_search_that_is_not_whole_is_an_error_and_not_an_answer() {
+        let said = |root: &Path| {
+            let found = Cgroup::find(root, POD, &id("a"));
+            found.expect_err("not known").to_string()
+        };
+        assert!(said(Path::new("/nonexistent")).contains("/nonexistent: "));
+        let empty = tempfile::tempdir().unwrap();
+        assert!(said(empty.path()).contains("no cgroup hierarchy is there"));
+
+        // Of more directories than are looked at, one that lies among the first is still found.
+        let dir = tree(&v1("THAWED\n"));
+        let root = dir.path().join("freezer");
+        let find = |container: &str, most| find_below(&root, POD, container, most);
+        assert!(find(&id("a"), 100).unwrap().is_some());
+        assert!(find(&id("e"), 100).unwrap().is_none(), "a whole one");
+        let error = find(&id("e"), 5).unwrap_err().to_string();
+        assert!(error.contains("more than 5 directories"), "{error}");
+
+        // What is no directory any more cannot be read, and for another reason than that it is gone.
+        let file = root.join("file");
+        fs::write(&file, "").unwrap();
+        let error = find_below(&file, POD, &id("a"), 100).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
+        assert!(error.to_string().contains("freezer/file: "), "{error}");
+        let gone = find_below(&root.join("gone"), POD, &id("a"), 100);
+        assert!(gone.unwrap().is_none());
     }
 
     #[test]
@@ -396,12 +467,12 @@ mod tests {
             (v2("0\n", "populated 1\nfrozen x\n"), "cgroup.events"),
         ] {
             let dir = tree(&files);
-            let found = Cgroup::find(dir.path(), POD, &id("a")).unwrap();
+            let found = Cgroup::find(dir.path(), POD, &id("a")).unwrap().unwrap();
             let said = found.state().unwrap_err().to_string();
             assert!(said.contains(name), "{said}");
         }
         let dir = tree(&v1("THAWED\n"));
-        let found = Cgroup::find(dir.path(), POD, &id("a")).unwrap();
+        let found = Cgroup::find(dir.path(), POD, &id("a")).unwrap().unwrap();
         fs::remove_dir_all(&found.directory).unwrap();
         assert_eq!(found.state().unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(found.processes().is_empty());
@@ -412,7 +483,8 @@ mod tests {
     fn the_kernel_freezes_a_real_process() {
         let root = Path::new("/sys/fs/cgroup");
         let name = format!("scope-agent-test-{}", std::process::id());
-        let Some((hierarchy, _)) = hierarchies(root).into_iter().find(|(_, f)| f.is_some()) else {
+        let all = hierarchies(root).unwrap_or_default();
+        let Some((hierarchy, freezer)) = all.into_iter().find(|(_, f)| f.is_some()) else {
             return;
         };
         let (pod, container) = (format!("kubepods/pod{POD}"), id("f"));
@@ -428,11 +500,8 @@ mod tests {
         let checked = std::panic::catch_unwind(|| {
             fs::write(directory.join("cgroup.procs"), child.id().to_string()).unwrap();
             // Found below our own directory only: the machine's own pods stay out of it.
-            let found = find_below(&hierarchy.join(&name), POD, &container).unwrap();
-            let (_, freezer) = hierarchies(root)
-                .into_iter()
-                .find(|(_, f)| f.is_some())
-                .unwrap();
+            let found = find_below(&hierarchy.join(&name), POD, &container, 100);
+            let found = found.unwrap().unwrap();
             let cgroup = Cgroup {
                 directory: found,
                 freezer,

@@ -298,6 +298,10 @@ impl Shared {
     fn cgroup(&self, target: &Target) -> Result<(Cgroup, Vec<u32>), Here> {
         let gone = || Here::refused(format!("{target} has no process (any more)"));
         let cgroup = Cgroup::find(&self.roots.cgroup, &target.pod_uid, &target.container)
+            .map_err(|e| {
+                let said = format!("nothing was done to {target}, whose cgroup is not found: {e}");
+                Here::new(Phase::Failed, said)
+            })?
             .ok_or_else(gone)?;
         let processes = cgroup.processes();
         if processes.contains(&std::process::id()) {
@@ -613,9 +617,8 @@ impl Shared {
     /// Whether it was frozen and is not any more.
     fn thaw_one(&self, target: &Target) -> std::io::Result<bool> {
         let root = &self.roots.cgroup;
-        let Some(cgroup) = Cgroup::find(root, &target.pod_uid, &target.container) else {
-            // Gone; unless nothing can be seen there.
-            std::fs::read_dir(root)?;
+        let Some(cgroup) = Cgroup::find(root, &target.pod_uid, &target.container)? else {
+            // Gone.
             return Ok(false);
         };
         if cgroup.state()? == State::Thawed {

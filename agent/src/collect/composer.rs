@@ -173,7 +173,11 @@ impl<'a> Composer<'a> {
             mending: match settings.mend {
                 Mend::Always => true,
                 Mend::Never => false,
-                Mend::Auto => !runs_docker(usage, mode),
+                // A node in a cluster has Docker for all that is known before its first container.
+                Mend::Auto => match runs_docker(usage, mode) {
+                    Some(docker) => !docker,
+                    None => matches!(mode, Mode::Standalone),
+                },
             },
             ahead: lead(LEAD.max(told)),
             controls_ahead: lead(CONTROLS_LEAD.max(told)),
@@ -229,17 +233,35 @@ impl<'a> Composer<'a> {
     }
 }
 
-/// Whether Scope's probe has a Docker to ask, which it knows all about.
-fn runs_docker(usage: &Usage, mode: Mode<'_>) -> bool {
+/// Whether Scope's probe has a Docker to ask, which it knows all about; `None` where there is no
+/// container to tell it by.
+fn runs_docker(usage: &Usage, mode: Mode<'_>) -> Option<bool> {
+    let mut docker = None;
+    let mut see = |is_docker: bool| docker = Some(is_docker || docker == Some(true));
     match mode {
         Mode::Cluster(inventory) => inventory
             .pods
             .values()
             .flat_map(|pod| pod.containers.values())
-            .any(|container| container.runtime == Runtime::Docker.as_str()),
+            .for_each(|container| see(container.runtime == Runtime::Docker.as_str())),
         Mode::Standalone => usage
             .containers
             .values()
-            .any(|c| c.runtime == Some(Runtime::Docker)),
+            .for_each(|container| see(container.runtime == Some(Runtime::Docker))),
+    }
+    docker
+}
+
+impl Mend {
+    /// This, with [`Mend::Auto`] decided by the containers that are known; as it was while there are
+    /// none. Whoever makes one report after the other keeps the decision, so that a node whose last
+    /// container ended does not look like another one.
+    pub fn decided(self, before: Mend, usage: &Usage, mode: Mode<'_>) -> Mend {
+        match (self, runs_docker(usage, mode)) {
+            (Mend::Auto, Some(true)) => Mend::Never,
+            (Mend::Auto, Some(false)) => Mend::Always,
+            (Mend::Auto, None) => before,
+            (decided, _) => decided,
+        }
     }
 }

@@ -44,7 +44,7 @@ pub struct Settings {
 /// When to supply what Scope's probe fails to report on CRI runtimes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mend {
-    /// When the runtime is not Docker.
+    /// When the runtime is not Docker. In a cluster not before a container is known.
     #[default]
     Auto,
     /// On every runtime.

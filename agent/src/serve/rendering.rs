@@ -75,6 +75,7 @@ pub fn empty_report(config: &Config) -> Vec<u8> {
 /// The sampler's work. The inventory is looked up at each tick; `None` without Kubernetes.
 pub fn renderer(config: &Config, inventory: Option<Arc<ArcSwap<Inventory>>>) -> Render {
     let mut settings = settings(config);
+    let mend = config.mend;
     let mut offers = OfferReader::new(
         &config.plugin_dir,
         &config.plugin_id,
@@ -94,6 +95,7 @@ pub fn renderer(config: &Config, inventory: Option<Arc<ArcSwap<Inventory>>>) -> 
         // What is read in turns fails in its turns only, and what Scope shows of it is not to come
         // and go with them.
         usage.problems.clone_from(sampler.problems());
+        settings.mend = mend.decided(settings.mend, &usage, mode);
         settings.cadence = tick.cadence;
         settings.controls.clone_from(offers.names(Instant::now()));
         // Whoever looks at one report of a small node sees all of it.

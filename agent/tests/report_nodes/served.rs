@@ -1,12 +1,15 @@
 //! Reports one after the other, as an agent that serves makes them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use scope_agent::collect::Mend;
+use scope_agent::inventory::Inventory;
 use scope_agent::serve::{Config, Render, Tick, renderer};
 
 use crate::made_node::{Class, Layout, MadeNode, id, uid};
-use crate::reported::write;
+use crate::reported::{known, write};
 
 fn config(node: &MadeNode) -> Config {
     Config {
@@ -62,5 +65,31 @@ fn what_is_not_available_is_said_in_every_report() {
         for number in 1..10 {
             assert_eq!(description(&next(&mut render, number)), first);
         }
+    }
+}
+
+/// With the first container it is known whether Scope knows containers itself, and then for good.
+#[test]
+fn whether_to_mend_does_not_change_while_no_container_runs() {
+    for (runtime, mends) in [("docker", false), ("containerd", true)] {
+        let mut running = known();
+        for pod in running.pods.values_mut() {
+            let containers = pod.containers.values_mut();
+            containers.for_each(|container| container.runtime = runtime.into());
+        }
+        let node = MadeNode::new(Layout::V1Cgroupfs);
+        write(&node, 0);
+        let inventory = Arc::new(ArcSwap::from_pointee(Inventory::default()));
+        let mut render = renderer(&config(&node), Some(inventory.clone()));
+        let mut seen = Vec::new();
+        for (number, known) in [Inventory::default(), running, Inventory::default()]
+            .into_iter()
+            .enumerate()
+        {
+            inventory.store(Arc::new(known));
+            let body = next(&mut render, number as u64);
+            seen.push(body.contains("docker_cpu_total_usage"));
+        }
+        assert_eq!(seen, [false, mends, mends], "{runtime}");
     }
 }

@@ -14,7 +14,11 @@ use crate::reported::{ids, known, latest, metric, node, report, settings, usage}
 #[test]
 fn templates_do_not_depend_on_what_runs() {
     let templates = |usage: &Usage, mode: Mode<'_>| -> Vec<_> {
-        let report = report(usage, mode, &settings());
+        let settings = Settings {
+            mend: Mend::Always,
+            ..settings()
+        };
+        let report = report(usage, mode, &settings);
         let topologies = report.topologies.into_iter();
         topologies
             .map(|(t, content)| (t, content.metric_templates, content.metadata_templates))

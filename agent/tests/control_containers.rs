@@ -653,6 +653,53 @@ async fn an_agent_that_ends_during_a_grace_period_says_so() {
     );
 }
 
+/// Reports are served on the thread that the clicks come in by.
+#[tokio::test]
+async fn nothing_stands_still_while_the_kernel_is_waited_for() {
+    let mut node = Node::with(3);
+    let ready = node.path("ready");
+    let script = format!("trap '' TERM; touch {}; exec sleep 1000", ready.display());
+    node.run(0, &script);
+    await_that("the signal to be ignored", || ready.exists()).await;
+    node.change(|pod| pod.grace = Some(Duration::from_secs(1)));
+    let server = taking().await;
+    let agent = node.agent(&server, 10);
+    let soon = [("duration", "1s")];
+    agent
+        .click_with("freezeContainer", &node_id(2), &soon)
+        .await;
+    let answer = agent.click("restartContainer", 0).await;
+    assert!(said(&answer).starts_with("accepted: "), "{answer}");
+
+    // Whoever reads this state waits for a writer.
+    let state = node.cgroup(1).join("freezer.state");
+    fs::remove_file(&state).expect("removed");
+    let (kind, mode) = (
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+    );
+    rustix::fs::mknodat(rustix::fs::CWD, &state, kind, mode, 0).expect("made");
+    let (release, released) = std::sync::mpsc::channel();
+    let writer = std::thread::spawn(move || {
+        let in_time = released.recv_timeout(PATIENT).is_ok();
+        fs::write(state, "MELTING\n").expect("written");
+        in_time
+    });
+    let stuck = agent.click("freezeContainer", 1).await;
+    assert!(said(&stuck).contains("this node is slow"), "{stuck}");
+    // Meanwhile one has ended, and one is due.
+    let killed = |spec: &Value| spec["done"]["message"].to_string().contains("got SIGKILL");
+    await_that("the kill", || recorded(&server).iter().any(killed)).await;
+    release.send(()).expect("it waits");
+    assert!(
+        writer.join().expect("written"),
+        "the thread of the reports stood still"
+    );
+    await_records(&server, 3).await;
+    assert_eq!(node.state(2), "THAWED");
+    agent.end().await;
+}
+
 /// The servers stop after the containers are put in order: a kept connection can still bring a click.
 #[tokio::test]
 async fn a_click_on_an_agent_that_ends_begins_nothing() {

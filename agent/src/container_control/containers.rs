@@ -12,7 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 use scope_crds::{ActionPhase, Control};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -104,10 +104,11 @@ struct Shared {
     rules: Rules,
     roots: Roots,
     inventory: Arc<ArcSwap<Inventory>>,
-    /// Held by whoever changes a container, on a thread that may wait.
+    /// Held by whoever changes a container, while the kernel and the disk are waited for: taken only
+    /// on a thread that may wait, never on the one that serves the probe.
     state: Mutex<Changes>,
-    /// Whose deadline is next may have changed.
-    changed: Notify,
+    /// When the next container thaws, for those that may not take `state`.
+    next: watch::Sender<Option<Duration>>,
     frozen: Arc<ArcSwap<BTreeSet<String>>>,
     recorder: Recorder,
     /// From here on nothing is begun and nothing is waited for. Looked at with `state` held by
@@ -161,7 +162,7 @@ impl Containers {
                 window: Window::default(),
                 ending: BTreeMap::new(),
             }),
-            changed: Notify::new(),
+            next: watch::Sender::new(None),
             frozen: Arc::default(),
             recorder,
             ending: CancellationToken::new(),
@@ -227,15 +228,17 @@ impl Containers {
 
     /// Thaws what is due until told to end.
     pub async fn keep_deadlines(self, ending: CancellationToken) {
+        let mut published = self.0.next.subscribe();
         loop {
-            let next = self.0.state().deadlines.next();
+            let next = *published.borrow_and_update();
             let left = next.map_or(LOOK_AT_CLOCK, |next| {
                 next.saturating_sub(boot_clock()).min(LOOK_AT_CLOCK)
             });
             tokio::select! {
                 biased;
                 () = ending.cancelled() => return,
-                () = self.0.changed.notified() => continue,
+                // Its sender is ours, too.
+                _ = published.changed() => continue,
                 () = tokio::time::sleep(left) => {}
             }
             let shared = self.0.clone();
@@ -275,7 +278,7 @@ impl Shared {
     fn publish(&self, state: &Changes) {
         let ids = state.deadlines.iter().map(|(id, _)| id.clone()).collect();
         self.frozen.store(Arc::new(ids));
-        self.changed.notify_one();
+        self.next.send_replace(state.deadlines.next());
     }
 
     fn target(&self, click: &Click) -> Result<(Arguments, Target), Here> {
@@ -539,7 +542,6 @@ impl Shared {
                 () = tokio::time::sleep(target.grace) => self.kill(&target, pid, &handle, &grace).await,
             },
         };
-        self.state().ending.remove(&target.container);
         self.record(&click, &target, phase, &message);
         let phase = match phase {
             ActionPhase::Succeeded => Phase::Succeeded,
@@ -547,6 +549,10 @@ impl Shared {
         };
         // Nobody waits for it any more, most often.
         let _ = tell.send(Here::new(phase, message));
+        let forget = move || self.state().ending.remove(&target.container);
+        if let Err(e) = tokio::task::spawn_blocking(forget).await {
+            tracing::error!(error = %e, "forgetting a container that was ended broke off");
+        }
     }
 
     async fn kill(

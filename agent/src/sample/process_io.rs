@@ -21,6 +21,10 @@ use super::{Cause, Datum, DiskBytes, GroupSample, PodSample, Problems, ProcessSa
 pub(super) struct ProcessIo {
     turns: HashMap<Arc<str>, Turn>,
     spans: HashMap<Arc<str>, Span<DiskBytes>>,
+    /// What could not be summed up in its last turn, nor in the tick after it.
+    disturbed: HashSet<Arc<str>>,
+    /// What is to be read again in the next tick, by what has turns.
+    again: HashSet<Arc<str>>,
 }
 
 /// Reads `io`.
@@ -35,7 +39,7 @@ pub(super) fn parse(text: &[u8]) -> Option<DiskBytes> {
 #[derive(Debug, Clone, Copy)]
 enum Sum {
     Bytes(DiskBytes),
-    /// One ended meanwhile: it is read again in the next turn.
+    /// One ended meanwhile: it is read again in the next tick.
     Disturbed,
     /// One cannot be read: the sum would be too low.
     Unknown,
@@ -81,26 +85,26 @@ impl ProcessIo {
             .collect();
         let present: HashSet<&Arc<str>> = keys.iter().flatten().collect();
         self.turns.retain(|key, _| present.contains(key));
-        let due: HashSet<&Arc<str>> = present
+        let again = std::mem::take(&mut self.again);
+        // Whether it is their turn, or they are read once more after one that was disturbed.
+        let due: HashMap<&Arc<str>, bool> = present
             .into_iter()
-            .filter(|key| {
-                let turn = self.turns.entry((*key).clone()).or_default();
-                turn.take(now, seed(key.as_bytes()))
+            .filter_map(|key| {
+                let turn = self.turns.entry(key.clone()).or_default();
+                let its_turn = turn.take(now, seed(key.as_bytes()));
+                (its_turn || again.contains(key)).then_some((key, its_turn))
             })
             .collect();
 
-        let mut sums: HashMap<Arc<str>, Sum> = HashMap::new();
+        let mut sums: HashMap<Arc<str>, (Sum, &Arc<str>)> = HashMap::new();
         for process in processes {
             let Some(index) = process.group.map(|group| group as usize) else {
                 continue;
             };
-            if !keys
-                .get(index)
-                .and_then(Option::as_ref)
-                .is_some_and(|key| due.contains(key))
-            {
+            let key = keys.get(index).and_then(Option::as_ref);
+            let Some(key) = key.filter(|key| due.contains_key(key)) else {
                 continue;
-            }
+            };
             let path = path_bytes(&proc.join(process.pid.to_string()));
             let text = reader.read_path(&path, "io", End::OnePiece);
             let malformed = ReadError::Missing(Cause::Malformed);
@@ -113,19 +117,32 @@ impl ProcessIo {
             }
             let group = &groups[index].group;
             for id in group.container.iter().chain(&group.pod) {
-                sums.entry(id.clone())
-                    .or_insert(Sum::Bytes(DiskBytes::default()))
-                    .add(read);
+                let first = (Sum::Bytes(DiskBytes::default()), key);
+                sums.entry(id.clone()).or_insert(first).0.add(read);
             }
         }
-        for (id, sum) in sums {
+        for (id, (sum, key)) in sums {
+            let its_turn = due.get(key).copied().unwrap_or_default();
             match sum {
+                // What was not disturbed has its figure already.
+                Sum::Bytes(_) if !its_turn && !self.disturbed.contains(&id) => {}
                 Sum::Bytes(bytes) => {
                     let before = self.spans.get(&id).copied();
+                    self.disturbed.remove(&id);
                     self.spans.insert(id, Span::next(before, now, bytes));
                 }
+                Sum::Disturbed if its_turn => {
+                    self.again.insert(key.clone());
+                    // In the second turn in a row what is known is too old to be told as of today.
+                    if !self.disturbed.insert(id.clone()) {
+                        self.spans.remove(&id);
+                    }
+                }
                 Sum::Disturbed => {}
-                Sum::Unknown => drop(self.spans.remove(&id)),
+                Sum::Unknown => {
+                    self.disturbed.remove(&id);
+                    self.spans.remove(&id);
+                }
             }
         }
 
@@ -141,6 +158,7 @@ impl ProcessIo {
             there.insert(id.clone());
         }
         self.spans.retain(|id, _| there.contains(id));
+        self.disturbed.retain(|id| there.contains(id));
     }
 }
 

@@ -513,6 +513,32 @@ async fn a_double_click_is_one() {
 }
 
 #[tokio::test]
+async fn what_is_not_so_any_more_is_not_said_again() {
+    let node = Node::with(2);
+    let server = taking().await;
+    let agent = node.agent(&server, 2);
+    // Its time is over sooner than a double click is forgotten.
+    let short = [("duration", "1s")];
+    let container = node_id(0);
+    let freeze = || agent.click_with("freezeContainer", &container, &short);
+    assert_eq!(said(&freeze().await), "");
+    await_records(&server, 2).await;
+    assert_eq!(node.state(0), "THAWED");
+    assert_eq!(
+        (said(&freeze().await), node.state(0).as_str()),
+        ("", "FROZEN")
+    );
+    assert_eq!(agent.desk.counts().get("repeated"), None);
+
+    // What was refused is looked at anew each time.
+    let full = agent.click("freezeContainer", 1).await;
+    assert!(said(&full).contains("click again in"), "{full}");
+    node.change(|pod| pod.containers.values_mut().for_each(|c| c.liveness = true));
+    let probed = agent.click("freezeContainer", 1).await;
+    assert!(said(&probed).contains("liveness probe"), "{probed}");
+}
+
+#[tokio::test]
 async fn of_a_hundred_clicks_at_once_as_many_as_allowed_are_carried_out() {
     let node = Node::with(100);
     let server = taking().await;

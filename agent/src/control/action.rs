@@ -69,15 +69,15 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether an action exists, or may exist, or was done: then the same click again is not a new one.
+    /// Whether an action exists, or may exist, or something was tried here: then the same click again
+    /// is not a new one.
     pub fn may_exist(&self) -> bool {
-        matches!(
-            self,
-            Outcome::Done { .. }
-                | Outcome::Pending { .. }
-                | Outcome::Unknown { .. }
-                | Outcome::Here(_)
-        )
+        match self {
+            Outcome::Done { .. } | Outcome::Pending { .. } | Outcome::Unknown { .. } => true,
+            // What stood against it may be over by the next click.
+            Outcome::Here(here) => here.phase != Phase::Refused,
+            Outcome::Denied(_) | Outcome::Unavailable(_) => false,
+        }
     }
 
     /// A word for logs and metrics.

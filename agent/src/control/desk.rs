@@ -13,12 +13,12 @@ use super::action::{Actions, Outcome, expiry};
 use super::answer::answer;
 use super::click::Click;
 use super::offer::control_id;
-use crate::container_control::{Containers, Here};
+use crate::container_control::{Arguments, Containers, Here};
 
 /// For the API server and the operator together. The probe gives up after 500 ms, dial included.
 pub const CLICK_WAIT: Duration = Duration::from_millis(400);
 /// The same click within this time is the first one again: a double click, or a person who saw
-/// nothing happen.
+/// nothing happen. Of a freeze that is shorter, as long as that.
 const SAME_CLICK: Duration = Duration::from_secs(5);
 /// Clicks under way at once. Each is two requests to the API server; people are slower than this.
 const AT_ONCE: usize = 8;
@@ -45,7 +45,8 @@ struct Recent {
     control: Control,
     node: NodeId,
     args: BTreeMap<String, String>,
-    at: Instant,
+    /// The same click is a new one from here on.
+    until: Instant,
     outcome: watch::Receiver<Option<Outcome>>,
 }
 
@@ -53,6 +54,12 @@ impl Recent {
     /// Whether this click is the same one again.
     fn is_of(&self, click: &Click) -> bool {
         self.control == click.control && self.node == click.node && self.args == click.args
+    }
+
+    /// Whether what it led to may still be so.
+    fn holds(&self) -> bool {
+        let known = self.outcome.borrow();
+        Instant::now() < self.until && known.as_ref().is_none_or(Outcome::may_exist)
     }
 }
 
@@ -116,9 +123,6 @@ impl Desk {
                 }
             },
         };
-        if !outcome.may_exist() {
-            self.forget(&click);
-        }
         self.count(if again { "repeated" } else { outcome.as_str() });
         let (action, said) = match &outcome {
             Outcome::Done {
@@ -157,15 +161,11 @@ impl Desk {
     /// The same click a moment ago.
     fn earlier(&self, click: &Click) -> Option<watch::Receiver<Option<Outcome>>> {
         let mut recent = self.recent();
-        recent.retain(|r| r.at.elapsed() < SAME_CLICK);
+        recent.retain(Recent::holds);
         recent
             .iter()
             .find(|r| r.is_of(click))
             .map(|r| r.outcome.clone())
-    }
-
-    fn forget(&self, click: &Click) {
-        self.recent().retain(|r| !r.is_of(click));
     }
 
     /// Submits the click in a task of its own, so that it is carried to its end even when the probe
@@ -196,7 +196,7 @@ impl Desk {
             control: click.control,
             node: click.node.clone(),
             args: click.args.clone(),
-            at: Instant::now(),
+            until: Instant::now() + remembered_for(click),
             outcome: outcome.clone(),
         });
         Some(outcome)
@@ -221,6 +221,14 @@ impl Desk {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry(outcome).or_default() += 1;
     }
+}
+
+/// How long the same click is the first one again. What thaws earlier may be frozen again then.
+fn remembered_for(click: &Click) -> Duration {
+    Arguments::read(click.control, &click.args).map_or(SAME_CLICK, |read| {
+        // That of controls that freeze nothing is a long one.
+        read.duration.min(SAME_CLICK)
+    })
 }
 
 /// Waits for the task that submits the click. It keeps its own deadline; the margin is for a task

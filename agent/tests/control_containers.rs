@@ -798,11 +798,33 @@ async fn done_without_the_api_server_and_recorded_once_it_is_back() {
     );
 }
 
+/// A token that was rotated, and a role that is being replaced by an upgrade.
+#[tokio::test]
+async fn a_record_that_may_not_be_written_yet_is_tried_again() {
+    for (code, reason) in [(401, "Unauthorized"), (403, "Forbidden")] {
+        let node = Node::with(1);
+        let first = AtomicBool::new(true);
+        let server = ApiServer::start(move |seen: &Seen| {
+            if first.swap(false, Ordering::SeqCst) {
+                return Reply::status(code, reason, "as the test wants");
+            }
+            Reply::Json(201, seen.body.clone())
+        })
+        .await;
+        let agent = node.agent(&server, 10);
+        agent.click("freezeContainer", 0).await;
+        let counts = agent.containers.records();
+        let written = move || counts.each().contains(&("written", 1));
+        await_that("the record", written).await;
+        assert_eq!((server.seen().len(), record_names(&server).len()), (2, 1));
+    }
+}
+
 #[tokio::test]
 async fn a_record_that_is_there_already_or_refused_is_not_tried_again() {
     for (code, reason, outcome) in [
         (409, "AlreadyExists", "written"),
-        (403, "Forbidden", "refused"),
+        (422, "Invalid", "refused"),
     ] {
         let node = Node::with(1);
         let server =

@@ -23,6 +23,10 @@ pub(super) const ACT_WITHIN: Duration = Duration::from_secs(10);
 /// The schema's bound of a message.
 const MAX_MESSAGE: usize = 1024;
 
+/// Answers of the 400s that another try may not get: of a token just rotated (401), of a role that an
+/// upgrade of the chart is replacing (403), and of a server that is too busy.
+const MAY_PASS: [u16; 4] = [401, 403, 408, 429];
+
 /// Why a record is not there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotRecorded {
@@ -30,7 +34,7 @@ pub enum NotRecorded {
     #[error("the API server refused the record: {0}")]
     Refused(String),
     /// It may be later.
-    #[error("the API server cannot be reached: {0}")]
+    #[error("the API server does not take the record at present: {0}")]
     Unavailable(String),
 }
 
@@ -237,7 +241,7 @@ impl Actions {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
             Err(kube::Error::Api(status))
-                if (400..500).contains(&status.code) && ![408, 429].contains(&status.code) =>
+                if (400..500).contains(&status.code) && !MAY_PASS.contains(&status.code) =>
             {
                 Err(NotRecorded::Refused(one_line(&status.message)))
             }

@@ -628,7 +628,7 @@ async fn a_restart_ends_the_first_process() {
     let specs = await_records(&server, 1).await;
     let message = specs[0]["done"]["message"].as_str().expect("a message");
     assert!(
-        message.contains("ended") && message.contains("after SIGTERM"),
+        message.contains("ended") && message.contains("s after SIGTERM; the kubelet starts"),
         "{message}"
     );
     assert_eq!(specs[0]["done"]["phase"], "Succeeded");
@@ -653,7 +653,7 @@ async fn a_process_that_heeds_no_sigterm_is_killed_after_its_grace_period() {
     assert_eq!(node.ended_by(), Some(9));
     let message = specs[0]["done"]["message"].as_str().expect("a message");
     assert!(
-        message.contains("heeded no SIGTERM for 1 s and got SIGKILL"),
+        message.contains("heeded no SIGTERM for 1 s and got SIGKILL; the kubelet starts"),
         "{message}"
     );
 }

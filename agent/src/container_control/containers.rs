@@ -42,6 +42,11 @@ const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
 /// Containers that are being ended at a time. Each holds a descriptor for its grace period.
 const MAX_ENDING: usize = 128;
 
+/// What follows on an end is not the agent's: with `Never`, or `OnFailure` and an exit in order, nothing
+/// does.
+const STARTED_AGAIN: &str =
+    "the kubelet starts the container again if the pod's restart policy says so";
+
 /// What came of a click, as far as is known when it has to be answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Here {
@@ -528,7 +533,8 @@ impl Shared {
                 _ = handle.readable() => (
                     ActionPhase::Succeeded,
                     format!(
-                        "{target} was restarted: its first process {pid} ended {:.1} s after SIGTERM",
+                        "{target} was ended: its first process {pid} ended {:.1} s after SIGTERM; \
+                         {STARTED_AGAIN}",
                         began.elapsed().as_secs_f64()
                     ),
                 ),
@@ -573,8 +579,8 @@ impl Shared {
             Ok(_) => (
                 ActionPhase::Succeeded,
                 format!(
-                    "{target} was restarted: its first process {pid} heeded no SIGTERM for {grace} \
-                     and got SIGKILL"
+                    "{target} was ended: its first process {pid} heeded no SIGTERM for {grace} \
+                     and got SIGKILL; {STARTED_AGAIN}"
                 ),
             ),
             Err(_) => (

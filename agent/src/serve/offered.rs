@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::socket::SocketError;
 use crate::collect::ControlNames;
+use crate::control::CONTROLS_SUFFIX;
 
 /// How often the directory is looked at. A process that comes or goes changes the buttons for at
 /// most this long more than Scope itself, which looks for sockets as often.
@@ -61,8 +62,8 @@ impl Offer {
     }
 }
 
-/// Whether it is `<plugin or one of its sockets>~<control>`, of characters that mean nothing to
-/// Scope's app.
+/// Whether it is `<plugin or its controls' socket>~<control>`, of characters that mean nothing to
+/// Scope's app. No other suffix: `a-b` may be a plugin beside `a`.
 fn is_name_of(plugin: &str, name: &str) -> bool {
     let plain = |text: &str| {
         !text.is_empty()
@@ -76,7 +77,7 @@ fn is_name_of(plugin: &str, name: &str) -> bool {
                 && plain(control)
                 && socket
                     .strip_prefix(plugin)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+                    .is_some_and(|rest| rest.is_empty() || rest == CONTROLS_SUFFIX)
         })
 }
 
@@ -282,4 +283,28 @@ fn unite(own: &ControlNames, others: &[&Offer]) -> ControlNames {
         united.frozen_container = all(&own.frozen_container, |offer| &offer.frozen_container);
     }
     united
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_names_controls_of_its_own_two_sockets_only() {
+        for (name, valid) in [
+            ("a~x", true),
+            ("a-controls~x", true),
+            ("a-b~x", false),
+            ("a-b-controls~x", false),
+            ("a-controls-controls~x", false),
+            ("a-~x", false),
+            ("a-Controls~x", false),
+            ("acontrols~x", false),
+            ("b~x", false),
+        ] {
+            assert_eq!(is_name_of("a", name), valid, "{name}");
+        }
+        // The plugin of that name itself may.
+        assert!(is_name_of("a-b", "a-b-controls~x"));
+    }
 }

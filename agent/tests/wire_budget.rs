@@ -152,6 +152,7 @@ impl Node {
                 pod: Some(pod.clone()),
                 runtime: Some(Runtime::Containerd),
                 frozen: Some(false),
+                frozen_changed: false,
                 figures: noise.figures(false, each as u64),
             };
             (id.clone(), usage)

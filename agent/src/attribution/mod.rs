@@ -44,10 +44,13 @@ pub fn attribute(previous: Option<&Sample>, current: &Sample, mode: Mode<'_>) ->
         .zip(&sums.containers)
         .map(|(home, sum)| {
             let before = before.get(&*home.id).copied();
+            let frozen = home.cgroup.further.frozen;
+            let was_frozen = before.and_then(|before| before.further.frozen);
             let usage = ContainerUsage {
                 pod: home.pod.map(|pod| homes.pods.ids[pod].clone()),
                 runtime: home.runtime,
-                frozen: home.cgroup.further.frozen,
+                frozen,
+                frozen_changed: was_frozen.zip(frozen).is_some_and(|(was, is)| was != is),
                 figures: machine.figures(before, home.cgroup, sum, interval),
             };
             (home.id.clone(), usage)

@@ -87,6 +87,8 @@ pub struct ContainerUsage {
     pub runtime: Option<Runtime>,
     /// Whether its processes are frozen; `None` where that cannot be told.
     pub frozen: Option<bool>,
+    /// Whether that was otherwise in the previous sample.
+    pub frozen_changed: bool,
     /// What it uses.
     pub figures: Figures,
 }

@@ -105,10 +105,12 @@ fn add_container(
     if composer.has_container_metrics(&node_id) {
         meter.further(&usage.figures);
     }
-    if composer.mending && composer.share.has_state(&node_id) {
+    // What changed is told at once.
+    let changed = usage.frozen_changed;
+    if composer.mending && (changed || composer.share.has_state(&node_id)) {
         add_state(composer, &mut node, usage, known);
     }
-    if composer.has_names(&node_id) {
+    if changed || composer.has_names(&node_id) {
         if composer.mending {
             name(composer, &mut node, id, known);
         }

@@ -1,5 +1,5 @@
-//! The files of a cgroup that are read every few seconds: disk, throttling, pressure, OOM kills and
-//! the freezer. They are not kept open: that would take more memory than it saves time.
+//! The files of a cgroup that are read every few seconds: disk, throttling, pressure and OOM kills;
+//! and the freezer's, which is read each time. They are not kept open: that would take more memory than it saves time.
 
 use super::bandwidth;
 use super::cgroup_files::{CgroupReader, Place};
@@ -22,7 +22,8 @@ pub(super) enum Kind {
 const MALFORMED: ReadError = ReadError::Missing(Cause::Malformed);
 
 impl CgroupReader<'_> {
-    /// What the cgroup at this place says, read anew if it is its turn.
+    /// What the cgroup at this place says, read anew if it is its turn. Whether it is frozen is read
+    /// each time where it can be: who clicked waits to see it.
     pub(super) fn further(
         &mut self,
         kind: Kind,
@@ -42,6 +43,8 @@ impl CgroupReader<'_> {
                     .then(|| self.frozen(place))
                     .flatten(),
             };
+        } else if kept.sample.frozen.is_some() {
+            kept.sample.frozen = self.frozen(place);
         }
         kept.sample
     }

@@ -302,7 +302,7 @@ pub struct FurtherSample {
     pub pressure: PressureSample,
     /// Processes that the kernel killed in it for want of memory; pods on v2 only.
     pub oom_kills: Option<u64>,
-    /// Whether its processes are frozen; containers only.
+    /// Whether its processes are frozen, read for every sample; containers only.
     pub frozen: Option<bool>,
 }
 

@@ -130,6 +130,7 @@ impl Agent {
                 pod: Some(pod.as_str().into()),
                 runtime: Some(NodeRuntime::Containerd),
                 frozen: Some(running.frozen.contains(id)),
+                frozen_changed: false,
                 figures: figures(false, pids.len() as u64),
             };
             (Arc::from(id.as_str()), usage)

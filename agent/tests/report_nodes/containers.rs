@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use scope_agent::attribution::attribute;
-use scope_agent::collect::{ControlNames, Settings};
+use scope_agent::attribution::{Usage, attribute};
+use scope_agent::collect::{ControlNames, Cycle, Settings, Share};
 use scope_agent::sample::Mode;
 use scope_protocol::Topology;
 
@@ -244,6 +244,44 @@ fn a_frozen_container_is_paused_and_has_other_buttons() {
     let frozen = format!("{frozen};<container>");
     let frozen = node(&report, Topology::Container, &frozen);
     assert_eq!(latest(frozen, "active_controls"), Some(""));
+}
+
+#[test]
+fn a_container_that_froze_does_not_wait_for_its_turn() {
+    let known = known();
+    let mode = Mode::Cluster(&known);
+    let mut usage = usage(mode);
+    let frozen = id('c');
+    let node_id = format!("{frozen};<container>");
+    let told = |usage: &Usage| -> Vec<(bool, bool)> {
+        let in_turn = |number| {
+            let settings = Settings {
+                share: Share::Turn {
+                    number,
+                    cycle: Cycle::SECOND,
+                },
+                ..with_controls()
+            };
+            let report = report(usage, mode, &settings);
+            let node = node(&report, Topology::Container, &node_id);
+            let controls = latest(node, "active_controls");
+            let state = latest(node, "docker_container_state");
+            (
+                state == Some("paused"),
+                controls == Some("nm-controls~thawContainer"),
+            )
+        };
+        (0..24).map(in_turn).collect()
+    };
+    let container = usage.containers.get_mut(&*frozen).unwrap();
+    container.frozen = Some(true);
+    let count = |told: Vec<(bool, bool)>| {
+        let states = told.iter().filter(|told| told.0).count();
+        (states, told.iter().filter(|told| told.1).count())
+    };
+    assert_eq!(count(told(&usage)), (8, 3), "in its turns");
+    usage.containers.get_mut(&*frozen).unwrap().frozen_changed = true;
+    assert_eq!(count(told(&usage)), (24, 24), "always");
 }
 
 #[test]

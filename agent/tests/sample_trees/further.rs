@@ -525,6 +525,34 @@ fn a_frozen_container_is_seen() {
 }
 
 #[test]
+fn whether_a_container_is_frozen_is_seen_in_the_next_sample() {
+    for layout in Layout::ALL {
+        let made = Made::new(layout);
+        let known = made.work.inventory();
+        let mode = Mode::Cluster(&known);
+        let mut sampler = made.node.sampler();
+        let mut previous: Option<Sample> = None;
+        for second in 0..24 {
+            // Each state for one to four seconds, so that some end before it is the container's turn.
+            let frozen = [1, 2, 5, 6, 7, 11, 13, 14, 15, 19].contains(&second);
+            made.write(second);
+            let mut cgroup = app(second);
+            cgroup.further.frozen = frozen;
+            made.node.cgroup(&made.app, cgroup);
+            let sample = sampler.take(mode);
+            let usage = attribute(previous.as_ref(), &sample, mode);
+            let seen = &usage.containers[&*made.work.app];
+            assert_eq!(seen.frozen, Some(frozen), "{layout:?} after {second} s");
+            let changes = [1, 3, 5, 8, 11, 12, 13, 16, 19, 20];
+            assert_eq!(seen.frozen_changed, changes.contains(&second));
+            assert!(!usage.containers[&*made.work.sidecar].frozen_changed);
+            previous = Some(sample);
+            made.node.pass(SECOND);
+        }
+    }
+}
+
+#[test]
 fn descriptors_that_cannot_all_be_counted_are_not_counted() {
     let made = Made::new(Layout::V2Systemd);
     let (sample, usage) = made.twice(|_| {

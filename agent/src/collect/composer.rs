@@ -148,11 +148,7 @@ impl<'a> Composer<'a> {
             false => stamp.plus(lead + Duration::from_micros(STAMP_MICROS.unsigned_abs())),
         };
         let share = match settings.share {
-            // There is no turn that a probe waits for; so the seconds count them.
-            Share::Whole if detail >= Detail::Turns => Share::Turn {
-                number: micros.div_euclid(1_000_000).unsigned_abs(),
-                cycle: Cycle::SECOND,
-            },
+            Share::Whole if detail >= Detail::Turns => counted_turn(micros, settings.cadence),
             share => share,
         };
         let own = settings.description.as_deref();
@@ -230,6 +226,21 @@ impl<'a> Composer<'a> {
             .chain(ours.iter().map(String::as_str))
             .collect();
         node.set(ACTIVE_CONTROLS, self.controls_ahead, all.join(";"));
+    }
+}
+
+/// The turn at this time, for who gets every report. There is none that a probe waits for; so reports
+/// count them. Where so few are made that Scope forgets what had its turn, there are none.
+fn counted_turn(micros: i64, cadence: Duration) -> Share {
+    let step = i64::try_from(cadence.as_micros())
+        .unwrap_or(i64::MAX)
+        .max(1);
+    match Cycle::at(cadence) {
+        Some(cycle) => Share::Turn {
+            number: micros.div_euclid(step).unsigned_abs(),
+            cycle,
+        },
+        None => Share::Whole,
     }
 }
 

@@ -107,11 +107,11 @@ fn render_within(
     body: &mut Vec<u8>,
     limit: usize,
 ) -> Contents {
-    let in_turns = matches!(settings.share, Share::Turn { .. });
+    let turns_help = settings.share == Share::Whole && Cycle::at(settings.cadence).is_some();
     let mut contents = Contents::default();
     for detail in Detail::ALL {
-        // Turns are taken already.
-        if detail < most || (in_turns && detail == Detail::Turns) {
+        // Turns may be taken already, or too long for what Scope remembers.
+        if detail < most || (detail == Detail::Turns && !turns_help) {
             continue;
         }
         body.clear();
@@ -140,10 +140,10 @@ fn compose(usage: &Usage, mode: Mode<'_>, settings: &Settings, detail: Detail) -
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Arc;
 
-    use scope_protocol::Timestamp;
+    use scope_protocol::{Timestamp, Topology};
 
     use super::*;
     use crate::attribution::{
@@ -258,6 +258,49 @@ mod tests {
         assert!(has(Detail::Pods, essential) && !has(Detail::Pods, "docker_container_state"));
         assert!(has(Detail::Nothing, "left out: everything."));
         assert!(!has(Detail::Nothing, "\"metric_templates\""));
+    }
+
+    /// Whatever the cadence: of what can be larger than one report, all that is not said to be left
+    /// out is there within 12 s.
+    #[test]
+    fn nobody_waits_for_a_turn_until_scope_forgets() {
+        let mut usage = usage();
+        for (millis, detail) in [
+            (500, Detail::Turns),
+            (1000, Detail::Turns),
+            (1400, Detail::Turns),
+            (2000, Detail::Turns),
+            (2500, Detail::Turns),
+            (3000, Detail::FewProcesses),
+            (15_000, Detail::FewProcesses),
+        ] {
+            let mut settings = settings();
+            settings.cadence = Duration::from_millis(millis);
+            let mut linked = BTreeSet::new();
+            for number in 0..(12_000 / millis).max(1) {
+                usage.at = Timestamp::from_unix_micros((number * millis * 1000) as i64);
+                let whole = report(&usage, Mode::Standalone, &settings);
+                let mut body = Vec::new();
+                encode_for_probes(&whole, &mut body);
+                let limit = body.len() - 1;
+                let all = Detail::Full;
+                let mode = Mode::Standalone;
+                let contents = render_within(&usage, mode, &settings, all, &mut body, limit);
+                assert_eq!(contents.detail, detail, "{millis} ms");
+                let part = compose(&usage, mode, &settings, contents.detail);
+                linked.extend(part.topologies[&Topology::Process].nodes.keys().cloned());
+                if detail > Detail::Turns {
+                    let containers = &part.topologies[&Topology::Container].nodes;
+                    assert!(
+                        containers
+                            .values()
+                            .all(|node| node.metrics.contains_key("threads"))
+                    );
+                }
+            }
+            let all = if detail == Detail::Turns { 1000 } else { 200 };
+            assert_eq!(linked.len(), all, "{millis} ms");
+        }
     }
 
     #[test]

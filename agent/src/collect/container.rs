@@ -37,8 +37,16 @@ const DOCKER_RUNNING: [&str; 5] = [
     "docker_attach_container",
     "docker_exec_container",
 ];
-/// The same on a paused one.
-const DOCKER_PAUSED: [&str; 1] = ["docker_unpause_container"];
+/// The same on a frozen one. Docker has none but the unpausing on one that it paused, and all others
+/// on one that it did not freeze, of which it knows nothing; its cgroup does not tell who froze it.
+const DOCKER_FROZEN: [&str; 6] = [
+    "docker_restart_container",
+    "docker_stop_container",
+    "docker_pause_container",
+    "docker_unpause_container",
+    "docker_attach_container",
+    "docker_exec_container",
+];
 
 /// What a container is called where Kubernetes does not say: as Docker's tools shorten its ID.
 const SHORT_ID: usize = 12;
@@ -207,7 +215,7 @@ fn name_controls(composer: &Composer<'_>, node: &mut Node, frozen: bool) {
     let scopes_own: &[&str] = match (composer.mending, frozen) {
         (true, _) => &[],
         (false, false) => &DOCKER_RUNNING,
-        (false, true) => &DOCKER_PAUSED,
+        (false, true) => &DOCKER_FROZEN,
     };
     composer.name_controls(node, scopes_own, ours);
     if composer.mending {

@@ -304,7 +304,9 @@ fn docker_containers_keep_scopes_own_buttons_beside_ours() {
         ),
         (
             &frozen,
-            "docker_unpause_container;nm-controls~thawContainer",
+            "docker_restart_container;docker_stop_container;docker_pause_container;\
+             docker_unpause_container;docker_attach_container;docker_exec_container;\
+             nm-controls~thawContainer",
         ),
     ] {
         let node = node(&report, Topology::Container, &format!("{id};<container>"));

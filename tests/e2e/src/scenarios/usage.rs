@@ -63,7 +63,7 @@ pub(super) fn against_the_kernel(world: &mut World) -> anyhow::Result<()> {
         moves(
             world,
             "network_rx",
-            "dd if=/dev/zero bs=1M count=10 | nc -w 3 $SENDER 9000",
+            "wget -q -O /dev/null http://$SENDER:9000/file",
             10.0,
         )?;
         moves(

@@ -182,16 +182,13 @@ impl World {
     ///
     /// # Errors
     /// When the file cannot be written or removed.
-    pub fn static_pod(
-        &self,
-        node: &str,
-        name: &str,
-        manifest: Option<&str>,
-    ) -> anyhow::Result<()> {
+    pub fn static_pod(&self, node: &str, name: &str, manifest: Option<&str>) -> anyhow::Result<()> {
         let node = self.node(node)?;
         let directory = "/etc/kubernetes/manifests";
         let script = match manifest {
-            Some(_) => format!("mkdir -p {directory} && printf %s \"$1\" > {directory}/{name}.yaml"),
+            Some(_) => {
+                format!("mkdir -p {directory} && printf %s \"$1\" > {directory}/{name}.yaml")
+            }
             None => format!("rm -f {directory}/{name}.yaml"),
         };
         let text = manifest.unwrap_or_default();

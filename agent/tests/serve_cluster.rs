@@ -254,6 +254,9 @@ fn without_controls_there_is_one_socket() {
             "node-1",
             "--http-listen",
             "off",
+            // No container of the made node runs, so that the runtime is not known.
+            "--mend-scope",
+            "Always",
         ])
         .env("KUBECONFIG", &kubeconfig);
     let agent = Agent::spawn(&mut command);

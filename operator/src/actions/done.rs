@@ -2,7 +2,7 @@
 //! becomes a status, and an Event on the pod if it is as the agent says.
 
 use jiff::Timestamp;
-use scope_crds::{ActionDone, ScopeAction};
+use scope_crds::{ActionDone, Control, ScopeAction};
 
 use super::{
     actor::{Actor, Done, locked},
@@ -13,23 +13,64 @@ use super::{
 /// included. Whatever is beyond that came from a node that nobody should believe.
 const EVENTS_PER_MINUTE: usize = 120;
 
+/// What Kubernetes says to a record.
+enum Word {
+    /// The pod runs on the node that says so.
+    Confirmed(PodFacts),
+    /// It cannot be told any more: the pod is gone, or nobody looked.
+    Unconfirmed(&'static str),
+    /// The pod is on another node, and pods do not move.
+    Denied(String),
+}
+
 impl Actor {
-    /// What is to be written down about a record.
+    /// What is to be written down about a record. An agent is believed about the pods of its own node
+    /// alone.
     pub(super) async fn look_at_done(&self, action: &ScopeAction, done: &ActionDone) -> Done {
+        let (outcome, pod) = match self.word_on(action).await {
+            Word::Confirmed(pod) => (
+                Outcome {
+                    phase: done.phase,
+                    message: done.message.clone(),
+                },
+                Some(pod),
+            ),
+            Word::Unconfirmed(why) => (
+                Outcome {
+                    phase: done.phase,
+                    message: format!("{} (as its agent says; {why})", done.message),
+                },
+                None,
+            ),
+            Word::Denied(why) => (Outcome::refused(why), None),
+        };
         Done {
-            outcome: Outcome {
-                phase: done.phase,
-                message: done.message.clone(),
-            },
-            pod: self.pod_of(action).await,
+            outcome,
+            pod,
             at: Some(done.at.0),
         }
     }
 
-    /// The pod that the record is about, if it runs on the node that says so.
-    async fn pod_of(&self, action: &ScopeAction) -> Option<PodFacts> {
+    async fn word_on(&self, action: &ScopeAction) -> Word {
         let spec = &action.spec;
-        let container = spec.target.container.as_ref()?;
+        let Some(container) = &spec.target.container else {
+            return Word::Unconfirmed("it names no container");
+        };
+        let local = [
+            Control::RestartContainer,
+            Control::FreezeContainer,
+            Control::ThawContainer,
+        ];
+        // The right to read pods comes with the permission. What was frozen before it was taken back
+        // still thaws.
+        if !local
+            .iter()
+            .any(|c| self.settings.allowed_actions.contains(c))
+        {
+            return Word::Unconfirmed(
+                "actions.allowed has no action on containers, so nobody looked",
+            );
+        }
         let (namespace, name) = (&container.namespace, &container.pod);
         let node = format!("{}/{}", spec.plugin, spec.node);
         let place = locked(&self.records).take(&node, EVENTS_PER_MINUTE, Timestamp::now());
@@ -39,23 +80,36 @@ impl Actor {
                 node = spec.node,
                 "too many records of this node in a minute: this one becomes no Event"
             );
-            return None;
+            return Word::Unconfirmed("too many records of this node in a minute");
         }
         let pod = match self.get(namespace, name).await {
-            Ok(pod) => PodFacts::of(&pod?),
+            Ok(Some(pod)) => PodFacts::of(&pod),
+            Ok(None) => return Word::Unconfirmed("the pod is gone"),
             Err(error) => {
                 tracing::warn!("a record becomes no Event: {error}");
-                return None;
+                return Word::Unconfirmed("the pod could not be read");
             }
         };
-        let is_it = pod.uid == spec.target.uid && pod.node.as_ref() == Some(&spec.node);
-        if !is_it {
-            tracing::info!(
-                uid = spec.target.uid,
-                node = spec.node,
-                "a record becomes no Event: pod {namespace}/{name} is another one by now"
-            );
+        if pod.uid != spec.target.uid {
+            return Word::Unconfirmed("the pod of that name is another one by now");
         }
-        is_it.then_some(pod)
+        if pod.node.as_ref() != Some(&spec.node) {
+            tracing::warn!(
+                plugin = spec.plugin,
+                node = spec.node,
+                uid = spec.target.uid,
+                "a record about a pod of another node: its agent should be looked at"
+            );
+            return Word::Denied(format!(
+                "Not confirmed: pod {namespace}/{name} does not run on {}, whose agent said: {}",
+                spec.node,
+                action
+                    .spec
+                    .done
+                    .as_ref()
+                    .map_or("", |done| done.message.as_str())
+            ));
+        }
+        Word::Confirmed(pod)
     }
 }

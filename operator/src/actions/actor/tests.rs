@@ -251,9 +251,11 @@ pub(in crate::actions) fn given(change: impl FnOnce(&mut World)) -> (Actor, Shar
         plugin,
     ))));
     let mut settings = testing::settings();
-    settings
-        .allowed_actions
-        .insert(scope_crds::Control::DeletePod);
+    settings.allowed_actions = [
+        scope_crds::Control::DeletePod,
+        scope_crds::Control::FreezeContainer,
+    ]
+    .into();
     let metrics = Arc::new(Metrics::new());
     let events = Events::new(client.clone(), "op-1", Arc::clone(&metrics));
     (
@@ -549,20 +551,23 @@ async fn what_nobody_clicked_is_not_said_to_be_asked_for() {
 #[tokio::test]
 async fn a_record_about_what_is_not_there_becomes_a_status_only() {
     type Change = fn(&mut World);
-    let cases: [(&str, Change); 3] = [
-        // Another node's pod.
-        ("n1", |_| {}),
-        ("n2", |world| {
+    let cases: [(&str, &str, &str, Change); 3] = [
+        // Another node's pod: pods do not move, so this agent is not to be believed.
+        ("n1", "Refused", "does not run on n1", |_| {}),
+        ("n2", "Succeeded", "the pod is gone", |world| {
             world.pods.remove("demo/web-1");
         }),
         // Another pod of that name.
-        ("n2", |world| world.put("demo", "web-1", "0f-9", 9)),
+        ("n2", "Succeeded", "another one by now", |world| {
+            world.put("demo", "web-1", "0f-9", 9);
+        }),
     ];
-    for (node, change) in cases {
+    for (node, phase, words, change) in cases {
         let (actor, shared) = given(change);
         assert!(actor.handle(&record(node, "Succeeded")).await);
         let world = world(&shared);
-        assert_eq!(world.phase(), Some("Succeeded"));
+        assert_eq!(world.phase(), Some(phase));
+        assert!(world.message().contains(words), "{}", world.message());
         assert_eq!(world.statuses[0]["target"], Value::Null);
         assert!(world.events.is_empty(), "{:?}", world.events);
     }

@@ -35,12 +35,18 @@ pub enum Read {
     Kept,
     /// In every sample, one file for each process.
     Process,
+    /// In every sample, one file for each container, opened for it.
+    Container,
     /// Every five seconds, from a file that is opened for it.
     Seldom,
+    /// Every five seconds, one file for each process, opened for it.
+    ProcessSeldom,
     /// Every five seconds, without opening anything.
     Size,
     /// Every ten seconds, from a file that is opened for it.
     Limit,
+    /// Every eight seconds, by a thread of its own, one question for each file system.
+    Volume,
     /// Together with another figure.
     Free,
 }
@@ -50,9 +56,12 @@ impl Read {
         match self {
             Read::Kept => "each sample, kept open",
             Read::Process => "each sample, per process",
+            Read::Container => "each sample, per container",
             Read::Seldom => "every 5 s",
+            Read::ProcessSeldom => "every 5 s, per process",
             Read::Size => "every 5 s, by size",
             Read::Limit => "limit every 10 s",
+            Read::Volume => "every 8 s, per volume",
             Read::Free => "with another",
         }
     }
@@ -60,7 +69,7 @@ impl Read {
 
 /// What reading costs: microseconds of CPU for one file of one cgroup or process, as measured with
 /// 2,000 to 10,000 processes.
-const COSTS: [(Read, &str); 6] = [
+const COSTS: [(Read, &str); 9] = [
     (
         Read::Kept,
         "1.5 µs a file (3 µs `net/dev`), one descriptor and 5 KiB of kernel memory each; at most half of `RLIMIT_NOFILE` and 5,000 in all, beyond which files are opened each time (5 µs)",
@@ -68,6 +77,11 @@ const COSTS: [(Read, &str); 6] = [
     (
         Read::Process,
         "6–7 µs a process; its `cgroup` besides (7–10 µs) when it is new, two seconds later, and in one of 60 samples",
+    ),
+    (Read::Container, "5 µs a container: whether it is frozen"),
+    (
+        Read::ProcessSeldom,
+        "6 µs a process: `/proc/<pid>/io`, only where it stands in for a controller of I/O",
     ),
     (
         Read::Seldom,
@@ -78,9 +92,14 @@ const COSTS: [(Read, &str); 6] = [
         "3 µs a process with Linux 6.2 or newer, so 0.6 µs a second; 15 µs where the directory has to be listed, then 10,000 entries in one sample at most and 5,000 of one process",
     ),
     (Read::Limit, "5 µs a file"),
+    (
+        Read::Volume,
+        "2 µs a line of `/proc/self/mountinfo`, besides what the kernel takes to write it, and 25 µs a file system; so some 4 µs a volume and second. A thread for each file system that does not answer, 8 at most",
+    ),
     (Read::Free, "nothing"),
 ];
 
+const HOST: &[Topology] = &[Topology::Host];
 const BOTH: &[Topology] = &[Topology::Container, Topology::Pod];
 const PODS: &[Topology] = &[Topology::Pod];
 const WITH_HOST: &[Topology] = &[Topology::Container, Topology::Pod, Topology::Host];
@@ -108,8 +127,8 @@ const CPU_FILES: (&str, &str) = ("`cpuacct.usage`", "`cpu.stat` `usage_usec`");
 const STAT: (&str, &str) = ("`/proc/<pid>/stat`", "`/proc/<pid>/stat`");
 const DISK_FILES: (&str, &str) = (
     "`blkio.throttle.io_service_bytes_recursive` (before Linux 5.3 without `_recursive`, and then \
-     none of pods), `/proc/devices`",
-    "`io.stat`, `/proc/devices`",
+     none of pods), `/proc/devices`, `/proc/diskstats`; without: `/proc/<pid>/io`",
+    "`io.stat`, `/proc/devices`; without: `/proc/<pid>/io`",
 );
 const NET_DEV: (&str, &str) = ("`/proc/<pid>/net/dev`", "`/proc/<pid>/net/dev`");
 const CPU_WAITS: (&str, &str) = (
@@ -124,6 +143,8 @@ const IO_WAITS: (&str, &str) = (
     "hosts only: `/proc/pressure/io`",
     "`io.pressure`; hosts as v1",
 );
+
+const CPU_TIMES: (&str, &str) = ("`/proc/stat`", "`/proc/stat`");
 
 /// The metrics in the order of [`METRICS`].
 pub const ORIGINS: [Origin; METRICS.len()] = [
@@ -309,14 +330,43 @@ pub const ORIGINS: [Origin; METRICS.len()] = [
         Read::Free,
         Datum::BlockDelay,
     ),
+    origin(
+        metric::IO_WAIT,
+        HOST,
+        "% of the CPUs' time in the last interval",
+        CPU_TIMES,
+        Read::Free,
+        Datum::HostCpu,
+    ),
+    origin(
+        metric::IDLE,
+        HOST,
+        "% of the CPUs' time in the last interval",
+        CPU_TIMES,
+        Read::Free,
+        Datum::HostCpu,
+    ),
+    origin(
+        metric::VOLUME_USE,
+        PODS,
+        "% in use of the fullest volume, as `df` has it",
+        ("`statvfs` of the volume", "`statvfs` of the volume"),
+        Read::Volume,
+        Datum::VolumeUse,
+    ),
 ];
 
 /// What nodes carry besides metrics.
-const NODES: [(Topology, &str, &str); 8] = [
+const NODES: [(Topology, &str, &str); 13] = [
     (
         Topology::Container,
         "name, state, creation, image, IPs, labels of the pod, parents pod, host and image; not on Docker nodes, where Scope's probe has them",
-        "the pod's status; the state from `freezer.state` (v1) or `cgroup.events` (v2)",
+        "the pod's status; the state from `freezer.state` (v1) or `cgroup.events` (v2), in each sample",
+    ),
+    (
+        Topology::Container,
+        "with the collector `TrafficControl`: the table `traffic-control-table-` (latency, pktloss, jitter, rate, until, note) of what leaves the pod, and the controls of that name; not where the pod is on the node's network",
+        "the root qdisc of the pod's `eth0` by rtnetlink from its network namespace: every 5 s and after each click",
     ),
     (
         Topology::ContainerImage,
@@ -334,14 +384,34 @@ const NODES: [(Topology, &str, &str); 8] = [
         "the watch of the node's pods",
     ),
     (
+        Topology::Container,
+        "with `VolumeCount`, `volume_count` (\"# Volumes\") and `volume_kinds`: its volumes, each once, and how many of which kind",
+        "the pod's spec",
+    ),
+    (
+        Topology::Pod,
+        "with `VolumeCount`, the same of all its volumes, and a table of them by name: kind, bytes in use and in all, share of both bytes and inodes in use",
+        "the pod's spec; `/proc/self/mountinfo`, `statvfs`",
+    ),
+    (
         Topology::ReplicaSet,
         "name, parent Deployment",
         "one metadata GET for each",
     ),
     (
         Topology::Job,
-        "name, parent CronJob; likewise the other controllers",
+        "name, parent CronJob",
         "one metadata GET for each",
+    ),
+    (
+        Topology::Deployment,
+        "name; likewise CronJob",
+        "the owner reference of the ReplicaSet or Job",
+    ),
+    (
+        Topology::DaemonSet,
+        "name; likewise StatefulSet",
+        "the pod's owner reference",
     ),
     (
         Topology::Namespace,
@@ -350,13 +420,13 @@ const NODES: [(Topology, &str, &str); 8] = [
     ),
     (
         Topology::Host,
-        "tables of the Node object: versions, roles, taints, conditions, allocatable, pods, labels",
+        "with `Resources`, tables of the Node object: versions, roles, taints, conditions, allocatable, pods, labels",
         "one GET of the Node every 5 minutes",
     ),
 ];
 
 /// What has to be allowed, and for what.
-const RIGHTS: [(&str, &str); 5] = [
+const RIGHTS: [(&str, &str); 7] = [
     ("the host's pid namespace", "everything of processes"),
     (
         "the host's `/sys/fs/cgroup`, read-only",
@@ -364,11 +434,19 @@ const RIGHTS: [(&str, &str); 5] = [
     ),
     (
         "`CAP_DAC_READ_SEARCH`",
-        "open descriptors, before Linux 6.2 only: listing `/proc/<pid>/fd` of other users; without it they are absent wherever a process refuses",
+        "`Resources`: disk bytes from `/proc/<pid>/io`, beside `CAP_SYS_PTRACE`: the file is for the process's own user to open; and open descriptors, before Linux 6.2 only: listing `/proc/<pid>/fd` of other users. Without it both are absent wherever a process refuses",
     ),
     (
         "`CAP_SYS_PTRACE`, AppArmor `unconfined`",
-        "disk bytes from `/proc/<pid>/io`, where `blkio` of v1 counts nothing",
+        "`Resources`: disk bytes from `/proc/<pid>/io`, where no controller of I/O counts at all disks; with `--standalone` also the network of pods: `/proc/<pid>/ns/net` tells which have one of their own",
+    ),
+    (
+        "`CAP_SYS_ADMIN`, `CAP_SYS_PTRACE`, AppArmor `unconfined`; `CAP_NET_ADMIN` to set anything",
+        "the collector `TrafficControl`: `setns` into the networks of pods",
+    ),
+    (
+        "the kubelet's directory of pods, read-only, `mountPropagation: HostToContainer`",
+        "`VolumeCount`: how full volumes are",
     ),
     ("RBAC: `nodes` `get`", "the tables of the host"),
 ];
@@ -384,8 +462,8 @@ pub fn page() -> String {
          Files without a directory are the cgroup's, of the container or the pod. Controllers \
          (Deployment, DaemonSet, StatefulSet, Job, CronJob) have the templates of pods, and Scope \
          lifts the metrics of a single pod to them.\n\n## Metrics\n\n\
-         | ID | label | nodes | unit | shown as | cgroup v1 | cgroup v2 | read | missing as |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
+         | ID | label | collector | nodes | unit | shown as | cgroup v1 | cgroup v2 | read | missing as |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n",
     );
     for (shown, origin) in METRICS.iter().zip(&ORIGINS) {
         let nodes: Vec<&str> = origin.nodes.iter().map(|node| node.key()).collect();
@@ -398,10 +476,22 @@ pub fn page() -> String {
         } else {
             origin.v2
         };
+        let collectors = match metric::collectors_of(shown.id) {
+            Some(of) => of
+                .iter()
+                .map(|of| of.as_str())
+                .collect::<Vec<_>>()
+                .join(" or "),
+            None => "any, where Scope is mended".to_owned(),
+        };
+        let of_hosts = match origin.nodes.len() > 1 && origin.nodes.contains(&Topology::Host) {
+            true => format!("; hosts `{}`", Datum::HostPressure.as_str()),
+            false => String::new(),
+        };
         // Writing to a string cannot fail.
         let _ = writeln!(
             page,
-            "| `{}` | {} | {} | {} | {format} | {} | {v2} | {} | `{}` |",
+            "| `{}` | {} | {collectors} | {} | {} | {format} | {} | {v2} | {} | `{}`{of_hosts} |",
             shown.id,
             shown.label,
             nodes.join(", "),
@@ -416,22 +506,46 @@ pub fn page() -> String {
          * CPU of a cgroup that cannot be read is the sum over its processes. A limit of memory above \
          the node's is none.\n\
          * Disk: the kernel counts a request at each device that it passes. Summed are the disks: not \
-         `device-mapper`, `md`, `loop`, `bcache`, `zram` and RAM disks. Requests to multipath volumes \
-         are counted at the volume only, and so missing. With v1 the kernel attributes buffered \
-         writes to nobody. Where `blkio` counts nothing (v1 with Linux 6.10 or newer, unless somebody \
-         set a limit for a disk), `/proc/<pid>/io` is summed up instead, 6 µs a process every 5 s; \
-         absent if one process cannot be read.\n\
+         `device-mapper`, `md`, `loop`, `bcache`, `drbd`, `zram` and RAM disks, nor what the kernel calls \
+         `(unknown)` (paths that NVMe multipath hides, pools of ZFS). Requests to multipath volumes of the \
+         device mapper are counted at the volume only, and so missing. With v1 the kernel attributes buffered \
+         writes to nobody. Where no controller of I/O is mounted (v1 or v2), or `blkio` of v1 does not \
+         count at every disk that is in use (Linux 6.10 or newer, unless somebody set a limit for each), \
+         `/proc/<pid>/io` is summed up instead; absent if one process cannot be read.\n\
          * Throttled: of a limit's periods in which something ran, those at whose end something \
          waited. Absent without a limit.\n\
          * What is read every 5 s is an average over these 5 s; it says nothing of shorter bursts.\n\
          * Block-I/O delay needs `sysctl kernel.task_delayacct=1`; processes from before that stay \
          uncounted, and a container in which none ever waited has no figure.\n\
-         * Pods on the node's own network have no network figures.\n\n\
+         * Pods on the node's own network have no network figures.\n\
+         * `iowait` and `idle` are of the last `sampleInterval`. The kernel books the time of a CPU \
+         that has nothing to do as waiting for I/O while something that ran there last waits for it: on \
+         busy CPUs such waiting is not seen, and `psi_io_some` tells it.\n\
+         * How full a volume is, is told of volumes that are file systems of their own: mounted in the \
+         kubelet's directory from their root on, and not of the device that this directory is on. A disk \
+         `emptyDir`, a `hostPath` and a directory of the node that is given out as a PersistentVolume \
+         are part of the node's file system, which would tell of itself. What the kubelet alone writes \
+         (`configMap`, `secret`, `projected`, `downwardAPI`, `image`) is counted and not asked. A file \
+         system that does not answer within half a second is not asked again before it does; its row \
+         says so and what was known last, and it has no part in `volume_use`.\n\
+         * A container's volumes are those of its `volumeMounts` and `volumeDevices`; the token that \
+         Kubernetes adds is one of them (`projected`).\n\n\
          ## Other data\n\n| node | data | source |\n|---|---|---|\n",
     );
     for (node, data, source) in NODES {
         let _ = writeln!(page, "| {} | {data} | {source} |", node.key());
     }
+    page.push_str(
+        "\n## Without Kubernetes\n\n\
+         With `--standalone` a container is what a cgroup's name says, and a pod what a `kubepods` cgroup \
+         says. The sandbox that a runtime keeps for each pod (`pause`) is none of its containers; what it \
+         uses counts for the pod. It is told by either of two things:\n\n\
+         * The parent of its process is a `containerd-shim…` of the namespace `k8s.io` that was started \
+         with the sandbox's ID (`/proc/<pid>/cmdline`).\n\
+         * `/proc/<pid>/oom_score_adj` is -998, which containerd, CRI-O and cri-dockerd set and the kubelet \
+         gives to no container of a pod (-997 is its least there).\n\n\
+         A sandbox of which neither can be seen, as that of a rootless CRI-O, is listed as a container.\n",
+    );
     page.push_str("\n## Rights\n\n| needs | for |\n|---|---|\n");
     for (needs, what) in RIGHTS {
         let _ = writeln!(page, "| {needs} | {what} |");

@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod check;
 pub mod cli;
 pub mod collect;
+mod collectors;
 pub mod container_control;
 pub mod control;
 pub mod exit;
@@ -22,3 +23,7 @@ pub mod sample;
 pub mod serve;
 pub mod served_table;
 mod text_table;
+pub mod traffic;
+pub mod volumes;
+
+pub use collectors::Collectors;

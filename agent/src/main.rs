@@ -38,6 +38,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let result = match cli.command {
         Command::Serve(args) => runtime.block_on(serve_until_signal(*args)),
         Command::Check(args) => runtime.block_on(print::check(&args.socket)),
+        Command::Click(args) => runtime.block_on(print::click(&args)),
         Command::Report(args) => runtime.block_on(print::report(&args)),
     };
     runtime.shutdown_timeout(BLOCKING_DRAIN);

@@ -1,4 +1,4 @@
-//! The commands that print: `check` and `report`.
+//! The commands that print: `check`, `click` and `report`.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::Collectors;
 use crate::attribution::attribute;
 use crate::check::{self, AskError};
-use crate::cli::{Output, ReportArgs};
+use crate::cli::{ClickArgs, Output, ReportArgs};
 use crate::collect::{ControlNames, Mend, Settings, Share, render};
+use crate::container_control::SparedPods;
 use crate::control::CONTROLS_SUFFIX;
 use crate::exit::{self, Failure};
 use crate::report_table::{self, TableOptions};
@@ -54,6 +56,36 @@ pub async fn check(socket: &Path) -> Result<ExitCode, Failure> {
     })
 }
 
+/// `click`: prints what a plugin answered to a click.
+pub async fn click(args: &ClickArgs) -> Result<ExitCode, Failure> {
+    let socket = &args.socket;
+    let given = args.arg.iter().cloned().collect();
+    let clicked = check::click(socket, &args.control, &args.node_id, &given)
+        .await
+        .map_err(asking)?
+        .map_err(|why| {
+            let said = format!(
+                "{} did not answer the click, which may have been carried out: {why}",
+                socket.display()
+            );
+            Failure::new(exit::UNAVAILABLE, said)
+        })?;
+    let mut text = format!(
+        "{}: {} after {} ms\n",
+        socket.display(),
+        clicked.status,
+        clicked.elapsed.as_millis()
+    )
+    .into_bytes();
+    text.extend_from_slice(clicked.body.trim_ascii_end());
+    text.push(b'\n');
+    to_stdout(&text)?;
+    Ok(match clicked.is_refused() {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    })
+}
+
 /// `report`: prints one report.
 pub async fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
     let text = match args.standalone {
@@ -66,7 +98,8 @@ pub async fn report(args: &ReportArgs) -> Result<ExitCode, Failure> {
 /// Looks at the machine without an agent: two samples, since rates are differences.
 async fn look_around(args: &ReportArgs) -> Result<Vec<u8>, Failure> {
     let mode = Mode::Standalone;
-    let mut sampler = Sampler::new(args.places.roots()?, system_clock());
+    let collectors = Collectors::default();
+    let mut sampler = Sampler::new(args.places.roots()?, collectors, system_clock());
     let first = sampler.take(mode);
     tokio::time::sleep(INTERVAL).await;
     let second = sampler.take(mode);
@@ -90,9 +123,12 @@ async fn look_around(args: &ReportArgs) -> Result<Vec<u8>, Failure> {
                 plugin_id,
                 description: None,
                 host,
+                collectors,
                 mend: Mend::Auto,
                 cadence: INTERVAL,
                 controls: ControlNames::default(),
+                spared: SparedPods::default(),
+                traffic: None,
                 share: Share::Whole,
             };
             let mut body = Vec::new();

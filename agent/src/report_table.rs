@@ -43,6 +43,7 @@ fn host(text: &mut String, usage: &Usage, name: &str) {
         threads,
         kernel_threads,
         pressure,
+        waiting,
     } = usage.host;
     let or_unknown = |value: Option<String>| value.unwrap_or_else(|| "?".to_owned());
     let cpu_text = cpu.map(|cpu| {
@@ -65,10 +66,13 @@ fn host(text: &mut String, usage: &Usage, name: &str) {
     line(
         text,
         &format!(
-            "Waiting (PSI, some): for a CPU {}, for memory {}, for I/O {}",
+            "Waiting (PSI, some): for a CPU {}, for memory {}, for I/O {}; CPUs idle {}, idle with \
+             something waiting for I/O {}",
             waited(pressure.cpu),
             waited(pressure.memory),
             waited(pressure.io),
+            or_unknown(waiting.map(|waiting| percent(waiting.idle))),
+            or_unknown(waiting.map(|waiting| percent(waiting.io))),
         ),
     );
     line(

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use api_server::{ApiServer, Reply, Seen, access_to};
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
-use scope_agent::container_control::{Containers, Rules, records};
+use scope_agent::container_control::{Containers, Rules, SparedPods, records};
 use scope_agent::control::{Actions, CLICK_WAIT, Desk, controls_report};
 use scope_agent::kubernetes::Access;
 use scope_agent::sample::Roots;
@@ -56,16 +56,16 @@ impl Socket {
         let (recorder, _) = records(actions.clone());
         // Nothing here is about containers.
         let rules = Rules {
-            protected: BTreeSet::new(),
-            own_namespace: NAMESPACE.into(),
+            spared: SparedPods::default(),
             per_minute: 0,
+            longest_shaping: Duration::from_secs(1800),
         };
         let nowhere = Path::new("/nonexistent");
         let roots = Roots {
             proc: nowhere.into(),
             cgroup: nowhere.into(),
         };
-        let containers = Containers::new(rules, roots, Arc::default(), nowhere, recorder);
+        let containers = Containers::new(rules, roots, Arc::default(), nowhere, recorder, None);
         let desk = Arc::new(Desk::new(actions, containers, offered, report, wait));
         let router = scope_agent::serve::controls(Controls {
             report: body.into(),

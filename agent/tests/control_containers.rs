@@ -2,6 +2,7 @@
 //! the records of them in a scripted API server.
 
 mod api_server;
+mod local_agent;
 mod made_node;
 
 use std::collections::BTreeSet;
@@ -15,20 +16,14 @@ use std::time::{Duration, Instant};
 
 use api_server::{ApiServer, Reply, Seen};
 use arc_swap::ArcSwap;
+use local_agent::{Agent, NAMESPACE, PATIENT, await_records, await_that, recorded, said, taking};
 use made_node::inventory;
-use scope_agent::container_control::{Containers, Rules, records};
-use scope_agent::control::{Actions, CLICK_WAIT, Desk, controls_report};
 use scope_agent::inventory::Inventory;
-use scope_agent::sample::Roots;
 use scope_crds::Control;
 use scope_protocol::ControlRequest;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
-const NAMESPACE: &str = "scope-plugins";
 const POD: &str = "5aeb7ae0-1d5a-4f0e-9df2-6f6a3c0f1a11";
-/// Longer than anything here takes on the busiest machine.
-const PATIENT: Duration = Duration::from_secs(30);
 
 /// The ID of the container with this number.
 fn id(number: usize) -> String {
@@ -121,32 +116,9 @@ impl Node {
     }
 
     fn agent(&self, server: &ApiServer, per_minute: usize) -> Agent {
-        let client = server.access().click_client().expect("a client");
-        let actions = Actions::new(client, NAMESPACE, "node-metrics", "node-1");
-        let (recorder, clerk) = records(actions.clone());
-        let rules = Rules {
-            protected: BTreeSet::from(["prod".to_owned()]),
-            own_namespace: NAMESPACE.into(),
-            per_minute,
-        };
-        let roots = Roots {
-            proc: self.path("proc"),
-            cgroup: self.path("cgroup"),
-        };
-        let plugin = self.path("plugin");
-        let containers = Containers::new(rules, roots, self.inventory.clone(), &plugin, recorder);
-        let ending = CancellationToken::new();
-        tokio::spawn(containers.clone().keep_deadlines(ending.clone()));
-        let clerk = tokio::spawn(clerk.work(ending.clone()));
         let offered = BTreeSet::from(Control::ALL);
-        let report = controls_report("node-metrics", "Node metrics", &offered);
-        let desk = Desk::new(actions, containers.clone(), offered, report, CLICK_WAIT);
-        Agent {
-            desk: Arc::new(desk),
-            containers,
-            ending,
-            clerk,
-        }
+        let (root, known) = (self.dir.path(), &self.inventory);
+        Agent::start(root, known, server, per_minute, offered, None)
     }
 }
 
@@ -159,74 +131,16 @@ impl Drop for Node {
     }
 }
 
-struct Agent {
-    desk: Arc<Desk>,
-    containers: Containers,
-    ending: CancellationToken,
-    clerk: tokio::task::JoinHandle<()>,
-}
-
 impl Agent {
-    async fn click_with(&self, control: &str, node: &str, args: &[(&str, &str)]) -> Value {
-        let request = ControlRequest {
-            app_id: "40a7031ee6466403".into(),
-            node_id: node.into(),
-            control: control.into(),
-            control_args: args
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        };
-        let response = self.desk.take(&request, "5bdcc0beddf3c14").await;
-        let mut body = Vec::new();
-        scope_protocol::encode_control_response(&response, &mut body);
-        serde_json::from_slice(&body).expect("JSON")
-    }
-
     async fn click(&self, control: &str, number: usize) -> Value {
-        self.click_with(control, &node_id(number), &[]).await
+        self.take(control, &node_id(number), &[]).await
     }
-
-    /// A regular end.
-    async fn end(self) {
-        self.containers.end().await;
-        self.ending.cancel();
-        self.clerk.await.expect("ends");
-    }
-}
-
-/// An API server that takes every record.
-async fn taking() -> ApiServer {
-    ApiServer::start(|seen: &Seen| Reply::Json(201, seen.body.clone())).await
-}
-
-fn said(answer: &Value) -> &str {
-    answer["error"].as_str().unwrap_or_default()
-}
-
-async fn await_that(what: &str, condition: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !condition() {
-        assert!(began.elapsed() < PATIENT, "waited in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// The specs of the records so far.
-fn recorded(server: &ApiServer) -> Vec<Value> {
-    let all = server.seen();
-    all.iter().map(|seen| seen.body["spec"].clone()).collect()
 }
 
 /// The names under which records were made.
 fn record_names(server: &ApiServer) -> BTreeSet<String> {
     let name = |seen: &Seen| seen.body["metadata"]["name"].to_string();
     server.seen().iter().map(name).collect()
-}
-
-async fn await_records(server: &ApiServer, count: usize) -> Vec<Value> {
-    await_that("records", || server.seen().len() >= count).await;
-    recorded(server)
 }
 
 #[tokio::test]
@@ -264,7 +178,7 @@ async fn frozen_and_thawed_by_click_with_a_record_of_each() {
     );
 
     let again = agent
-        .click_with("freezeContainer", &node_id(0), &[("duration", "5s")])
+        .take("freezeContainer", &node_id(0), &[("duration", "5s")])
         .await;
     assert!(
         said(&again).contains("is frozen already, and thaws at"),
@@ -302,7 +216,7 @@ async fn a_freeze_runs_out() {
     let server = taking().await;
     let agent = node.agent(&server, 10);
     let answer = agent
-        .click_with("freezeContainer", &node_id(0), &[("duration", "1s")])
+        .take("freezeContainer", &node_id(0), &[("duration", "1s")])
         .await;
     assert_eq!(said(&answer), "");
     let specs = await_records(&server, 2).await;
@@ -323,7 +237,7 @@ async fn the_next_agent_thaws_what_a_killed_one_froze() {
         let duration = if number == 0 { "1s" } else { "10m" };
         let args = [("duration", duration)];
         killed
-            .click_with("freezeContainer", &node_id(number), &args)
+            .take("freezeContainer", &node_id(number), &args)
             .await;
     }
     await_records(&server, 3).await;
@@ -376,6 +290,13 @@ async fn refusals_are_words_and_change_nothing() {
     let liveness: fn(&mut scope_agent::inventory::Pod) = |pod| {
         pod.containers.values_mut().for_each(|c| c.liveness = true);
     };
+    let starting: fn(&mut scope_agent::inventory::Pod) = |pod| {
+        pod.containers.values_mut().for_each(|c| c.starting = true);
+    };
+    let once: fn(&mut scope_agent::inventory::Pod) = |pod| {
+        let containers = pod.containers.values_mut();
+        containers.for_each(|c| c.runs_once = true);
+    };
     let all = ["freezeContainer", "thawContainer", "restartContainer"];
     for ((node, number), controls, words) in [
         (
@@ -400,6 +321,16 @@ async fn refusals_are_words_and_change_nothing() {
             "runs on this node (any more)",
         ),
         (refused(0, liveness), &all[..1], "it has a liveness probe"),
+        (
+            refused(0, starting),
+            &all[..1],
+            "its startup probe has not succeeded yet",
+        ),
+        (
+            refused(0, once),
+            &all[2..],
+            "is not restarted: its restart policy is Never",
+        ),
         (refused(0, |_| {}), &all[1..2], "is not frozen"),
         // Its process cannot be seen.
         (
@@ -471,7 +402,7 @@ async fn wrong_arguments_and_nodes_change_nothing() {
             "has no argument \"grace\"",
         ),
     ] {
-        let answer = agent.click_with(control, target, &args).await;
+        let answer = agent.take(control, target, &args).await;
         assert!(said(&answer).contains(words), "{answer}");
     }
     let pod = format!("{POD};<pod>");
@@ -481,13 +412,17 @@ async fn wrong_arguments_and_nodes_change_nothing() {
         ("freezeContainer", "abc;<container>", "names no container"),
         ("melt", &container, "there is no control"),
     ] {
-        let answer = agent.click_with(control, target, &[]).await;
+        let answer = agent.take(control, target, &[]).await;
         assert!(said(&answer).contains(words), "{answer}");
     }
     assert_eq!((node.state(0).as_str(), server.seen().len()), ("THAWED", 0));
-    node.change(|pod| pod.containers.values_mut().for_each(|c| c.liveness = true));
+    node.change(|pod| {
+        for container in pod.containers.values_mut() {
+            (container.liveness, container.starting) = (true, true);
+        }
+    });
     let forced = agent
-        .click_with("freezeContainer", &container, &[("force", "true")])
+        .take("freezeContainer", &container, &[("force", "true")])
         .await;
     assert_eq!((said(&forced), node.state(0).as_str()), ("", "FROZEN"));
 }
@@ -520,7 +455,7 @@ async fn what_is_not_so_any_more_is_not_said_again() {
     // Its time is over sooner than a double click is forgotten.
     let short = [("duration", "1s")];
     let container = node_id(0);
-    let freeze = || agent.click_with("freezeContainer", &container, &short);
+    let freeze = || agent.take("freezeContainer", &container, &short);
     assert_eq!(said(&freeze().await), "");
     await_records(&server, 2).await;
     assert_eq!(node.state(0), "THAWED");
@@ -691,9 +626,7 @@ async fn nothing_stands_still_while_the_kernel_is_waited_for() {
     let server = taking().await;
     let agent = node.agent(&server, 10);
     let soon = [("duration", "1s")];
-    agent
-        .click_with("freezeContainer", &node_id(2), &soon)
-        .await;
+    agent.take("freezeContainer", &node_id(2), &soon).await;
     let answer = agent.click("restartContainer", 0).await;
     assert!(said(&answer).starts_with("accepted: "), "{answer}");
 
@@ -745,7 +678,7 @@ async fn a_click_on_an_agent_that_ends_begins_nothing() {
         assert_eq!(answer["value"]["phase"], "Refused");
     }
     let again = agent
-        .click_with("freezeContainer", &node_id(1), &[("duration", "5s")])
+        .take("freezeContainer", &node_id(1), &[("duration", "5s")])
         .await;
     assert!(said(&again).contains("is ending"), "{again}");
     assert_eq!(node.frozen(), 0);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use made_node::{id, uid};
-use mended_world::{Case, NODES, USUAL, cluster, metrics_of};
+use mended_world::{Case, NODES, cluster, metrics_of, usual};
 use scope_agent::collect::Cycle;
 use scope_emulator::{Kind, Runtime, Summary, Tab, View};
 
@@ -212,7 +212,7 @@ fn is_right(case: Case) {
 fn whole_reports_are_seen_at_once_and_steadily() {
     is_right(Case {
         phase: 370,
-        ..USUAL
+        ..usual()
     });
 }
 
@@ -222,21 +222,23 @@ fn whole_reports_are_seen_steadily_without_the_probes_own_containers() {
         runtime: Runtime::Unseen,
         skew: [-5000, 5000],
         phase: 1490,
-        ..USUAL
+        ..usual()
     });
 }
 
-const IN_TURNS: Case = Case {
-    cycle: Some(Cycle::SECOND),
-    ..USUAL
-};
+fn in_turns() -> Case {
+    Case {
+        cycle: Some(Cycle::SECOND),
+        ..usual()
+    }
+}
 
 #[test]
 fn reports_in_turns_are_seen_steadily() {
     is_right(Case {
         skew: [5000, -5000],
         phase: 130,
-        ..IN_TURNS
+        ..in_turns()
     });
 }
 
@@ -246,7 +248,7 @@ fn reports_in_turns_are_seen_steadily_without_the_probes_own_containers() {
         runtime: Runtime::Unseen,
         skew: [-5000, 5000],
         phase: 900,
-        ..IN_TURNS
+        ..in_turns()
     });
 }
 
@@ -257,24 +259,42 @@ fn probes_that_ask_every_other_second_see_it_steadily() {
         cycle: Some(Cycle::TWO_SECONDS),
         skew: [5000, 5000],
         phase: 1270,
-        ..USUAL
+        ..usual()
     });
 }
 
-/// Every phase of publish and clock, each for a shorter time.
-#[test]
-fn no_phase_and_no_skew_makes_a_difference() {
+/// Eight turns of a second and nine seconds from one complete publish to the next: after this time all
+/// meets as it did before.
+const BEAT: u64 = 72;
+
+/// Every phase of publish and clock with this skew.
+fn no_phase_makes_a_difference(skew: [i64; 2], runtimes: [Runtime; 2]) {
     let right = right();
     for (n, phase) in [0, 290, 610, 1010, 1730, 2210].into_iter().enumerate() {
         let case = Case {
-            runtime: [Runtime::Cri, Runtime::Unseen][n % 2],
-            skew: [[0, 0], [5000, -5000], [-5000, 5000]][n % 3],
+            runtime: runtimes[n % 2],
+            skew,
             phase,
-            ..IN_TURNS
+            ..in_turns()
         };
-        let seen = steady(case, 40, all_mended);
+        let seen = steady(case, BEAT, all_mended);
         assert!(right.iter().all(|(what, is)| seen[what] == *is), "{case:?}");
     }
+}
+
+#[test]
+fn no_phase_makes_a_difference_where_clocks_agree() {
+    no_phase_makes_a_difference([0, 0], [Runtime::Cri, Runtime::Unseen]);
+}
+
+#[test]
+fn no_phase_makes_a_difference_where_the_first_clock_is_ahead() {
+    no_phase_makes_a_difference([5000, -5000], [Runtime::Unseen, Runtime::Cri]);
+}
+
+#[test]
+fn no_phase_makes_a_difference_where_the_second_clock_is_ahead() {
+    no_phase_makes_a_difference([-5000, 5000], [Runtime::Cri, Runtime::Unseen]);
 }
 
 /// With publishes every 4.5 s, as Scope's hosted manifests had them, complete ones are 13.5 s apart,
@@ -294,7 +314,7 @@ fn slower_publishes_take_nothing_of_ours_away() {
             skew: [5000, -5000],
             phase,
             cycle,
-            ..USUAL
+            ..usual()
         };
         let seen = steady(case, 60, all_mended);
         for (what, is) in &right {
@@ -306,12 +326,12 @@ fn slower_publishes_take_nothing_of_ours_away() {
 #[test]
 fn a_container_that_stopped_is_gone_when_scope_has_forgotten_it() {
     for case in [
-        USUAL,
-        IN_TURNS,
+        usual(),
+        in_turns(),
         Case {
             runtime: Runtime::Unseen,
             skew: [5000, -5000],
-            ..IN_TURNS
+            ..in_turns()
         },
     ] {
         let mut cluster = cluster(case);
@@ -335,7 +355,7 @@ fn a_container_that_stopped_is_gone_when_scope_has_forgotten_it() {
 
 #[test]
 fn a_frozen_container_is_paused_and_counts() {
-    let mut cluster = cluster(IN_TURNS);
+    let mut cluster = cluster(in_turns());
     cluster.world.advance(WARM_UP);
     let running = all(&cluster.world.view());
     for (frozen, state, button) in [
@@ -364,7 +384,7 @@ fn a_frozen_container_is_paused_and_counts() {
 
 #[test]
 fn a_click_on_a_container_reaches_the_agent_of_its_node() {
-    let mut cluster = cluster(IN_TURNS);
+    let mut cluster = cluster(in_turns());
     cluster.world.advance(WARM_UP);
     for (digit, node) in [('b', "node1"), ('e', "node2")] {
         let id = container(digit);
@@ -384,7 +404,7 @@ fn docker_is_left_to_scope_and_keeps_its_buttons_beside_ours() {
         Case {
             runtime: Runtime::Docker,
             phase: 370,
-            ..USUAL
+            ..usual()
         },
         60,
         all,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, Mode as FileMode, OFlags, RawDir, openat};
 use rustix::time::{ClockId, clock_gettime};
+use scope_agent::Collectors;
 use scope_agent::attribution::attribute;
 use scope_agent::sample::{Mode, Roots, Sampler, system_clock};
 
@@ -85,7 +86,7 @@ fn the_cost_of_a_sample() {
         proc: "/proc".into(),
         cgroup: "/sys/fs/cgroup".into(),
     };
-    let mut sampler = Sampler::new(roots, system_clock());
+    let mut sampler = Sampler::new(roots, Collectors::default(), system_clock());
     let (mut names, mut text) = (Vec::with_capacity(32 << 10), vec![0; 8 << 10]);
     let (mut plain, mut taking, mut attributing) = (Vec::new(), Vec::new(), Vec::new());
     let mut previous = sampler.take(Mode::Standalone);

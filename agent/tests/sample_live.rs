@@ -9,6 +9,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
+use scope_agent::Collectors;
 use scope_agent::attribution::{Usage, attribute};
 use scope_agent::sample::{Cause, Datum, Mode, Roots, Sample, Sampler, system_clock};
 
@@ -20,7 +21,7 @@ fn roots() -> Roots {
 }
 
 fn sampler() -> Sampler {
-    Sampler::new(roots(), system_clock())
+    Sampler::new(roots(), Collectors::ALL, system_clock())
 }
 
 /// Whether nothing is missing but what this machine's kernel has not got, or leaves off.

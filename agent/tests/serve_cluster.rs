@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use agent_process::{Agent, ID, Place};
 use api_server::{ApiServer, Reply, Seen};
@@ -22,6 +23,9 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 const ACTIONS: &str = "/apis/scopeplugins.dev/v1alpha1/namespaces/scope-plugins/scopeactions";
+
+/// Where Scope's probe sends clicks.
+const CONTROL: &str = "/control?api_version=1&probe_id=5bdcc0beddf3c14";
 
 /// An API server on a thread of its own.
 struct Cluster {
@@ -55,6 +59,10 @@ fn script(list_allowed: Arc<AtomicBool>) -> impl Fn(&Seen) -> Reply {
 
 impl Cluster {
     fn start(list_allowed: Arc<AtomicBool>) -> Self {
+        Self::playing(script(list_allowed))
+    }
+
+    fn playing(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let (send, receive) = std::sync::mpsc::channel();
@@ -64,7 +72,7 @@ impl Cluster {
                 .build()
                 .expect("a runtime");
             runtime.block_on(async {
-                let server = Arc::new(ApiServer::start(script(list_allowed)).await);
+                let server = Arc::new(ApiServer::start(script).await);
                 send.send(server).expect("awaited");
                 stopped.cancelled().await;
             });
@@ -185,11 +193,7 @@ fn two_sockets_readiness_and_a_click() {
 
     let click = json!({"AppID": "a1", "NodeID": "abc-1;<pod>", "Control": "deletePod",
                        "ControlArgs": null});
-    let reply = post(
-        &controls,
-        "/control?api_version=1&probe_id=5bdcc0beddf3c14",
-        &click.to_string(),
-    );
+    let reply = post(&controls, CONTROL, &click.to_string());
     assert_eq!(reply.status, 200);
     let answer: Value = serde_json::from_slice(&reply.body).expect("JSON");
     assert_eq!(answer["removedNode"], "abc-1;<pod>", "{answer}");
@@ -261,7 +265,8 @@ fn without_controls_there_is_one_socket() {
         .env("KUBECONFIG", &kubeconfig);
     let agent = Agent::spawn(&mut command);
     eventually("the pod is reported", || {
-        place.socket().exists() && {
+        // Its name is there a moment before it takes connections.
+        std::os::unix::net::UnixStream::connect(place.socket()).is_ok() && {
             let body = get(&place.socket(), "/report").body;
             String::from_utf8_lossy(&body).contains("abc-1;<pod>")
         }
@@ -280,6 +285,67 @@ fn without_controls_there_is_one_socket() {
     assert_eq!(names, [format!("{ID}.sock")]);
     let body = get(&place.socket(), "/report").body;
     assert!(!String::from_utf8_lossy(&body).contains("active_controls"));
+    agent.signal(Signal::TERM);
+    assert!(agent.end().status.success());
+}
+
+#[test]
+fn a_hundred_clicks_at_once_are_all_answered_in_time() {
+    // The API server takes what it is sent, and says nothing.
+    let allowed = script(Arc::new(AtomicBool::new(true)));
+    let cluster = Cluster::playing(move |seen| match seen.path.as_str() {
+        ACTIONS => Reply::Never,
+        _ => allowed(seen),
+    });
+    let place = Place::new();
+    std::fs::create_dir_all(&place.plugins).expect("a directory");
+    let kubeconfig = place.plugins.join("kubeconfig");
+    cluster.kubeconfig(&kubeconfig);
+    let mut command = place.command("serve");
+    command
+        .args(["--plugin-id", ID, "--controls", "DeletePod"])
+        .args(["--http-listen", "off"])
+        .env("NODE_NAME", "node-1")
+        .env("POD_NAMESPACE", "scope-plugins")
+        .env("KUBECONFIG", &kubeconfig);
+    let agent = Agent::spawn(&mut command);
+    let controls = place.dir().join(format!("{ID}-controls.sock"));
+    eventually("it serves", || {
+        std::os::unix::net::UnixStream::connect(&controls).is_ok()
+    });
+
+    let start = std::sync::Barrier::new(100);
+    let (start, controls) = (&start, &controls);
+    let answers: Vec<(u16, String, Duration)> = std::thread::scope(|scope| {
+        let click = |number: u32| {
+            move || {
+                let click = json!({"AppID": "a1", "NodeID": format!("abc-{number};<pod>"),
+                                   "Control": "deletePod", "ControlArgs": null});
+                start.wait();
+                let began = Instant::now();
+                let reply = post(controls, CONTROL, &click.to_string());
+                let text = String::from_utf8_lossy(&reply.body).into_owned();
+                (reply.status, text, began.elapsed())
+            }
+        };
+        let threads: Vec<_> = (0..100).map(|number| scope.spawn(click(number))).collect();
+        let joined = threads.into_iter().map(|thread| thread.join());
+        joined.map(|answer| answer.expect("answers")).collect()
+    });
+    for (status, text, took) in &answers {
+        assert_eq!(*status, 200, "{text}");
+        // What Scope's probe waits for.
+        assert!(*took < Duration::from_millis(500), "{took:?}: {text}");
+    }
+    let refused = |text: &str| text.contains("clicks are being carried out already");
+    let refused = answers.iter().filter(|(_, text, _)| refused(text)).count();
+    let sent = cluster.server.seen();
+    let sent = sent.iter().filter(|seen| seen.path == ACTIONS).count();
+    assert!(
+        sent >= 1 && sent + refused == 100,
+        "{sent} sent, {refused} refused, such as {:?}",
+        answers[0]
+    );
     agent.signal(Signal::TERM);
     assert!(agent.end().status.success());
 }

@@ -9,9 +9,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use raw_http::{ask, connect, eventually, probe_request};
+use scope_agent::Collectors;
 use scope_agent::collect::Mend;
 use scope_agent::sample::Roots;
 use scope_agent::serve::{Config, Parts, Rendered, run_with};
+use scope_agent::volumes::VolumeWatch;
 use tokio_util::sync::CancellationToken;
 
 /// As large as the report of a node with 110 pods.
@@ -62,6 +64,7 @@ fn agent(plugins: &Path, body: Vec<u8>, stop: CancellationToken) -> std::thread:
         plugin_id: "p".into(),
         label: "p".into(),
         description: None,
+        collectors: Collectors::default(),
         sample_interval: Duration::from_secs(1),
         mend: Mend::Auto,
         host: "h".into(),
@@ -69,6 +72,7 @@ fn agent(plugins: &Path, body: Vec<u8>, stop: CancellationToken) -> std::thread:
             proc: "/proc".into(),
             cgroup: "/sys/fs/cgroup".into(),
         },
+        kubelet_dir: "/nonexistent".into(),
         plugin_dir: plugins.into(),
         http_listen: None,
         cluster: None,
@@ -85,6 +89,8 @@ fn agent(plugins: &Path, body: Vec<u8>, stop: CancellationToken) -> std::thread:
         let parts = Parts {
             render,
             kubernetes: None,
+            board: None,
+            volumes: VolumeWatch::default(),
         };
         runtime
             .block_on(run_with(config, parts, stop))

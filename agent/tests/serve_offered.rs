@@ -14,6 +14,7 @@ fn names(pod: &[&str], container: &[&str], frozen: &[&str]) -> ControlNames {
         pod: texts(pod),
         container: texts(container),
         frozen_container: texts(frozen),
+        network: Vec::new(),
     }
 }
 
@@ -166,4 +167,23 @@ fn what_is_no_offer_is_left_out() {
         .expect("makes a pipe");
     std::fs::create_dir_all(at.join("e/e.controls")).expect("makes it");
     assert_eq!(*reader(at, "a", &own).names(start), own);
+}
+
+#[test]
+fn of_too_many_plugins_all_name_those_of_the_first() {
+    let plugins = plugins();
+    let at = plugins.path();
+    let own = names(&["own~x"], &[], &[]);
+    let mut offered = Vec::new();
+    // Made backwards, so that no order of the directory is that of the names.
+    for number in (0..80).rev() {
+        let id = format!("p{number:02}");
+        let offers = names(&[&format!("{id}~x")], &[], &[]);
+        offered.push(offer(at, &id, &offers));
+    }
+    let mut reader = reader(at, "own", &own);
+    let named = &reader.names(Instant::now()).pod;
+    let mut want: Vec<String> = (0..64).map(|number| format!("p{number:02}~x")).collect();
+    want.insert(0, "own~x".into());
+    assert_eq!(*named, want);
 }

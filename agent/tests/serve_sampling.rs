@@ -4,6 +4,7 @@
 mod raw_http;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,12 +12,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use raw_http::{ask, connect, eventually, get, probe_request};
+use scope_agent::Collectors;
 use scope_agent::collect::Mend;
 use scope_agent::sample::Roots;
 use scope_agent::serve::{
     ASKED_LATELY, Config, Demand, Parts, Publication, Render, Rendered, SLOW_CADENCE,
     SamplerThread, ServeError, Tick, run_with,
 };
+use scope_agent::volumes::VolumeWatch;
 use scope_protocol::{NodeId, PluginSpec, Report, Timestamp, Topology, encode, encode_for_probes};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +31,7 @@ fn config(plugins: &Path, interval: Duration) -> Config {
         plugin_id: ID.into(),
         label: ID.into(),
         description: None,
+        collectors: Collectors::default(),
         sample_interval: interval,
         mend: Mend::Auto,
         host: "h".into(),
@@ -35,6 +39,7 @@ fn config(plugins: &Path, interval: Duration) -> Config {
             proc: "/proc".into(),
             cgroup: "/sys/fs/cgroup".into(),
         },
+        kubelet_dir: "/nonexistent".into(),
         plugin_dir: plugins.into(),
         http_listen: None,
         cluster: None,
@@ -51,9 +56,16 @@ struct Running {
 
 impl Running {
     fn start(interval: Duration, render: Render) -> Self {
+        Self::listening(None, interval, render)
+    }
+
+    fn listening(http_listen: Option<SocketAddr>, interval: Duration, render: Render) -> Self {
         let tmp = tempfile::tempdir().expect("a directory");
         let plugins = tmp.path().join("plugins");
-        let config = config(&plugins, interval);
+        let config = Config {
+            http_listen,
+            ..config(&plugins, interval)
+        };
         let stop = CancellationToken::new();
         let token = stop.clone();
         let thread = std::thread::spawn(move || {
@@ -66,6 +78,8 @@ impl Running {
                 Parts {
                     render,
                     kubernetes: None,
+                    board: None,
+                    volumes: VolumeWatch::default(),
                 },
                 token,
             ))
@@ -320,6 +334,72 @@ fn a_stuck_sample_does_not_hold_up_requests_or_the_end() {
         "{:?}",
         began.elapsed()
     );
+}
+
+/// Status and body of the answer, if there is one.
+fn http(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    let status = text.split(' ').nth(1)?.parse().ok()?;
+    Some((status, text.split_once("\r\n\r\n")?.1.to_owned()))
+}
+
+/// As on a node where a read of `/proc` hangs.
+#[test]
+fn a_sampler_that_hangs_is_unhealthy_and_its_last_tick_grows_old() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let address = free.local_addr().expect("bound");
+    drop(free);
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let running = Running::listening(
+        Some(address),
+        Duration::from_millis(100),
+        Box::new(move |tick| {
+            if tick.number == 2 {
+                let _ = wait.recv();
+            }
+            numbered(tick.number)
+        }),
+    );
+    running.wait();
+    let healthz = || http(address, "/healthz");
+    let age = || {
+        let (_, metrics) = http(address, "/metrics")?;
+        let line = |line: &str| {
+            Some(
+                line.strip_prefix("scope_agent_tick_age_seconds ")?
+                    .to_owned(),
+            )
+        };
+        metrics.lines().find_map(line)?.parse::<f64>().ok()
+    };
+    assert_eq!(
+        healthz(),
+        Some((200, "ok\n".into())),
+        "a short while is nothing"
+    );
+    eventually("it is said to hang", || {
+        healthz().is_some_and(|(status, said)| {
+            status == 503 && said.starts_with("the node was last sampled 1")
+        })
+    });
+    let (before, asked) = (age().expect("a metric"), Instant::now());
+    assert!(before > 10.0, "{before}");
+    eventually("the page of metrics is a new one", || {
+        age().is_some_and(|age| age > before)
+    });
+    let grown = age().expect("a metric") - before;
+    assert!(grown <= asked.elapsed().as_secs_f64() + 1.0, "{grown}");
+    // Its last report is still there.
+    assert_eq!(tick_of(&get(&running.socket(), "/report").body), Some(1));
+    drop(go);
+    eventually("it is well again", || {
+        healthz().is_some_and(|(status, _)| status == 200)
+    });
+    running.end().expect("ends in order");
 }
 
 #[test]

@@ -75,9 +75,9 @@ use crate::{Control, schema};
     "spec cannot be changed: a ScopeAction is one click, make another one"
 ))]
 #[x_kube(validation = Rule::new(
-    "has(self.done) == (self.control in ['RestartContainer', 'FreezeContainer', 'ThawContainer'])"
+    "has(self.done) == (self.control in ['RestartContainer', 'FreezeContainer', 'ThawContainer', 'ShapeTraffic'])"
 ).message(
-    "spec.done is for what an agent has done itself: RestartContainer, FreezeContainer and ThawContainer"
+    "spec.done is for what an agent has done itself: RestartContainer, FreezeContainer, ThawContainer and ShapeTraffic"
 ))]
 #[x_kube(validation = Rule::new("has(self.done) == has(self.target.container)").message(
     "spec.target.container is for what an agent has done itself, and nothing else is"
@@ -102,7 +102,7 @@ pub struct ScopeActionSpec {
     pub node: String,
 
     /// The id of the Scope probe that passed the click on. Empty when nobody clicked: an agent thaws
-    /// a container by itself when its time is over.
+    /// a container, or clears its traffic, by itself when its time is over.
     #[serde(rename = "probeID", default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 64))]
     pub probe_id: String,

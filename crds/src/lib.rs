@@ -18,6 +18,7 @@ mod plugin;
 mod resources;
 mod rollout;
 mod schema;
+mod traffic;
 
 pub use action::{
     ActionContainer, ActionDone, ActionPhase, ActionStatus, ActionTarget, ScopeAction,
@@ -31,7 +32,11 @@ pub use placement::{
 };
 pub use plugin::{
     AgentSpec, Collector, Control, HostName, MendScope, NodeCounts, ScopePlugin, ScopePluginSpec,
-    ScopePluginStatus, UnknownControl,
+    ScopePluginStatus, UnknownCollector, UnknownControl,
 };
 pub use resources::{Amounts, Resources};
-pub use rollout::{MaxUnavailable, Rollout};
+pub use rollout::{
+    Canary, CanaryNodes, FailingNode, MAX_IN_FLIGHT, MaxFailures, MaxUnavailable, OnFailure,
+    Rollout, RolloutPhase, RolloutStatus, Span,
+};
+pub use traffic::TrafficControl;

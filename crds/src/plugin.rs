@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Placement, Resources, Rollout, schema};
+use crate::{FailingNode, Placement, Resources, Rollout, RolloutStatus, TrafficControl, schema};
 
 /// A Scope plugin that the operator rolls out to the nodes of the cluster.
 ///
@@ -49,6 +49,12 @@ use crate::{Placement, Resources, Rollout, schema};
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Ready')].status",
         description = "True when everything asked for is done"
+    ),
+    printcolumn(
+        name = "Phase",
+        type_ = "string",
+        json_path = ".status.rollout.phase",
+        description = "What the rollout does"
     ),
     printcolumn(
         name = "Reason",
@@ -118,9 +124,17 @@ pub struct ScopePluginSpec {
 /// The bundled node agent.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.controls) || !('ShapeTraffic' in self.controls) || 'TrafficControl' in self.collectors").message(
+    "spec.agent.controls has ShapeTraffic, which needs the collector TrafficControl in spec.agent.collectors: its table shows what is set"
+))]
 pub struct AgentSpec {
     /// What the agent reports. `Resources`: CPU, memory, threads, processes and network of
-    /// containers and pods, under the ids that Scope's own views expect.
+    /// containers and pods, under the ids that Scope's own views expect. `IOWait`: how much of the
+    /// last interval the node's CPUs were idle, and how much of it waiting for I/O; and how long
+    /// containers and pods waited for it, where the kernel tells. `VolumeCount`: how many volumes
+    /// containers and pods have, of which kinds, and how full those are that are file systems of
+    /// their own; for that the kubelet's directory of pods is mounted. `TrafficControl`: what is set on
+    /// the networks of pods, as a table on their containers.
     #[serde(default = "default_collectors")]
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Set)]
@@ -131,8 +145,9 @@ pub struct AgentSpec {
     /// `<name>-controls.sock`. `DeletePod`: delete exactly the pod that was clicked.
     /// `RestartContainer`: end a container's first process (SIGTERM, then SIGKILL after its pod's
     /// grace period). `FreezeContainer`: stop all processes of a container for at most an hour.
-    /// `ThawContainer`: let them go on. The last three are carried out by the agent of the
-    /// container's node.
+    /// `ThawContainer`: let them go on. `ShapeTraffic`: delay, drop or slow down what leaves a
+    /// container's pod, see `trafficControl`; it needs the collector `TrafficControl`. The last four are
+    /// carried out by the agent of the container's node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Set)]
@@ -145,6 +160,10 @@ pub struct AgentSpec {
         "spec.agent.sampleInterval must be 1s to 60s, in whole seconds, for example 5s"
     ))]
     pub sample_interval: String,
+
+    /// How the traffic of pods may be shaped.
+    #[serde(default)]
+    pub traffic_control: TrafficControl,
 
     /// Whether to supply what Scope's probe fails to report where the container runtime is not
     /// Docker: containers, images and their links to processes.
@@ -186,6 +205,7 @@ impl Default for AgentSpec {
             collectors: default_collectors(),
             controls: Vec::new(),
             sample_interval: default_sample_interval(),
+            traffic_control: TrafficControl::default(),
             mend_scope: MendScope::default(),
             host_name: HostName::default(),
             protected_namespaces: default_protected_namespaces(),
@@ -218,15 +238,55 @@ fn default_max_actions_per_minute() -> i32 {
 pub enum Collector {
     /// CPU, memory, threads, processes and network of containers and pods.
     Resources,
+    /// Idle CPU time and waiting for I/O.
+    IOWait,
+    /// Volumes of containers and pods.
+    VolumeCount,
+    /// What is set on the networks of pods: delay, jitter, loss, rate.
+    TrafficControl,
+}
+
+impl Collector {
+    /// Every collector that this version knows.
+    pub const ALL: [Self; 4] = [
+        Self::Resources,
+        Self::IOWait,
+        Self::VolumeCount,
+        Self::TrafficControl,
+    ];
+
+    /// Its name in a ScopePlugin.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Resources => "Resources",
+            Self::IOWait => "IOWait",
+            Self::VolumeCount => "VolumeCount",
+            Self::TrafficControl => "TrafficControl",
+        }
+    }
 }
 
 impl fmt::Display for Collector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Resources => "Resources",
-        })
+        f.write_str(self.as_str())
     }
 }
+
+impl std::str::FromStr for Collector {
+    type Err = UnknownCollector;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|collector| collector.as_str() == text)
+            .ok_or_else(|| UnknownCollector(text.to_owned()))
+    }
+}
+
+/// The name of a collector that this version does not know.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is not a collector; the known ones are: {known}", known = Collector::ALL.map(Collector::as_str).join(", "))]
+pub struct UnknownCollector(pub String);
 
 /// An action that a person can click in Scope.
 #[derive(
@@ -241,15 +301,18 @@ pub enum Control {
     FreezeContainer,
     /// Let the processes of a frozen container go on.
     ThawContainer,
+    /// Delay, drop or slow down what leaves the pod of the container that was clicked, for a while.
+    ShapeTraffic,
 }
 
 impl Control {
     /// Every control that this version knows.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::DeletePod,
         Self::RestartContainer,
         Self::FreezeContainer,
         Self::ThawContainer,
+        Self::ShapeTraffic,
     ];
 
     /// Whether an agent carries it out itself, on containers of its own node. The operator carries
@@ -257,7 +320,10 @@ impl Control {
     pub const fn is_node_local(self) -> bool {
         match self {
             Self::DeletePod => false,
-            Self::RestartContainer | Self::FreezeContainer | Self::ThawContainer => true,
+            Self::RestartContainer
+            | Self::FreezeContainer
+            | Self::ThawContainer
+            | Self::ShapeTraffic => true,
         }
     }
 
@@ -268,6 +334,7 @@ impl Control {
             Self::RestartContainer => "RestartContainer",
             Self::FreezeContainer => "FreezeContainer",
             Self::ThawContainer => "ThawContainer",
+            Self::ShapeTraffic => "ShapeTraffic",
         }
     }
 }
@@ -345,13 +412,37 @@ pub struct ScopePluginStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
+    /// The revision of the pods that is wanted now: a hash of their template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub revision: Option<String>,
+
+    /// The last revision that was good on all nodes that were up. New and replaced pods get it while
+    /// another one is not being rolled out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub last_good_revision: Option<String>,
+
     /// Counts of nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NodeCounts>,
 
+    /// How the rollout is going.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
+
+    /// Nodes on which the plugin should serve and does not, worst first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub failing_nodes: Vec<FailingNode>,
+
+    /// How many nodes fail, the named ones included. Absent when none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_nodes_total: Option<i32>,
+
     /// `Ready`: everything asked for is done, or the plugin is suspended as asked. `Available`: the
     /// plugin serves Scope on all its nodes but those that a rollout may take down.
-    /// `Reconciling` and `Stalled` are present only while they are true.
+    /// `Reconciling`, `Stalled` and `Paused` are present only while they are true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -369,4 +460,7 @@ pub struct NodeCounts {
     pub ready: i32,
     /// Nodes on which it should run and is not available.
     pub unavailable: i32,
+    /// Nodes among them that are NotReady themselves.
+    #[serde(default)]
+    pub not_ready_nodes: i32,
 }

@@ -56,6 +56,91 @@ pub(crate) fn max_unavailable(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A number of nodes from 0, or a share from 1% to 100%.
+pub(crate) fn canary_nodes(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "minimum": 0,
+        "maximum": 1000,
+        "maxLength": 4,
+        "pattern": "^([1-9]|[1-9][0-9]|100)%$",
+    })
+}
+
+/// A number of nodes from 0, or a share from 0% to 100%.
+pub(crate) fn max_failures(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "minimum": 0,
+        "maximum": 100_000,
+        "maxLength": 4,
+        "pattern": "^([0-9]|[1-9][0-9]|100)%$",
+    })
+}
+
+/// A length of time with these bounds; `field` and `bounds` are for the person who wrote another one.
+fn span(field: &str, from: &str, to: &str) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 6,
+        "pattern": "^[0-9]{1,5}[smh]$",
+        "x-kubernetes-validations": [{
+            "rule": format!(
+                "!self.matches('^[0-9]{{1,5}}[smh]$') || \
+                 (duration(self) >= duration('{from}') && duration(self) <= duration('{to}'))"
+            ),
+            "message": format!(
+                "spec.rollout.{field} must be {from} to {to}, as a whole number of seconds, minutes or \
+                 hours, for example 90s or 5m"
+            ),
+        }],
+    })
+}
+
+/// How long an agent must have been ready.
+pub(crate) fn min_ready(_: &mut SchemaGenerator) -> Schema {
+    span("minReady", "0s", "1h")
+}
+
+/// After how long a node has failed.
+pub(crate) fn deadline(_: &mut SchemaGenerator) -> Schema {
+    span("deadline", "10s", "24h")
+}
+
+/// How long a canary is watched.
+pub(crate) fn soak(_: &mut SchemaGenerator) -> Schema {
+    span("canary.soak", "0s", "24h")
+}
+
+/// Labels that the nodes of a canary have.
+pub(crate) fn canary_labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 16,
+        "x-kubernetes-validations": [{
+            "rule": "self.all(k, size(k) <= 317)",
+            "message": "spec.rollout.canary.nodeSelector: a label's key has at most 317 characters",
+        }],
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": 63,
+            "pattern": "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$",
+        },
+    })
+}
+
+/// When a rollout began.
+pub(crate) fn started_at(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "date-time",
+        "description": "When it began."})
+}
+
+/// Since when a node fails.
+pub(crate) fn since(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "date-time", "description": "Since when."})
+}
+
 /// Labels of nodes: as many as anyone selects by, each value a label value.
 pub(crate) fn node_labels(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

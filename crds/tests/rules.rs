@@ -117,6 +117,37 @@ fn texts_have_no_control_characters() {
 }
 
 #[test]
+fn traffic_control() {
+    for duration in ["1s", "90s", "30m", "24h", "86400s", "1440m"] {
+        accepted(&plugin(
+            "a",
+            json!({"agent": {"trafficControl": {"maxDuration": duration}}}),
+        ));
+    }
+    for duration in [
+        "", "0s", "01m", "25h", "86401s", "1d", "1h30m", "1.5h", "-1s", "30",
+    ] {
+        refused(
+            &plugin(
+                "a",
+                json!({"agent": {"trafficControl": {"maxDuration": duration}}}),
+            ),
+            "spec.agent.trafficControl.maxDuration must be 1s to 24h",
+        );
+    }
+    let shaping = |collectors: &[&str]| json!({"agent": {"collectors": collectors, "controls": ["ShapeTraffic"]}});
+    accepted(&plugin("a", shaping(&["TrafficControl"])));
+    accepted(&plugin(
+        "a",
+        json!({"agent": {"collectors": ["TrafficControl"]}}),
+    ));
+    refused(
+        &plugin("a", shaping(&["Resources"])),
+        "needs the collector TrafficControl",
+    );
+}
+
+#[test]
 fn agent() {
     for interval in ["1s", "9s", "10s", "59s", "60s"] {
         accepted(&plugin("a", json!({"agent": {"sampleInterval": interval}})));
@@ -162,6 +193,49 @@ fn resources() {
         &with(json!({"requests": {"cpu": "2"}, "limits": {"cpu": "1500m"}})),
         "spec.agent.resources.requests.cpu may not be above",
     );
+}
+
+#[test]
+fn rollout() {
+    let with = |rollout: Value| plugin("a", json!({"agent": {}, "rollout": rollout}));
+    for fine in [
+        json!({}),
+        json!({"canary": {"nodes": 0}, "minReady": "0s", "deadline": "10s"}),
+        json!({"canary": {"nodes": "25%", "soak": "24h"}, "deadline": "1440m"}),
+        json!({"canary": {"nodeSelector": {"pool": "canary"}, "soak": "0s"}}),
+        json!({"minReady": "60m", "partition": 3, "paused": true, "onFailure": "Rollback"}),
+        json!({"maxFailures": "0%", "restartedAt": "2030-01-01T00:00:00Z"}),
+    ] {
+        accepted(&with(fine));
+    }
+    for (wrong, words) in [
+        (
+            json!({"canary": {"nodes": 1, "nodeSelector": {"a": "b"}}}),
+            "spec.rollout.canary may have nodes or nodeSelector, not both",
+        ),
+        (
+            json!({"canary": {"nodeSelector": {"k".repeat(318): ""}}}),
+            "spec.rollout.canary.nodeSelector: a label's key",
+        ),
+        (
+            json!({"canary": {"soak": "25h"}}),
+            "spec.rollout.canary.soak must be 0s to 24h",
+        ),
+        (
+            json!({"minReady": "2h"}),
+            "spec.rollout.minReady must be 0s to 1h",
+        ),
+        (
+            json!({"deadline": "9s"}),
+            "spec.rollout.deadline must be 10s to 24h",
+        ),
+        (
+            json!({"deadline": "0m"}),
+            "spec.rollout.deadline must be 10s to 24h",
+        ),
+    ] {
+        refused(&with(wrong), words);
+    }
 }
 
 #[test]
@@ -270,7 +344,12 @@ fn record(control: &str) -> Value {
 
 #[test]
 fn what_an_agent_has_done_itself_is_recorded_as_done_and_nothing_else_is() {
-    for control in ["RestartContainer", "FreezeContainer", "ThawContainer"] {
+    for control in [
+        "RestartContainer",
+        "FreezeContainer",
+        "ThawContainer",
+        "ShapeTraffic",
+    ] {
         let fine = record(control);
         assert_eq!(
             broken("ScopeAction", &fine, None),

@@ -4,10 +4,7 @@
 use std::{fmt::Debug, sync::Arc};
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    NamespaceResourceScope,
-    api::{apps::v1::DaemonSet, core::v1::ServiceAccount},
-};
+use k8s_openapi::{NamespaceResourceScope, api::apps::v1::DaemonSet};
 use kube::{
     Api, Client, Resource,
     api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
@@ -186,14 +183,8 @@ impl Writer {
                     .await
                     .map(|_| ())
             }
-            Kind::ServiceAccount => {
-                let api: Api<ServiceAccount> =
-                    Api::namespaced(self.client.clone(), &self.namespace);
-                let request = api.delete(name, &params);
-                guarded::write(&self.claim, what, BUDGET, request)
-                    .await
-                    .map(|_| ())
-            }
+            // Accounts and records go with their plugin.
+            Kind::ServiceAccount | Kind::ConfigMap => return Ok(()),
         };
         match answer {
             // Gone already, or another one of that name by now.
@@ -330,5 +321,8 @@ fn is_another(status: &kube::core::Status) -> bool {
             .any(|cause| cause.field == "metadata.uid")
 }
 
+mod rollout;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use rollout::Deleted;

@@ -23,6 +23,8 @@ enum Command {
     Run(RunArgs),
     /// Stop the operator and remove the agents from all nodes (before the chart is uninstalled).
     Cleanup(CleanupArgs),
+    /// Say whether the installation works: definitions served, replicas ready, one of them leading.
+    Check(CheckArgs),
 }
 
 #[derive(Debug, Args)]
@@ -60,6 +62,13 @@ struct RunArgs {
         default_value = "/var/run/scope/plugins"
     )]
     plugin_directory: String,
+    /// The kubelet's directory on the nodes (its `--root-dir`), for agents that look at volumes.
+    #[arg(
+        long,
+        env = "SCOPE_OPERATOR_KUBELET_DIRECTORY",
+        default_value = "/var/lib/kubelet"
+    )]
+    kubelet_directory: String,
     /// What people may have done by a click, separated by commas; by default nothing.
     #[arg(long, env = "SCOPE_OPERATOR_ALLOWED_ACTIONS", value_delimiter = ',')]
     allowed_actions: Vec<String>,
@@ -108,6 +117,32 @@ struct CleanupArgs {
     log: LogArgs,
 }
 
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// The Deployment of the operator.
+    #[arg(
+        long,
+        env = "SCOPE_OPERATOR_DEPLOYMENT",
+        default_value = "scope-operator"
+    )]
+    deployment: String,
+    /// The Lease that replicas elect their leader by.
+    #[arg(
+        long,
+        env = "SCOPE_OPERATOR_LEASE_NAME",
+        default_value = "scope-operator"
+    )]
+    lease_name: String,
+    /// The namespace in which the operator runs.
+    #[arg(long, env = "POD_NAMESPACE")]
+    namespace: String,
+    /// How long something may still be missing, for example 60s or 2m.
+    #[arg(long, env = "SCOPE_OPERATOR_TIMEOUT", default_value = "60s", value_parser = duration)]
+    timeout: Duration,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
 /// How the program logs.
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
@@ -141,6 +176,8 @@ pub(crate) enum Job {
     Run(Box<Process>),
     /// Stop the operator and remove the agents.
     Cleanup(Cleanup),
+    /// Say whether the installation works.
+    Check(Check),
     /// Text that was asked for, such as the help.
     Print(String),
 }
@@ -151,6 +188,15 @@ pub(crate) struct Cleanup {
     pub(crate) deployment: String,
     pub(crate) namespace: String,
     pub(crate) plugins_namespace: String,
+    pub(crate) timeout: Duration,
+}
+
+/// What is looked at, and how long something may be missing.
+#[derive(Clone, Debug)]
+pub(crate) struct Check {
+    pub(crate) deployment: String,
+    pub(crate) lease_name: String,
+    pub(crate) namespace: String,
     pub(crate) timeout: Duration,
 }
 
@@ -165,6 +211,9 @@ pub(crate) fn parse(
         Ok(Cli {
             command: Command::Cleanup(arguments),
         }) => cleanup(arguments),
+        Ok(Cli {
+            command: Command::Check(arguments),
+        }) => check(arguments),
         Err(error)
             if matches!(
                 error.kind(),
@@ -190,6 +239,7 @@ fn run(arguments: RunArgs) -> Result<(Job, Option<LogArgs>), Failure> {
         agent_image_pull_policy,
         agent_image_pull_secrets,
         plugin_directory,
+        kubelet_directory,
         allowed_actions,
         lease_name,
         http_listen,
@@ -216,6 +266,7 @@ fn run(arguments: RunArgs) -> Result<(Job, Option<LogArgs>), Failure> {
                         .collect::<Result<_, _>>()?,
                 },
                 plugin_directory: settings::plugin_directory(&plugin_directory)?,
+                kubelet_directory: settings::kubelet_directory(&kubelet_directory)?,
                 allowed_actions: settings::allowed_actions(&allowed_actions)?,
             },
             pod_name: settings::name("--pod-name", &pod_name)?,
@@ -248,6 +299,26 @@ fn cleanup(arguments: CleanupArgs) -> Result<(Job, Option<LogArgs>), Failure> {
     };
     let cleanup = cleanup().map_err(|error| Failure::new(Code::Config, error))?;
     Ok((Job::Cleanup(cleanup), Some(log)))
+}
+
+fn check(arguments: CheckArgs) -> Result<(Job, Option<LogArgs>), Failure> {
+    let CheckArgs {
+        deployment,
+        lease_name,
+        namespace,
+        timeout,
+        log,
+    } = arguments;
+    let check = || -> Result<Check, settings::SettingsError> {
+        Ok(Check {
+            deployment: settings::name("--deployment", &deployment)?,
+            lease_name: settings::name("--lease-name", &lease_name)?,
+            namespace: settings::namespace("--namespace", &namespace)?,
+            timeout,
+        })
+    };
+    let check = check().map_err(|error| Failure::new(Code::Config, error))?;
+    Ok((Job::Check(check), Some(log)))
 }
 
 /// Whole seconds or minutes: `120s`, `5m`.
@@ -294,6 +365,7 @@ mod tests {
         };
         assert_eq!(process.settings.plugins_namespace, "scope-plugins");
         assert_eq!(process.settings.plugin_directory, "/var/run/scope/plugins");
+        assert_eq!(process.settings.kubelet_directory, "/var/lib/kubelet");
         assert_eq!(process.settings.image.pull_policy, "IfNotPresent");
         assert!(process.settings.allowed_actions.is_empty());
         assert_eq!(process.lease_name, "scope-operator");

@@ -68,7 +68,7 @@ impl Events {
             secondary: note.related,
         };
         let publish = self.recorder.publish(&event, object);
-        let problem = match tokio::time::timeout(LIMIT, publish).await {
+        let problem = match guarded::waited(tokio::time::timeout(LIMIT, publish)).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => guarded::said(&error),
             Err(_) => "no answer in time".to_owned(),

@@ -1,6 +1,10 @@
 //! Requests with a time limit, and writes that a claim covers.
 
-use std::{future::Future, time::Duration};
+use std::{
+    cell::Cell,
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use crate::leader::{Claim, NotLeading};
 
@@ -55,13 +59,77 @@ impl RequestError {
     }
 }
 
+tokio::task_local! {
+    /// How the current look has waited for others.
+    static WAITS: Cell<Waits>;
+}
+
+/// The time in which a look waited, for one or for several at once.
+#[derive(Clone, Copy, Default)]
+struct Waits {
+    under_way: u32,
+    since: Option<Instant>,
+    total: Duration,
+}
+
+/// One wait; it ends also where its request is given up.
+struct Wait;
+
+impl Wait {
+    fn begin() -> Self {
+        change(|waits| {
+            waits.since.get_or_insert_with(Instant::now);
+            waits.under_way += 1;
+        });
+        Self
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        change(|waits| {
+            waits.under_way -= 1;
+            if waits.under_way == 0 {
+                waits.total += waits.since.take().map_or(Duration::ZERO, |at| at.elapsed());
+            }
+        });
+    }
+}
+
+fn change(change: impl FnOnce(&mut Waits)) {
+    // Whoever does not count has no such cell.
+    let _ = WAITS.try_with(|cell| {
+        let mut waits = cell.get();
+        change(&mut waits);
+        cell.set(waits);
+    });
+}
+
+/// Runs `look` and says how long it took by itself, without the requests in it.
+pub(crate) async fn without_waits<T>(look: impl Future<Output = T>) -> (T, Duration) {
+    WAITS
+        .scope(Cell::default(), async {
+            let began = Instant::now();
+            let answer = look.await;
+            let waited = WAITS.with(Cell::get).total;
+            (answer, began.elapsed().saturating_sub(waited))
+        })
+        .await
+}
+
+/// Counts the time of `request` as one in which the look waited for somebody else.
+pub(crate) async fn waited<T>(request: impl Future<Output = T>) -> T {
+    let _wait = Wait::begin();
+    request.await
+}
+
 /// A read within `limit`.
 pub(crate) async fn read<T>(
     what: impl FnOnce() -> String,
     limit: Duration,
     request: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, RequestError> {
-    match tokio::time::timeout(limit, request).await {
+    match waited(tokio::time::timeout(limit, request)).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(source)) => Err(RequestError::Api {
             what: what(),
@@ -87,8 +155,6 @@ pub(crate) async fn write<T>(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
     use crate::leader;
 
@@ -104,6 +170,26 @@ mod tests {
         assert!(matches!(answer, Err(RequestError::NotLeading(_))));
         assert!(!sent);
         drop(writer);
+    }
+
+    #[tokio::test]
+    async fn waits_side_by_side_count_once() {
+        let sleep = || waited(tokio::time::sleep(Duration::from_millis(200)));
+        let began = Instant::now();
+        let (_, took) = without_waits(async {
+            // The look's own work, of which nothing is taken off.
+            std::thread::sleep(Duration::from_millis(50));
+            futures::future::join(sleep(), sleep()).await;
+            let given_up = tokio::time::timeout(Duration::from_millis(20), sleep()).await;
+            assert!(given_up.is_err());
+        })
+        .await;
+        let all = began.elapsed();
+        assert!(took >= Duration::from_millis(50), "{took:?}");
+        assert!(
+            took + Duration::from_millis(200) <= all,
+            "{took:?} of {all:?}"
+        );
     }
 
     #[tokio::test]

@@ -2,25 +2,35 @@
 
 mod actions;
 mod apply;
+mod check;
 mod cleanup;
 mod cli;
 mod clients;
+mod controller;
 mod desired;
 mod drift;
+mod editions;
 mod events;
 mod exit;
 mod guarded;
 mod http;
+mod installation;
 mod leader;
 mod logging;
+mod look;
 mod memory;
 mod metrics;
 mod names;
+mod node_match;
+mod overlap;
 mod ownership;
 mod plan;
 mod readiness;
-mod reconcile;
+mod refusals;
+mod rolling;
+mod rollout;
 mod run;
+mod seen;
 mod settings;
 mod signals;
 mod status;
@@ -68,6 +78,7 @@ fn start() -> Result<(), Failure> {
         match job {
             Job::Run(process) => run::run(*process).await,
             Job::Cleanup(cleanup) => cleanup::run(cleanup).await,
+            Job::Check(check) => check::run(check).await,
             Job::Print(_) => Ok(()),
         }
     })

@@ -1,14 +1,24 @@
 //! What the controller remembers between two looks at a plugin. All of it may be lost: it saves
-//! requests and gives patience, and nothing else depends on it.
+//! requests, gives patience, and mends what somebody else has deleted.
+
+mod missing;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use scope_crds::ScopePluginStatus;
 
-use crate::leader::jitter;
+use crate::{
+    leader::jitter, metrics::PluginFigures, overlap::Overlap, rolling::Written, rollout::Fleet,
+    seen::SeenPod,
+};
+
+use missing::Missing;
+pub(crate) use missing::Patience;
 
 /// First wait after a failure; doubled with each further one.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
@@ -16,54 +26,68 @@ const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(300);
 /// A cache may be so far behind our own write of a status.
 const LAG: Duration = Duration::from_secs(5);
-/// Pods may be missing for so long before somebody is asked why.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
-/// How often Events are read while pods are missing.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// How often the DaemonSet controller is woken while it cannot create pods.
-const WAKE_EVERY: Duration = Duration::from_secs(60);
 
 /// By UID of the ScopePlugin.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     plugins: HashMap<String, Remembered>,
+    /// How each plugin stands, by its name.
+    figures: BTreeMap<String, PluginFigures>,
 }
 
 #[derive(Debug, Default)]
 struct Remembered {
     failures: u32,
-    /// UID and generation of the DaemonSet that our last apply returned.
-    applied: Option<(String, i64)>,
+    /// Of our last apply: in which term it was, and UID and generation of the DaemonSet that it returned.
+    applied: Option<(u64, String, i64)>,
     wrote: Option<(ScopePluginStatus, Instant)>,
     missing: Option<Missing>,
+    /// The rollout record as this process wrote or read it.
+    record: Option<Remembrance>,
+    /// UIDs of pods that we have deleted and may still see.
+    deleted: HashSet<String>,
+    /// Nodes without a pod, and since when they have been seen so.
+    bare: BTreeMap<String, Timestamp>,
+    /// The template that the DaemonSet controller has taken notice of, and since when.
+    in_force: Option<(String, Timestamp)>,
+    /// What it overlaps with, and of which editions of plugins and nodes that was said.
+    overlap: Option<([u64; 2], Option<Overlap>)>,
 }
 
-/// Pods that are not there.
-#[derive(Clone, Debug)]
-struct Missing {
-    since: Instant,
-    looked: Option<Instant>,
-    woken: Instant,
-    words: Option<String>,
-}
-
-/// What to do about pods that are not there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Patience {
-    /// Read the Events now.
-    pub(crate) look: bool,
-    /// Wake the DaemonSet controller now.
-    pub(crate) wake: bool,
-    /// What the Events said when they were last read.
-    pub(crate) words: Option<String>,
-    /// When to look at the plugin again, if pods are missing.
-    pub(crate) again: Option<Duration>,
+/// A rollout record of one term.
+#[derive(Debug)]
+struct Remembrance {
+    term: u64,
+    written: Written,
+    /// Whether the cache has had it since.
+    cached: bool,
+    /// Whether a write of it failed since, so that somebody else may have written.
+    doubtful: bool,
 }
 
 impl Memory {
     /// Forgets all plugins but these.
     pub(crate) fn keep_only(&mut self, uids: &HashSet<String>) {
         self.plugins.retain(|uid, _| uids.contains(uid));
+    }
+
+    /// Remembers how a plugin of this name stands, and tells how all do.
+    pub(crate) fn stands(
+        &mut self,
+        plugin: &str,
+        figures: PluginFigures,
+    ) -> BTreeMap<String, PluginFigures> {
+        self.figures.insert(plugin.to_owned(), figures);
+        self.figures.clone()
+    }
+
+    /// Forgets how all plugins stand but those of these names, and tells how the others do.
+    pub(crate) fn keep_figures(
+        &mut self,
+        plugins: &HashSet<String>,
+    ) -> BTreeMap<String, PluginFigures> {
+        self.figures.retain(|plugin, _| plugins.contains(plugin));
+        self.figures.clone()
     }
 
     /// Counts a failure and says how long to wait.
@@ -81,19 +105,26 @@ impl Memory {
         self.of(plugin).failures = 0;
     }
 
-    /// The generation that our last apply returned, if it was to this very DaemonSet.
+    /// The generation that our last apply of this term returned, if it was to this very DaemonSet.
     pub(crate) fn known_generation(
         &self,
         plugin: &str,
         daemon_set_uid: Option<&str>,
+        term: u64,
     ) -> Option<i64> {
-        let (uid, generation) = self.plugins.get(plugin)?.applied.as_ref()?;
-        (Some(uid.as_str()) == daemon_set_uid).then_some(*generation)
+        let (applied_in, uid, generation) = self.plugins.get(plugin)?.applied.as_ref()?;
+        (*applied_in == term && Some(uid.as_str()) == daemon_set_uid).then_some(*generation)
     }
 
     /// Remembers what an apply returned, or a comparison confirmed.
-    pub(crate) fn applied(&mut self, plugin: &str, daemon_set_uid: &str, generation: i64) {
-        self.of(plugin).applied = Some((daemon_set_uid.to_owned(), generation));
+    pub(crate) fn applied(
+        &mut self,
+        plugin: &str,
+        daemon_set_uid: &str,
+        generation: i64,
+        term: u64,
+    ) {
+        self.of(plugin).applied = Some((term, daemon_set_uid.to_owned(), generation));
     }
 
     /// The status to compare with: our own write, while the cache may not have it yet.
@@ -127,48 +158,125 @@ impl Memory {
         self.of(plugin).wrote = Some((status, now));
     }
 
+    /// The rollout record that this process read or wrote in this term: nobody else writes it meanwhile, and
+    /// the cache may not have it yet.
+    pub(crate) fn record(&self, plugin: &str, term: u64) -> Option<Written> {
+        let known = self.plugins.get(plugin)?.record.as_ref()?;
+        (known.term == term && !known.doubtful).then(|| known.written.clone())
+    }
+
+    /// The same if the API server says that there is none: somebody has deleted it, and knew no other one.
+    pub(crate) fn deleted_record(&self, plugin: &str, term: u64) -> Option<Written> {
+        let known = self.plugins.get(plugin)?.record.as_ref()?;
+        (known.term == term).then(|| Written {
+            record: known.written.record.clone(),
+            object: None,
+        })
+    }
+
+    /// Takes in whether the cache has an object of the record. What it had and has no more, somebody
+    /// deleted: then the record is known, and its object is not there.
+    pub(crate) fn see_record(&mut self, plugin: &str, cached: bool) {
+        let Some(known) = self.of(plugin).record.as_mut() else {
+            return;
+        };
+        if !cached && known.cached {
+            known.written.object = None;
+        }
+        known.cached = cached;
+    }
+
+    /// Remembers a rollout record that was written or read.
+    pub(crate) fn knows_record(&mut self, plugin: &str, term: u64, written: Written) {
+        self.of(plugin).record = Some(Remembrance {
+            term,
+            written,
+            cached: false,
+            doubtful: false,
+        });
+    }
+
+    /// Takes it for doubtful: a write of it failed, and somebody else may have written.
+    pub(crate) fn doubt_record(&mut self, plugin: &str) {
+        if let Some(known) = self.of(plugin).record.as_mut() {
+            known.doubtful = true;
+        }
+    }
+
+    /// Notes on each node of `fleet` since when it has been seen without a pod.
+    pub(crate) fn bare_nodes(&mut self, plugin: &str, fleet: &mut Fleet, now: Timestamp) {
+        let before = std::mem::take(&mut self.of(plugin).bare);
+        let mut bare = BTreeMap::new();
+        for (name, node) in &mut fleet.nodes {
+            if node.up && node.pod.is_none() {
+                let since = before.get(name).copied().unwrap_or(now);
+                node.bare_since = Some(since);
+                bare.insert(name.clone(), since);
+            }
+        }
+        self.of(plugin).bare = bare;
+    }
+
+    /// Since when the template has been known to be the one that pods are made from.
+    pub(crate) fn in_force_since(
+        &mut self,
+        plugin: &str,
+        revision: &str,
+        now: Timestamp,
+    ) -> Timestamp {
+        let in_force = &mut self.of(plugin).in_force;
+        match in_force {
+            Some((known, since)) if known == revision => *since,
+            _ => {
+                *in_force = Some((revision.to_owned(), now));
+                now
+            }
+        }
+    }
+
+    /// Remembers that a pod was deleted.
+    pub(crate) fn deleted_pod(&mut self, plugin: &str, pod: &str) {
+        self.of(plugin).deleted.insert(pod.to_owned());
+    }
+
+    /// The pods that were deleted, as far as they are among those that are still seen.
+    pub(crate) fn deleted_pods(&mut self, plugin: &str, seen: &[Arc<SeenPod>]) -> HashSet<String> {
+        let deleted = &mut self.of(plugin).deleted;
+        if !deleted.is_empty() {
+            let seen: HashSet<&str> = seen.iter().map(|pod| pod.uid()).collect();
+            deleted.retain(|uid| seen.contains(uid.as_str()));
+        }
+        deleted.clone()
+    }
+
+    /// What the plugin overlaps with, if that was worked out of these editions of plugins and nodes.
+    pub(crate) fn overlap(&self, plugin: &str, editions: [u64; 2]) -> Option<Option<Overlap>> {
+        let (of, overlap) = self.plugins.get(plugin)?.overlap.as_ref()?;
+        (*of == editions).then(|| overlap.clone())
+    }
+
+    /// Remembers what it overlaps with.
+    pub(crate) fn overlaps(&mut self, plugin: &str, editions: [u64; 2], overlap: Option<Overlap>) {
+        self.of(plugin).overlap = Some((editions, overlap));
+    }
+
     /// Says what to do while `missing` pods are not there.
     pub(crate) fn patience(&mut self, plugin: &str, missing: bool, now: Instant) -> Patience {
         let remembered = self.of(plugin);
         if !missing {
             remembered.missing = None;
-            return Patience {
-                look: false,
-                wake: false,
-                words: None,
-                again: None,
-            };
+            return Patience::default();
         }
-        let state = remembered.missing.get_or_insert(Missing {
-            since: now,
-            looked: None,
-            woken: now,
-            words: None,
-        });
-        let waited = now.saturating_duration_since(state.since);
-        if waited < PATIENCE {
-            return Patience {
-                look: false,
-                wake: false,
-                words: None,
-                again: Some(PATIENCE - waited),
-            };
-        }
-        let due = |last: Instant, every| now.saturating_duration_since(last) >= every;
-        let look = state.looked.is_none_or(|looked| due(looked, LOOK_EVERY));
-        let wake = state.words.is_some() && due(state.woken, WAKE_EVERY);
-        if look {
-            state.looked = Some(now);
-        }
-        if wake {
-            state.woken = now;
-        }
-        Patience {
-            look,
-            wake,
-            words: state.words.clone(),
-            again: Some(LOOK_EVERY),
-        }
+        let missing = remembered
+            .missing
+            .get_or_insert_with(|| Missing::since(now));
+        missing.patience(now)
+    }
+
+    /// What the Events said when they were last read, if pods are missing.
+    pub(crate) fn words(&self, plugin: &str) -> Option<String> {
+        let missing = self.plugins.get(plugin)?.missing.as_ref()?;
+        missing.words.clone()
     }
 
     /// Remembers what the Events said.
@@ -205,12 +313,14 @@ mod tests {
     #[test]
     fn a_generation_belongs_to_one_daemon_set() {
         let mut memory = Memory::default();
-        memory.applied("a", "uid-1", 4);
-        assert_eq!(memory.known_generation("a", Some("uid-1")), Some(4));
-        assert_eq!(memory.known_generation("a", Some("uid-2")), None);
-        assert_eq!(memory.known_generation("a", None), None);
+        memory.applied("a", "uid-1", 4, 1);
+        assert_eq!(memory.known_generation("a", Some("uid-1"), 1), Some(4));
+        // Somebody else has led meanwhile, and may have written.
+        assert_eq!(memory.known_generation("a", Some("uid-1"), 2), None);
+        assert_eq!(memory.known_generation("a", Some("uid-2"), 1), None);
+        assert_eq!(memory.known_generation("a", None, 1), None);
         memory.keep_only(&HashSet::new());
-        assert_eq!(memory.known_generation("a", Some("uid-1")), None);
+        assert_eq!(memory.known_generation("a", Some("uid-1"), 1), None);
     }
 
     #[test]
@@ -235,46 +345,33 @@ mod tests {
     }
 
     #[test]
-    fn missing_pods_are_asked_about_after_a_while_and_not_too_often() {
-        let mut memory = Memory::default();
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let first = memory.patience("a", true, at(0));
-        assert_eq!((first.look, first.again), (false, Some(PATIENCE)));
-        assert_eq!(
-            memory.patience("a", true, at(2)).again,
-            Some(Duration::from_secs(1))
-        );
-        assert!(memory.patience("a", true, at(3)).look);
-        memory.heard("a", Some("forbidden".into()));
-        let next = memory.patience("a", true, at(4));
-        assert_eq!(
-            (next.look, next.words.as_deref()),
-            (false, Some("forbidden"))
-        );
-        assert!(memory.patience("a", true, at(13)).look);
-        assert!(!memory.patience("a", true, at(59)).wake);
-        assert!(memory.patience("a", true, at(60)).wake);
-        assert!(!memory.patience("a", true, at(61)).wake);
+    fn a_record_that_somebody_deleted_is_known_and_not_there() {
+        use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-        assert_eq!(memory.patience("a", false, at(62)).again, None);
-        let again = memory.patience("a", true, at(63));
-        assert_eq!(
-            (again.look, again.words),
-            (false, None),
-            "patience starts over"
-        );
+        let mut memory = Memory::default();
+        let written = Written {
+            object: Some(ObjectMeta::default()),
+            ..Written::default()
+        };
+        memory.knows_record("a", 1, written);
+        let is_there = |memory: &Memory| memory.record("a", 1).unwrap().object.is_some();
+        memory.see_record("a", false);
+        assert!(is_there(&memory), "the cache is behind");
+        memory.see_record("a", true);
+        assert!(is_there(&memory));
+        memory.see_record("a", false);
+        assert!(!is_there(&memory));
+        assert!(memory.record("a", 2).is_none(), "somebody else has led");
     }
 
     #[test]
-    fn nobody_is_woken_for_nothing() {
+    fn an_overlap_holds_for_its_editions() {
         let mut memory = Memory::default();
-        let start = Instant::now();
-        memory.patience("a", true, start);
-        assert!(
-            !memory
-                .patience("a", true, start + Duration::from_secs(3600))
-                .wake
-        );
+        assert_eq!(memory.overlap("a", [1, 1]), None);
+        memory.overlaps("a", [1, 1], None);
+        assert_eq!(memory.overlap("a", [1, 1]), Some(None), "there is none");
+        assert_eq!(memory.overlap("a", [1, 2]), None);
+        assert_eq!(memory.overlap("a", [2, 1]), None);
+        assert_eq!(memory.overlap("b", [1, 1]), None);
     }
 }

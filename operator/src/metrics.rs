@@ -1,6 +1,8 @@
-//! What the operator counts. Objects' names are never labels, so the number of series is fixed.
+//! What the operator counts. Objects' names are no labels, but for those of a bounded number of plugins, so
+//! the number of series is fixed.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Mutex,
         atomic::{AtomicI64, AtomicU64},
@@ -9,7 +11,7 @@ use std::{
 };
 
 use prometheus_client::{
-    encoding::text,
+    encoding::{EncodeLabelSet, text},
     metrics::{
         counter::Counter,
         family::Family,
@@ -18,6 +20,24 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+
+/// A plugin's own name stands for so many; a metric per plugin must not grow without end.
+const NAMED_PLUGINS: usize = 64;
+
+/// How a plugin stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct PluginFigures {
+    /// What its rollout does.
+    pub(crate) phase: &'static str,
+    /// Nodes by state.
+    pub(crate) nodes: [(&'static str, i64); 5],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PluginState {
+    plugin: String,
+    state: &'static str,
+}
 
 type One = [(&'static str, &'static str); 1];
 type Two = [(&'static str, &'static str); 2];
@@ -36,6 +56,13 @@ pub(crate) struct Metrics {
     reconciles: Family<One, Counter>,
     writes: Family<Two, Counter>,
     drift: Counter,
+    rollouts: Family<One, Counter>,
+    rollout_seconds: Histogram,
+    pod_deletes: Family<One, Counter>,
+    agents_asked: Family<One, Counter>,
+    phases: Family<One, Gauge>,
+    nodes: Family<PluginState, Gauge>,
+    reconcile_seconds: Histogram,
     actions: Family<Two, Counter>,
     action_seconds: Histogram,
     actions_deferred: Counter,
@@ -58,6 +85,15 @@ impl Metrics {
         let reconciles = Family::default();
         let writes = Family::default();
         let drift = Counter::default();
+        let rollouts = Family::default();
+        // 1 s to about 9 h.
+        let rollout_seconds = Histogram::new(exponential_buckets(1.0, 2.0, 16));
+        let pod_deletes = Family::default();
+        let agents_asked = Family::default();
+        let phases = Family::default();
+        let nodes = Family::default();
+        // 0.1 ms to about 0.8 s.
+        let reconcile_seconds = Histogram::new(exponential_buckets(0.0001, 2.0, 14));
         let actions = Family::default();
         // 5 ms to 5 s: a click should be done before the agent's 400 ms are over.
         let action_seconds = Histogram::new(exponential_buckets(0.005, 2.0, 11));
@@ -114,6 +150,43 @@ impl Metrics {
             drift.clone(),
         );
         registry.register(
+            "rollouts",
+            "Rollouts that ended, by outcome",
+            rollouts.clone(),
+        );
+        registry.register_with_unit(
+            "rollout_duration",
+            "Time from a rollout's begin to its end",
+            Unit::Seconds,
+            rollout_seconds.clone(),
+        );
+        registry.register(
+            "pod_deletes",
+            "Requests to delete a pod that has to be replaced, by outcome",
+            pod_deletes.clone(),
+        );
+        registry.register(
+            "agents_asked",
+            "Questions to agents that are not ready, why that is so, by outcome; `Cut` answers are told in part, `NotAsked` had to wait",
+            agents_asked.clone(),
+        );
+        registry.register(
+            "plugins",
+            "ScopePlugins by what their rollout does, as far as this replica leads",
+            phases.clone(),
+        );
+        registry.register(
+            "nodes",
+            "Nodes by plugin and state; the plugins beyond the first 64 are counted as `other`",
+            nodes.clone(),
+        );
+        registry.register_with_unit(
+            "reconcile_duration",
+            "Time of a look at a ScopePlugin, less the time in which it waited for the API server and for agents",
+            Unit::Seconds,
+            reconcile_seconds.clone(),
+        );
+        registry.register(
             "actions",
             "Finished actions by control and outcome, those that agents carried out included",
             actions.clone(),
@@ -156,6 +229,13 @@ impl Metrics {
             reconciles,
             writes,
             drift,
+            rollouts,
+            rollout_seconds,
+            pod_deletes,
+            agents_asked,
+            phases,
+            nodes,
+            reconcile_seconds,
             actions,
             action_seconds,
             actions_deferred,
@@ -203,6 +283,51 @@ impl Metrics {
 
     pub(crate) fn drift_repaired(&self) {
         self.drift.inc();
+    }
+
+    pub(crate) fn pod_deleted(&self, outcome: &'static str) {
+        self.pod_deletes
+            .get_or_create(&[("outcome", outcome)])
+            .inc();
+    }
+
+    pub(crate) fn agent_asked(&self, outcome: &'static str) {
+        self.agents_asked
+            .get_or_create(&[("outcome", outcome)])
+            .inc();
+    }
+
+    pub(crate) fn rollout_ended(&self, outcome: &'static str, took: Option<Duration>) {
+        self.rollouts.get_or_create(&[("outcome", outcome)]).inc();
+        if let Some(took) = took {
+            self.rollout_seconds.observe(took.as_secs_f64());
+        }
+    }
+
+    /// A look took so long by itself.
+    pub(crate) fn looked(&self, took: Duration) {
+        self.reconcile_seconds.observe(took.as_secs_f64());
+    }
+
+    /// How all plugins stand: what their rollouts do, and their nodes.
+    pub(crate) fn plugins(&self, plugins: &BTreeMap<String, PluginFigures>) {
+        self.phases.clear();
+        self.nodes.clear();
+        for (n, (name, figures)) in plugins.iter().enumerate() {
+            self.phases.get_or_create(&[("phase", figures.phase)]).inc();
+            let plugin = if n < NAMED_PLUGINS { name } else { "other" };
+            for (state, count) in figures
+                .nodes
+                .into_iter()
+                .filter(|(state, _)| !state.is_empty())
+            {
+                let labels = PluginState {
+                    plugin: plugin.to_owned(),
+                    state,
+                };
+                self.nodes.get_or_create(&labels).inc_by(count);
+            }
+        }
     }
 
     /// `took` is nothing for what an agent did, which only it can time.

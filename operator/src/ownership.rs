@@ -35,7 +35,7 @@ pub(crate) fn judge(object: Option<&ObjectMeta>, plugin: &ScopePlugin) -> Owners
         Ownership::Going
     } else {
         Ownership::Foreign {
-            owner: owner.map(|owner| format!("{} {}", owner.kind, owner.name)),
+            owner: owner_in_words(object),
         }
     }
 }
@@ -50,6 +50,11 @@ pub(crate) fn plugin_of(object: &ObjectMeta) -> Option<&str> {
     controller(object)
         .filter(|owner| is_scope_plugin(owner))
         .map(|owner| owner.name.as_str())
+}
+
+/// Who controls the object, for people.
+pub(crate) fn owner_in_words(object: &ObjectMeta) -> Option<String> {
+    controller(object).map(|owner| format!("{} {}", owner.kind, owner.name))
 }
 
 fn controller(object: &ObjectMeta) -> Option<&OwnerReference> {

@@ -7,7 +7,7 @@ use k8s_openapi::{
 use scope_crds::ScopePlugin;
 
 use crate::{
-    desired::{self, Desired},
+    desired::{self, Desired, Revision},
     drift::{self, Drift},
     ownership::{self, Ownership},
     settings::Settings,
@@ -18,6 +18,7 @@ use crate::{
 pub(crate) enum Kind {
     ServiceAccount,
     DaemonSet,
+    ConfigMap,
 }
 
 impl Kind {
@@ -25,6 +26,7 @@ impl Kind {
         match self {
             Self::ServiceAccount => "ServiceAccount",
             Self::DaemonSet => "DaemonSet",
+            Self::ConfigMap => "ConfigMap",
         }
     }
 }
@@ -105,12 +107,17 @@ pub(crate) struct Observed<'a> {
 /// The longest path that fits a socket's address: `sun_path` has 108 bytes, the last of which is NUL.
 pub(crate) const MAX_SOCKET_PATH: usize = 107;
 
-/// Decides what to do about the children of `plugin`.
-pub(crate) fn plan(plugin: &ScopePlugin, settings: &Settings, observed: &Observed<'_>) -> Plan {
+/// Decides what to do about the children of `plugin`, whose DaemonSet should carry `revision`.
+pub(crate) fn plan(
+    plugin: &ScopePlugin,
+    settings: &Settings,
+    revision: &Revision,
+    observed: &Observed<'_>,
+) -> Plan {
     let Desired {
         service_account,
         daemon_set,
-    } = desired::children(plugin, settings);
+    } = desired::children_at(plugin, settings, revision);
     let mut plan = Plan {
         service_account: Step::Keep,
         daemon_set: Step::Keep,

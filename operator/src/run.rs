@@ -8,12 +8,17 @@
 //!
 //! | where | group | resource | verbs | for |
 //! | --- | --- | --- | --- | --- |
+//! | cluster | rbac.authorization.k8s.io | clusterroles, the one of the operator | list, watch | whether it is the cluster's operator ([`crate::installation`]) |
 //! | cluster | scopeplugins.dev | scopeplugins | list, watch | the main watch ([`crate::watches`]) |
 //! | cluster | scopeplugins.dev | scopeplugins/status | patch | conditions and counts ([`crate::apply`]) |
 //! | plugins' namespace | apps | daemonsets | list, watch | the children and foreign objects of their names |
 //! | plugins' namespace | apps | daemonsets | create, patch | server-side apply, taking over foreign fields, waking the controller |
 //! | plugins' namespace | apps | daemonsets | delete | pruning, suspension |
 //! | plugins' namespace | core | serviceaccounts | list, watch, create, patch | the agents' accounts; the garbage collector removes them |
+//! | cluster | core | nodes | list, watch | on which nodes a plugin belongs, and which are down ([`crate::seen`]) |
+//! | plugins' namespace | core | pods | list, watch, delete | rollouts ([`crate::rolling`]) |
+//! | plugins' namespace | core | configmaps | list, watch, create, patch | rollout records |
+//! | plugins' namespace | apps | controllerrevisions | list, watch, create, patch, delete | the templates of the last revisions |
 //! | plugins' namespace | scopeplugins.dev | scopeactions | list, watch, delete | clicks, and the removal of old records ([`crate::actions`]) |
 //! | plugins' namespace | scopeplugins.dev | scopeactions/status | patch | outcomes |
 //! | plugins' namespace | events.k8s.io | events | list | why pods cannot be created ([`crate::events`]) |
@@ -23,6 +28,8 @@
 //! | cluster, with `DeletePod` allowed | core | pods | list, get, delete | finding a UID, looking before the delete, the delete |
 //! | cluster, with a control of containers allowed | core | pods | get | whether a record tells of a pod on its node |
 //! | cluster, with any action allowed | events.k8s.io | events | create, patch | Events about clicked objects |
+//!
+//! Besides the API server it asks only agents, without a token ([`crate::refusals`]).
 
 use std::{
     future::Future,
@@ -31,7 +38,10 @@ use std::{
 };
 
 use futures::{StreamExt, future};
-use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::ServiceAccount};
+use k8s_openapi::api::{
+    apps::v1::{ControllerRevision, DaemonSet},
+    core::v1::{ConfigMap, ServiceAccount},
+};
 use kube::{Api, ResourceExt, core::PartialObjectMeta};
 use scope_crds::{ScopeAction, ScopePlugin};
 use tokio::task::JoinSet;
@@ -41,16 +51,22 @@ use crate::{
     actions::{self, Actor},
     apply::Writer,
     clients::Clients,
+    controller::{self, Touched},
+    editions::Edition,
     events::Events,
     exit::{Code, Failure},
     http::{self, Answers},
+    installation,
     leader::{self, Elector},
+    look::Context,
     metrics::Metrics,
+    names, overlap,
     readiness::Readiness,
-    reconcile::{self, Context, Touched},
+    refusals::Refusals,
+    seen::{Pods, SeenNode, SeenPod},
     settings::Process,
     signals,
-    watches::{self, Guarded, kind, without_managed_fields},
+    watches::{self, Caches, Guarded, kind, without_managed_fields},
 };
 
 /// After a signal, whoever writes has so long to finish. With the release of the Lease it stays
@@ -72,12 +88,9 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
     let after = CancellationToken::new();
 
     let metrics = Arc::new(Metrics::new());
-    let readiness = Arc::new(Readiness::new(&[
-        kind::PLUGINS,
-        kind::DAEMON_SETS,
-        kind::ACCOUNTS,
-        kind::ACTIONS,
-    ]));
+    let mut filled = controller::CACHES.to_vec();
+    filled.extend([kind::ACTIONS, kind::INSTALLATION]);
+    let readiness = Arc::new(Readiness::new(&filled));
     let (claim_writer, claim) = leader::claim();
     let mut writers = Parts::default();
     let mut rest = Parts::default();
@@ -113,43 +126,95 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
         metrics: Arc::clone(&metrics),
         readiness: Arc::clone(&readiness),
     };
-    rest.start("leader election", elector.run(claim_writer, after.clone()));
+    let confirmed = CancellationToken::new();
+    let elsewhere = installation::elsewhere(
+        clients.watch.clone(),
+        settings.own_namespace.clone(),
+        confirmed.clone(),
+        Arc::clone(&metrics),
+    );
+    let (seen, election_over) = (Arc::clone(&readiness), after.clone());
+    rest.start("leader election", async move {
+        // Without the Lease nothing is written, so an operator of a second installation writes nothing.
+        tokio::select! {
+            () = election_over.cancelled() => return,
+            () = confirmed.cancelled() => seen.filled(kind::INSTALLATION),
+        }
+        elector.run(claim_writer, election_over).await;
+    });
 
     let namespace = settings.plugins_namespace.clone();
-    let (plugins, plugins_touched) = watches::cache::<Guarded<ScopePlugin>, _>(
+    let caches = Caches {
+        metrics: Arc::clone(&metrics),
+        readiness: Arc::clone(&readiness),
+    };
+    let (plugins_edition, nodes_edition) = (Edition::default(), Edition::default());
+    let pods = Pods::default();
+    let (plugins, plugins_touched) = caches.cache::<Guarded<ScopePlugin>, _, _>(
         Api::all(clients.watch.clone()),
+        None,
         kind::PLUGINS,
-        &metrics,
-        &readiness,
         without_managed_fields,
+        plugins_edition.follow(overlap::gist),
     );
     // All of the namespace, which is ours alone: an object that is in the way is seen as well, and
     // so is its removal. Who wrote which field is needed to find drift.
-    let (daemon_sets, daemon_sets_touched) = watches::cache::<DaemonSet, _>(
+    let (daemon_sets, daemon_sets_touched) = caches.cache::<DaemonSet, _, _>(
         Api::namespaced(clients.watch.clone(), &namespace),
+        None,
         kind::DAEMON_SETS,
-        &metrics,
-        &readiness,
         |_| {},
+        watches::alone,
     );
-    let (accounts, accounts_touched) = watches::cache::<PartialObjectMeta<ServiceAccount>, _>(
+    let (accounts, accounts_touched) = caches.cache::<PartialObjectMeta<ServiceAccount>, _, _>(
         Api::namespaced(clients.watch.clone(), &namespace),
+        None,
         kind::ACCOUNTS,
-        &metrics,
-        &readiness,
         without_managed_fields,
+        watches::alone,
     );
-    let (clicks, clicks_touched) = watches::cache::<Guarded<ScopeAction>, _>(
+    let (nodes, nodes_touched) = caches.cache::<SeenNode, _, _>(
+        Api::all(clients.watch.clone()),
+        None,
+        kind::NODES,
+        SeenNode::prune,
+        nodes_edition.follow(SeenNode::placement_gist),
+    );
+    let shelves = pods.clone();
+    let (_, pods_touched) = caches.cache::<SeenPod, _, _>(
         Api::namespaced(clients.watch.clone(), &namespace),
+        Some(&format!("{}={}", names::LABEL_NAME, names::AGENT)),
+        kind::PODS,
+        // It is decoded to what is read.
+        |_| {},
+        move |event, store| shelves.follow(event, store),
+    );
+    // Those that we keep; the DaemonSet controller has others of its own.
+    let (revisions, revisions_touched) = caches.cache::<ControllerRevision, _, _>(
+        Api::namespaced(clients.watch.clone(), &namespace),
+        Some(names::LABEL_PLUGIN),
+        kind::REVISIONS,
+        without_managed_fields,
+        watches::alone,
+    );
+    let (records, records_touched) = caches.cache::<ConfigMap, _, _>(
+        Api::namespaced(clients.watch.clone(), &namespace),
+        None,
+        kind::RECORDS,
+        without_managed_fields,
+        watches::alone,
+    );
+    let (clicks, clicks_touched) = caches.cache::<Guarded<ScopeAction>, _, _>(
+        Api::namespaced(clients.watch.clone(), &namespace),
+        None,
         kind::ACTIONS,
-        &metrics,
-        &readiness,
         // Agents make these: what they could fill up without being read is not kept.
         |click: &mut Guarded<ScopeAction>| {
             without_managed_fields(click);
             click.annotations_mut().clear();
             click.labels_mut().clear();
         },
+        watches::alone,
     );
 
     let events = Events::new(clients.act.clone(), &pod_name, Arc::clone(&metrics));
@@ -173,21 +238,32 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
         plugins,
         daemon_sets,
         service_accounts: accounts,
+        nodes: nodes.clone(),
+        pods,
+        revisions,
+        records,
         events,
+        refusals: Refusals::new(Arc::clone(&metrics)),
         metrics,
         readiness: Arc::clone(&readiness),
         memory: Mutex::default(),
+        plugins_edition,
+        nodes_edition,
     });
     let touched = Touched {
         plugins: plugins_touched,
         daemon_sets: daemon_sets_touched,
         service_accounts: accounts_touched,
+        nodes: watches::by_gist(nodes_touched, nodes, SeenNode::gist),
+        pods: pods_touched,
+        revisions: revisions_touched,
+        records: records_touched,
     };
-    let forget = reconcile::forget(Arc::clone(&context), stop.clone());
+    let forget = controller::forget(Arc::clone(&context), stop.clone());
     writers.start("the housekeeping", forget);
     writers.start(
         "the rollout controller",
-        reconcile::run(context, touched, stop.clone()),
+        controller::run(context, touched, stop.clone()),
     );
     // A click is judged by its plugin, so the plugins have to be known first; the clicks wait in
     // their stream.
@@ -211,8 +287,9 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
 
     let ended = tokio::select! {
         () = stop.cancelled() => None,
-        ended = writers.first_end() => Some(ended),
-        ended = rest.first_end() => Some(ended),
+        ended = writers.first_end() => Some(unexpected(&ended)),
+        ended = rest.first_end() => Some(unexpected(&ended)),
+        failure = elsewhere => Some(failure),
     };
     stop.cancel();
     writers.drain(DRAIN).await;
@@ -220,15 +297,17 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
     rest.drain(RELEASE).await;
     match ended {
         // The signal may have ended a part before it was seen here.
-        Some(ended) if !signals::received() => Err(Failure::new(
-            Code::Software,
-            format!("{ended} ended unexpectedly"),
-        )),
+        Some(failure) if !signals::received() => Err(failure),
         _ => {
             tracing::info!("stopped");
             Ok(())
         }
     }
+}
+
+/// A part of the process ended by itself.
+fn unexpected(part: &str) -> Failure {
+    Failure::new(Code::Software, format!("{part} ended unexpectedly"))
 }
 
 /// Background tasks, each of which the process needs.

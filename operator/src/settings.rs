@@ -15,6 +15,8 @@ pub(crate) struct Settings {
     pub(crate) image: AgentImage,
     /// The probe's plugin directory on every node, without a slash at the end.
     pub(crate) plugin_directory: String,
+    /// The kubelet's directory on every node, without a slash at the end.
+    pub(crate) kubelet_directory: String,
     /// What people may have done by a click, whatever a plugin offers.
     pub(crate) allowed_actions: BTreeSet<Control>,
 }
@@ -54,6 +56,10 @@ pub(crate) enum SettingsError {
         "--plugin-directory is {0:?}; it must be an absolute path of at most 93 bytes without . or .. in it"
     )]
     PluginDirectory(String),
+    #[error(
+        "--kubelet-directory is {0:?}; it must be an absolute path of at most 255 bytes without . or .. in it"
+    )]
+    KubeletDirectory(String),
     #[error("--allowed-actions: {0}")]
     AllowedActions(#[from] UnknownControl),
 }
@@ -61,6 +67,8 @@ pub(crate) enum SettingsError {
 /// A path of a socket may have 107 bytes; this leaves room for the shortest, `/a/a.sock` and a
 /// controls socket beside it.
 const MAX_PLUGIN_DIRECTORY: usize = 93;
+/// Of the kernel's 4,096 bytes for a path; the kubelet itself has some 200 more below it.
+const MAX_KUBELET_DIRECTORY: usize = 255;
 
 /// Names of namespaces are DNS labels.
 pub(crate) fn namespace(flag: &'static str, value: &str) -> Result<String, SettingsError> {
@@ -110,18 +118,25 @@ pub(crate) fn image(value: &str) -> Result<String, SettingsError> {
 
 /// The plugin directory as it stands in paths and mounts.
 pub(crate) fn plugin_directory(value: &str) -> Result<String, SettingsError> {
+    directory(value, MAX_PLUGIN_DIRECTORY)
+        .ok_or_else(|| SettingsError::PluginDirectory(value.to_owned()))
+}
+
+/// The kubelet's directory as it stands in paths and mounts.
+pub(crate) fn kubelet_directory(value: &str) -> Result<String, SettingsError> {
+    directory(value, MAX_KUBELET_DIRECTORY)
+        .ok_or_else(|| SettingsError::KubeletDirectory(value.to_owned()))
+}
+
+fn directory(value: &str, longest: usize) -> Option<String> {
     let trimmed = value.trim_end_matches('/');
     let plain = trimmed.starts_with('/')
-        && trimmed.len() <= MAX_PLUGIN_DIRECTORY
+        && trimmed.len() <= longest
         // A colon cannot stand in a mount path.
         && trimmed.chars().all(|c| c.is_ascii_graphic() && c != ':')
         && trimmed.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..")
         && Path::new(trimmed).is_absolute();
-    if plain {
-        Ok(trimmed.to_owned())
-    } else {
-        Err(SettingsError::PluginDirectory(value.to_owned()))
-    }
+    plain.then(|| trimmed.to_owned())
 }
 
 /// The allowed actions; empty entries come from empty environment variables.
@@ -186,6 +201,21 @@ mod tests {
     }
 
     #[test]
+    fn kubelet_directories() {
+        assert_eq!(
+            kubelet_directory("/var/snap/microk8s/common/var/lib/kubelet/").as_deref(),
+            Ok("/var/snap/microk8s/common/var/lib/kubelet")
+        );
+        for bad in ["", "/", "kubelet", "/a/..", "/a:b", &"/x".repeat(128)] {
+            assert_eq!(
+                kubelet_directory(bad),
+                Err(SettingsError::KubeletDirectory(bad.to_owned())),
+                "{bad:?}"
+            );
+        }
+    }
+
+    #[test]
     fn names_of_namespaces_and_objects() {
         assert!(namespace("--namespace", "scope-system").is_ok());
         for bad in ["", "-a", "a-", "a.b", "A", &"a".repeat(64)] {
@@ -219,7 +249,7 @@ mod tests {
         let error = allowed_actions(&words(&["deletePod"])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "--allowed-actions: \"deletePod\" is not an action; the known ones are: DeletePod, RestartContainer, FreezeContainer, ThawContainer"
+            "--allowed-actions: \"deletePod\" is not an action; the known ones are: DeletePod, RestartContainer, FreezeContainer, ThawContainer, ShapeTraffic"
         );
     }
 }

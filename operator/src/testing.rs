@@ -17,6 +17,7 @@ pub(crate) fn settings() -> Settings {
             pull_secrets: Vec::new(),
         },
         plugin_directory: "/var/run/scope/plugins".into(),
+        kubelet_directory: "/var/lib/kubelet".into(),
         allowed_actions: BTreeSet::new(),
     }
 }

@@ -2,6 +2,7 @@
 //! words for what goes wrong.
 
 use std::{
+    collections::HashMap,
     fmt::Debug,
     sync::Arc,
     time::{Duration, Instant},
@@ -13,7 +14,7 @@ use kube::{
     core::DeserializeGuard,
     runtime::{
         WatchStreamExt,
-        reflector::{self, Store},
+        reflector::{self, ObjectRef, Store},
         utils::Backoff,
         watcher::{self, Event},
     },
@@ -28,6 +29,12 @@ pub(crate) mod kind {
     pub(crate) const DAEMON_SETS: &str = "DaemonSet";
     pub(crate) const ACCOUNTS: &str = "ServiceAccount";
     pub(crate) const ACTIONS: &str = "ScopeAction";
+    pub(crate) const NODES: &str = "Node";
+    pub(crate) const PODS: &str = "Pod";
+    pub(crate) const REVISIONS: &str = "ControllerRevision";
+    pub(crate) const RECORDS: &str = "ConfigMap";
+    /// The one that says where the installation is; see [`crate::installation`].
+    pub(crate) const INSTALLATION: &str = "ClusterRole";
 }
 
 /// An object of our own kinds: an undecodable one arrives as its metadata and its error, deletes
@@ -94,39 +101,83 @@ fn explain(kind: &str, error: &watcher::Error) -> String {
     }
 }
 
-/// A cache of one kind and the stream that fills it: the touched objects, deleted ones included.
-/// `prune` takes out what nobody reads before an object is kept.
-pub(crate) fn cache<K, F>(
-    api: Api<K>,
-    kind: &'static str,
-    metrics: &Arc<Metrics>,
-    readiness: &Arc<Readiness>,
-    prune: F,
-) -> (Store<K>, impl Stream<Item = K> + Send + use<K, F>)
+/// Makes the caches.
+pub(crate) struct Caches {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) readiness: Arc<Readiness>,
+}
+
+impl Caches {
+    /// A cache of one kind, of all its objects or of those with these labels, and the stream that fills it:
+    /// the touched objects, deleted ones included. `prune` takes out what nobody reads before an object is
+    /// kept. `follow` sees each event after the store has taken it in, and before anybody is told.
+    pub(crate) fn cache<K, P, F>(
+        &self,
+        api: Api<K>,
+        labels: Option<&str>,
+        kind: &'static str,
+        prune: P,
+        mut follow: F,
+    ) -> (Store<K>, impl Stream<Item = K> + Send + use<K, P, F>)
+    where
+        P: FnMut(&mut K) + Send + 'static,
+        F: FnMut(&Event<K>, &Store<K>) + Send + 'static,
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        let config = watcher::Config {
+            label_selector: labels.map(str::to_owned),
+            page_size: Some(page(kind)),
+            ..watcher::Config::default()
+        };
+        let (store, writer) = reflector::store::<K>();
+        let (readiness, filled) = (Arc::clone(&self.readiness), store.clone());
+        let metrics = Arc::clone(&self.metrics);
+        let objects = events(api, config, kind, Delays::up_to(CACHE), metrics)
+            .modify(prune)
+            .reflect(writer)
+            // Errors are said and counted above.
+            .filter_map(|event| future::ready(event.ok()))
+            .flat_map(move |event| {
+                follow(&event, &filled);
+                if matches!(event, Event::InitDone) {
+                    readiness.filled(kind);
+                }
+                stream::iter(touched(event, &filled))
+            });
+        (store, objects)
+    }
+}
+
+/// How many objects of a kind are asked for at once. A whole page is in memory, as text and decoded, before
+/// anything is taken out of its objects, and a node's images make it several times as large as any other
+/// object here ([decision 11](../../docs/decisions/0011-paged-lists.md)).
+fn page(kind: &str) -> u32 {
+    if kind == kind::NODES { 100 } else { 500 }
+}
+
+/// Where nothing is kept beside the cache.
+pub(crate) fn alone<K: Resource<DynamicType = ()> + 'static>(_: &Event<K>, _: &Store<K>) {}
+
+/// Of a stream of touched objects those whose gist is another than before, or that are gone: some kinds
+/// are written again and again with nothing in them that matters.
+pub(crate) fn by_gist<K>(
+    touched: impl Stream<Item = K> + Send,
+    store: Store<K>,
+    gist: fn(&K) -> u64,
+) -> impl Stream<Item = K> + Send
 where
-    F: FnMut(&mut K) + Send + 'static,
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + ResourceExt + Clone + Send + Sync + 'static,
 {
-    let (store, writer) = reflector::store::<K>();
-    let (readiness, filled) = (Arc::clone(readiness), store.clone());
-    let objects = events(
-        api,
-        watcher::Config::default(),
-        kind,
-        Delays::up_to(CACHE),
-        Arc::clone(metrics),
-    )
-    .modify(prune)
-    .reflect(writer)
-    .inspect(move |event| {
-        if matches!(event, Ok(Event::InitDone)) {
-            readiness.filled(kind);
-        }
+    let mut known: HashMap<String, u64> = HashMap::new();
+    touched.filter(move |object| {
+        let name = object.name_any();
+        let there = store.get(&ObjectRef::from_obj(object)).is_some();
+        let differs = match there {
+            true => known.insert(name, gist(object)) != Some(gist(object)),
+            false => known.remove(&name).is_some(),
+        };
+        future::ready(differs)
     })
-    // Errors are said and counted above.
-    .filter_map(|event| future::ready(event.ok()))
-    .flat_map(move |event| stream::iter(touched(event, &filled)));
-    (store, objects)
 }
 
 /// The objects that an event has touched, each when `store` has it (or has it no more). What a list
@@ -184,7 +235,7 @@ pub(crate) fn without_managed_fields<K: ResourceExt>(object: &mut K) {
 /// Longest wait before a cache is tried again: an API server that comes back is found within
 /// seconds, and the few watches of an operator are no load.
 const CACHE: Duration = Duration::from_secs(5);
-/// The same for a single object, which is the Lease: nothing is written before it is seen again.
+/// The same for a single object, such as the Lease: nothing is written before it is seen again.
 const ONE: Duration = Duration::from_secs(2);
 
 /// A quarter of a second, doubled up to a bound. Up to a quarter of each is added by chance. What
@@ -234,6 +285,9 @@ impl Iterator for Delays {
 impl Backoff for Delays {
     fn reset(&mut self) {}
 }
+
+#[cfg(test)]
+mod at_size;
 
 #[cfg(test)]
 mod tests {
@@ -307,6 +361,43 @@ mod tests {
         assert!(told(Event::Init).is_empty());
         assert!(told(Event::InitApply(account("d"))).is_empty());
         assert_eq!(told(Event::InitDone), ["d"]);
+    }
+
+    #[tokio::test]
+    async fn lists_are_of_now_and_come_in_pages() {
+        for (kind, limit) in [(kind::NODES, "limit=100"), (kind::ACCOUNTS, "limit=500")] {
+            let (asked, mut requests) = tokio::sync::mpsc::unbounded_channel();
+            let server = tower::service_fn(move |request: hyper::Request<kube::client::Body>| {
+                let uri = request.uri().to_string();
+                let watch = uri.contains("watch=true");
+                asked.send(uri).unwrap();
+                async move {
+                    if watch {
+                        future::pending::<()>().await;
+                    }
+                    let list = r#"{"kind": "ServiceAccountList", "apiVersion": "v1",
+                        "metadata": {"resourceVersion": "7"}, "items": []}"#;
+                    let answer = hyper::Response::new(axum::body::Body::from(list));
+                    Ok::<_, std::convert::Infallible>(answer)
+                }
+            });
+            let caches = Caches {
+                metrics: Arc::new(Metrics::new()),
+                readiness: Arc::new(Readiness::new(&[kind])),
+            };
+            let api: Api<ServiceAccount> = Api::namespaced(kube::Client::new(server, "x"), "x");
+            let (_, touched) = caches.cache(api, Some("a=b"), kind, |_| {}, alone);
+            let following = tokio::spawn(touched.for_each(|_| future::ready(())));
+            let list = requests.recv().await.unwrap();
+            assert!(list.contains(limit), "{list}");
+            assert!(list.contains("labelSelector=a%3Db"), "{list}");
+            // Any version would do for `resourceVersion=0`, one from before our own writes included.
+            assert!(!list.contains("resourceVersion"), "{list}");
+            let watch = requests.recv().await.unwrap();
+            assert!(watch.contains("resourceVersion=7"), "{watch}");
+            assert!(!watch.contains("sendInitialEvents"), "{watch}");
+            following.abort();
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `cargo xtask bench`.
 
+use std::process::Command;
+
 use clap::Subcommand;
 
 use crate::build;
@@ -22,38 +24,87 @@ pub(crate) enum Task {
         #[arg(long, default_value_t = 15)]
         seconds: u64,
     },
+    /// The operator on simulated nodes, beside the DaemonSet controller's own rolling update
+    Operator {
+        /// Simulated nodes
+        #[arg(long, default_value_t = 1000)]
+        nodes: u64,
+        /// ScopePlugins on all of them when memory is measured
+        #[arg(long, default_value_t = 20)]
+        plugins: u64,
+        /// Nodes that come later, to see what each costs
+        #[arg(long, default_value_t = 250)]
+        more: u64,
+        /// Rollouts of each contestant
+        #[arg(long, default_value_t = 3)]
+        rounds: u64,
+        /// Fail if a target is missed
+        #[arg(long)]
+        strict: bool,
+    },
 }
 
 /// Builds what is shipped and measures that.
 pub(crate) fn run(task: Task) -> anyhow::Result<()> {
-    let Task::Agent {
-        processes,
-        pods,
-        rounds,
-        seconds,
-    } = task;
-    let program = build::agent_program()?;
-    let numbers = [processes as u64, pods as u64, rounds as u64, seconds].map(|n| n.to_string());
-    let [processes, pods, rounds, seconds] = numbers.each_ref().map(String::as_str);
-    let program = program.display().to_string();
-    build::cargo(&[
-        "run",
-        "--quiet",
-        "--locked",
-        "--release",
-        "--package",
-        "scope-bench",
-        "--",
-        "agent",
-        "--program",
-        &program,
-        "--processes",
-        processes,
-        "--pods",
-        pods,
-        "--rounds",
-        rounds,
-        "--seconds",
-        seconds,
-    ])
+    match task {
+        Task::Agent {
+            processes,
+            pods,
+            rounds,
+            seconds,
+        } => agent(&[
+            ("--processes", processes as u64),
+            ("--pods", pods as u64),
+            ("--rounds", rounds as u64),
+            ("--seconds", seconds),
+        ]),
+        Task::Operator {
+            nodes,
+            plugins,
+            more,
+            rounds,
+            strict,
+        } => operator(
+            &[
+                ("--nodes", nodes),
+                ("--plugins", plugins),
+                ("--more", more),
+                ("--rounds", rounds),
+            ],
+            strict,
+        ),
+    }
+}
+
+fn agent(numbers: &[(&str, u64)]) -> anyhow::Result<()> {
+    let program = build::agent_program()?.display().to_string();
+    let mut command = vec!["run", "--quiet", "--locked", "--release", "--package"];
+    command.extend(["scope-bench", "--", "agent", "--program", &program]);
+    let numbers = words(numbers);
+    command.extend(numbers.iter().map(String::as_str));
+    build::cargo(&command)
+}
+
+fn operator(numbers: &[(&str, u64)], strict: bool) -> anyhow::Result<()> {
+    let kube = build::Parts::in_background()?;
+    let (program, bench) = build::operator_programs()?;
+    kube.wait()?;
+    let mut command = Command::new(bench);
+    command
+        .arg("operator")
+        .arg("--program")
+        .arg(program)
+        .arg("--chart")
+        .arg(build::root().join("charts/scope-plugins"))
+        .args(words(numbers))
+        .args(strict.then_some("--strict"));
+    build::run(&mut command)
+}
+
+/// Options with numbers, as they are typed.
+fn words(numbers: &[(&str, u64)]) -> Vec<String> {
+    numbers
+        .iter()
+        .flat_map(|(option, number)| [(*option).to_owned(), number.to_string()])
+        .collect()
 }

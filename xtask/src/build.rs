@@ -29,7 +29,8 @@ pub(crate) fn cargo(args: &[&str]) -> anyhow::Result<()> {
     run(Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into())).args(args))
 }
 
-fn run(command: &mut Command) -> anyhow::Result<()> {
+/// Runs a program in the source tree and shows what it prints.
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let status = command.current_dir(root()).status();
     let status = status.with_context(|| format!("{command:?} could not be started"))?;
     ensure!(status.success(), "{command:?} failed ({status})");
@@ -71,6 +72,16 @@ pub(crate) fn agent_program() -> anyhow::Result<PathBuf> {
     throwaway_cluster::packages::ensure(&Progress::to_stderr())?;
     add_target()?;
     static_program("scope-agent")
+}
+
+/// Builds the operator as it is shipped, and what measures it. Both for the same target, so that
+/// they share what takes minutes to build.
+pub(crate) fn operator_programs() -> anyhow::Result<(PathBuf, PathBuf)> {
+    add_target()?;
+    Ok((
+        static_program("scope-operator")?,
+        static_program("scope-scale")?,
+    ))
 }
 
 /// Adds what the compiler needs for [`TARGET`], unless it has it.

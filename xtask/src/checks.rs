@@ -47,6 +47,11 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<()> {
                 "--workspace",
                 "--exclude",
                 "throwaway-cluster",
+                // Wants Helm, which may still be in the making.
+                "--exclude",
+                "scope-chart",
+                "--exclude",
+                "hollow-nodes",
             ])
         })?;
     }
@@ -55,8 +60,18 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<()> {
     })?;
     parts.run("Kubernetes parts", || kube.wait())?;
     if words.is_empty() {
+        parts.run("chart", || {
+            build::cargo(&["test", "--locked", "--package", "scope-chart"])
+        })?;
         parts.run("throw-away cluster", || {
-            build::cargo(&["test", "--locked", "--package", "throwaway-cluster"])
+            build::cargo(&[
+                "test",
+                "--locked",
+                "--package",
+                "throwaway-cluster",
+                "--package",
+                "hollow-nodes",
+            ])
         })?;
         if no_vm.is_none() {
             parts.run("throw-away virtual machine", vm::test)?;
@@ -67,7 +82,10 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<()> {
         parts.run("product on real nodes", || on_real_nodes(&images, &words))?;
     }
     parts.run("nothing left behind", || {
-        let left = throwaway_cluster::leftovers(scope_e2e::world::PREFIX)?;
+        let mut left = throwaway_cluster::leftovers(scope_e2e::world::PREFIX)?;
+        left.extend(throwaway_cluster::leftovers(
+            scope_e2e::world::FLEET_PREFIX,
+        )?);
         ensure!(left.is_empty(), "left on this machine: {}", left.join(", "));
         Ok(())
     })?;
@@ -83,13 +101,23 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<()> {
 
 /// Runs the agents under churn and prints what they took up.
 pub(crate) fn soak(minutes: u64) -> anyhow::Result<()> {
+    by_hand("the soak", &["--soak", &minutes.to_string()])
+}
+
+/// Kills the operator's leader at so many points of a rollout.
+pub(crate) fn kills(points: u64) -> anyhow::Result<()> {
+    by_hand("this test", &["--kills", &points.to_string()])
+}
+
+/// What takes too long for every day.
+fn by_hand(what: &str, arguments: &[&str]) -> anyhow::Result<()> {
     if let Some(why) = throwaway_cluster::obstacle() {
-        anyhow::bail!("the soak needs real nodes, which cannot run here: {why}");
+        anyhow::bail!("{what} needs real nodes, which cannot run here: {why}");
     }
     let kube = build::Parts::in_background()?;
     let images = build::images("harness.local", &build::image_dir())?;
     kube.wait()?;
-    on_real_nodes(&images, &["--soak", &minutes.to_string()])
+    on_real_nodes(&images, arguments)
 }
 
 /// The end-to-end program with the images of this directory.

@@ -1,22 +1,56 @@
-//! `cargo xtask demo`: the main job, shown.
+//! `cargo xtask demo`: the main job, shown on a throw-away cluster or on that of the kubeconfig.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::Ordering;
 
-use anyhow::{Context, ensure};
-use scope_e2e::product::{PLUGINS, await_operator, await_ready, legible};
-use scope_e2e::progress::{await_some, step};
-use scope_e2e::truth;
-use scope_e2e::world::{Heard, World};
+use anyhow::{Context, bail};
+use clap::Args;
+use scope_e2e::demo::here::{Here, Settings};
+use scope_e2e::demo::{self, ImageName};
+use scope_e2e::kubectl::Kubectl;
+use scope_e2e::product::PLUGINS;
+use scope_e2e::progress::step;
+use scope_e2e::world::World;
 
-use crate::build;
+use crate::{build, interrupt};
 
-const PLUGIN: &str = "node-metrics";
+/// How to show it.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Leave everything up at the end and print how to use and to remove it
+    #[arg(long)]
+    keep: bool,
+    /// Use the cluster of the current kubeconfig context, and remove what was made there
+    #[arg(long)]
+    here: bool,
+    /// Do not ask whether that is the right cluster
+    #[arg(long, requires = "here")]
+    yes: bool,
+    /// The operator's image, where that cluster's nodes find it [default: the chart's]
+    #[arg(long, requires = "here", value_name = "REPO[:TAG]")]
+    operator_image: Option<ImageName>,
+    /// The agent's image [default: the chart's]
+    #[arg(long, requires = "here", value_name = "REPO[:TAG]")]
+    agent_image: Option<ImageName>,
+    /// A busybox for the pods to look at [default: that of examples/workload.yaml]
+    #[arg(long, requires = "here", value_name = "REPO[:TAG]")]
+    workload_image: Option<ImageName>,
+}
+
+/// Shows it.
+pub(crate) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.here {
+        true => here(arguments),
+        false => thrown_away(arguments.keep),
+    }
+}
 
 /// Installs the product on a throw-away cluster, shows what Scope's probe hears, and clicks.
-pub(crate) fn run(keep: bool) -> anyhow::Result<()> {
+fn thrown_away(keep: bool) -> anyhow::Result<()> {
     if let Some(why) = throwaway_cluster::obstacle() {
-        anyhow::bail!("the demo cannot run here: {why}");
+        bail!(
+            "the demo cannot run here: {why}. `cargo xtask demo --here` runs on a cluster of yours"
+        );
     }
     let parts = build::Parts::in_background()?;
     let images = build::image_dir();
@@ -25,7 +59,7 @@ pub(crate) fn run(keep: bool) -> anyhow::Result<()> {
     })?;
     step("have Kubernetes, etcd and Helm", |_| parts.wait())?;
     let mut world = step("start two nodes", |_| World::up(&images))?;
-    let shown = show(&mut world);
+    let shown = demo::show(&mut world);
     if keep {
         world.leave_up()?;
         println!(
@@ -37,235 +71,131 @@ pub(crate) fn run(keep: bool) -> anyhow::Result<()> {
     shown
 }
 
-fn show(world: &mut World) -> anyhow::Result<()> {
-    step("install the chart with Helm", |_| {
-        world.product.install(&world.kubectl, &[])
+/// The same on the cluster of the kubeconfig, if its user agrees.
+fn here(arguments: Arguments) -> anyhow::Result<()> {
+    let kubectl = clients()?;
+    let settings = Settings {
+        operator_image: arguments.operator_image,
+        agent_image: arguments.agent_image,
+        workload_image: arguments.workload_image,
+        keep: arguments.keep,
+    };
+    let found = step("look at the cluster of the kubeconfig", |_| {
+        Here::look(&kubectl, settings)
     })?;
-    step("two operator pods ready", |_| {
-        await_operator(&world.kubectl, Duration::from_secs(90))
-    })?;
-    step("apply examples/workload.yaml", |_| {
-        // The throw-away cluster has no registry: its own busybox image stands in.
-        let workload = world.product.text("examples/workload.yaml")?;
-        world
-            .kubectl
-            .apply(&workload.replace("busybox:1.37", "harness.local/box:1"))
-    })?;
-    step(
-        "apply examples/node-metrics.yaml and wait for Ready",
-        |_| {
-            world
-                .kubectl
-                .apply(&world.product.text("examples/node-metrics.yaml")?)?;
-            await_ready(&world.kubectl, PLUGIN, Duration::from_secs(60))
-        },
-    )?;
-    step("all pods run and are reported with figures", |step| {
-        await_some("figures of all pods", Duration::from_secs(90), || {
-            let missing = without_figures(world)?;
-            step.note(&format!("{} to go", missing.len()));
-            Ok(if missing.is_empty() {
-                Ok(())
-            } else {
-                Err(missing.join(", "))
-            })
-        })
-    })?;
-
-    println!("\n$ kubectl get scopeplugins");
-    print!("{}", world.kubectl.ok(&["get", "scopeplugins"])?);
-    for node in world.nodes() {
-        println!("\nWhat Scope's probe hears on {node}:");
-        let heard = world.hear(&node)?;
-        print!("{}", table(world, &heard, &node)?);
+    print(&found.plan())?;
+    if !arguments.yes {
+        agree()?;
     }
-    click(world)
+    let words = format!(
+        "What the demo made may still be there. Remove it by\n{}",
+        found.removal()
+    );
+    let interrupted = interrupt::listen(words)?;
+    found.run(Box::new(move || interrupted.load(Ordering::SeqCst)))
 }
 
-/// Names of running pods of the demo that no agent reports with figures yet.
-fn without_figures(world: &mut World) -> anyhow::Result<Vec<String>> {
-    let mut missing = Vec::new();
-    let pods: Vec<_> = truth::pods(&world.kubectl)?
+/// kubectl and Helm: those that the throw-away cluster built, or else this machine's.
+fn clients() -> anyhow::Result<Kubectl> {
+    let given = std::env::var_os("PATH").unwrap_or_default();
+    let built = throwaway_cluster::tools::clients_already_built();
+    let path: Vec<_> = built
         .into_iter()
-        .filter(|p| p.namespace == "demo")
+        .chain(std::env::split_paths(&given))
         .collect();
-    if pods.len() < 7 {
-        return Ok(vec![format!("{} of 7 pods exist", pods.len())]);
-    }
-    for node in world.nodes() {
-        let heard = world.hear(&node)?;
-        for pod in pods.iter().filter(|p| p.node == node) {
-            let seen = heard.node("Pod", &pod.node_id());
-            if seen.is_none_or(|s| s.metric("docker_cpu_total_usage").is_none()) {
-                missing.push(pod.name.clone());
-            }
+    for program in ["kubectl", "helm"] {
+        if !path
+            .iter()
+            .any(|directory| directory.join(program).is_file())
+        {
+            bail!("{program} is not in PATH: install it");
         }
     }
-    missing.extend(
-        pods.into_iter()
-            .filter(|p| p.node.is_empty())
-            .map(|p| p.name),
-    );
-    Ok(missing)
+    let path = std::env::join_paths(path).context("PATH has a name with a colon")?;
+    let path = path.into_string().ok().context("PATH is no text")?;
+    Ok(Kubectl {
+        environment: vec![("PATH".to_owned(), path)],
+        context: None,
+        shielded: false,
+    })
 }
 
-/// Pods and containers of a node as the emulated probe heard them; names of controllers from kubectl,
-/// since Scope's own probe reports those.
-fn table(world: &World, heard: &Heard, node: &str) -> anyhow::Result<String> {
-    let names = controller_names(world)?;
-    let mut rows = vec![
-        [
-            "POD / container",
-            "controller",
-            "CPU",
-            "millicores",
-            "memory",
-            "status",
-        ]
-        .map(str::to_owned),
-    ];
-    let pods = truth::pods(&world.kubectl)?;
-    for pod in pods.iter().filter(|p| p.node == node) {
-        let Some(seen) = heard.node("Pod", &pod.node_id()) else {
-            continue;
-        };
-        let controllers: Vec<String> = [
-            "deployment",
-            "daemon_set",
-            "stateful_set",
-            "job",
-            "cron_job",
-        ]
-        .iter()
-        .flat_map(|t| seen.parents(t))
-        .filter_map(|id| names.get(id.split(';').next()?).cloned())
-        .collect();
-        let figures = |cpu: Option<f64>, mc: Option<f64>, memory: Option<f64>| {
-            [
-                cpu.map_or("-".into(), |v| format!("{v:.2} %")),
-                mc.map_or("-".into(), |v| format!("{v:.1}")),
-                memory.map_or("-".into(), |v| format!("{:.1} MiB", v / 1_048_576.0)),
-            ]
-        };
-        let [cpu, mc, memory] = figures(
-            seen.metric("docker_cpu_total_usage"),
-            seen.metric("cpu_millicores"),
-            seen.metric("docker_memory_usage"),
-        );
-        let name = format!("{}/{}", pod.namespace, pod.name);
-        rows.push([
-            name,
-            controllers.join(", "),
-            cpu,
-            mc,
-            memory,
-            pod.phase.clone(),
-        ]);
-        for id in pod.containers.keys() {
-            let id = format!("{id};<container>");
-            let Some(seen) = heard.node("Container", &id) else {
-                continue;
-            };
-            let [cpu, mc, memory] = figures(
-                seen.metric("docker_cpu_total_usage"),
-                seen.metric("cpu_millicores"),
-                seen.metric("docker_memory_usage"),
-            );
-            let name = seen.latest("docker_container_name").unwrap_or_default();
-            let state = seen
-                .latest("docker_container_state")
-                .unwrap_or_default()
-                .to_owned();
-            rows.push([format!("  {name}"), String::new(), cpu, mc, memory, state]);
-        }
-    }
-    Ok(aligned(&rows))
-}
-
-/// `Deployment web` by UID.
-fn controller_names(world: &World) -> anyhow::Result<BTreeMap<String, String>> {
-    let list = world.kubectl.json(&[
-        "get",
-        "deployments,daemonsets,statefulsets,jobs,cronjobs",
-        "--all-namespaces",
-    ])?;
-    let mut names = BTreeMap::new();
-    for object in list["items"].as_array().context("a list")? {
-        let text = |path: &str| {
-            object
-                .pointer(path)
-                .and_then(|v| v.as_str())
-                .unwrap_or_default()
-        };
-        names.insert(
-            text("/metadata/uid").to_owned(),
-            format!("{} {}", text("/kind"), text("/metadata/name")),
+/// Asks the person at the terminal.
+fn agree() -> anyhow::Result<()> {
+    if !std::io::stdin().is_terminal() {
+        bail!(
+            "nothing was done: there is no terminal to ask on. Say --yes if this is the right cluster"
         );
     }
-    Ok(names)
-}
-
-fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let width = rows
-                .iter()
-                .map(|r| r[column].chars().count())
-                .max()
-                .unwrap_or(0);
-            let right = (2..=4).contains(&column);
-            line += &if right {
-                format!("{cell:>width$}  ")
-            } else {
-                format!("{cell:<width$}  ")
-            };
-        }
-        text += line.trim_end();
-        text.push('\n');
+    print("Go on? [y/N] ")?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    match is_yes(&answer) {
+        true => Ok(()),
+        false => bail!("nothing was done"),
     }
-    text
 }
 
-/// Deletes the pod `web` on the last node by a click that goes through the first one.
-fn click(world: &mut World) -> anyhow::Result<()> {
-    let nodes = world.nodes();
-    let (first, last) = (nodes[0].clone(), nodes[nodes.len() - 1].clone());
-    let pods = truth::pods(&world.kubectl)?;
-    let pod = pods
-        .iter()
-        .find(|p| p.namespace == "demo" && p.name.starts_with("web-") && p.node == last)
-        .with_context(|| format!("a pod of Deployment web on {last}"))?;
-    println!(
-        "\nA click on \"Delete pod\" of {} (on {last}), through the probe on {first}:",
-        pod.name
-    );
-    world.hear(&first)?;
-    let clicked = world.click(&first, &pod.node_id(), "node-metrics-controls~deletePod")?;
-    println!(
-        "  answer after {:.0} ms: {}",
-        clicked.took.as_secs_f64() * 1e3,
-        legible(&clicked.body)
-    );
-    ensure!(clicked.http == 200, "the click was refused");
-    let successor = await_some("a successor", Duration::from_secs(60), || {
-        let now = truth::pods(&world.kubectl)?;
-        let new = now.into_iter().find(|p| {
-            p.name.starts_with("web-")
-                && p.phase == "Running"
-                && !pods.iter().any(|old| old.uid == p.uid)
-        });
-        Ok(new.ok_or_else(|| "none yet".to_owned()))
-    })?;
-    println!(
-        "  its Deployment replaced it: {} runs on {}",
-        successor.name, successor.node
-    );
-    println!("\n$ kubectl get scopeactions -n {PLUGINS}");
-    print!(
-        "{}",
-        world.kubectl.ok(&["get", "scopeactions", "-n", PLUGINS])?
-    );
-    Ok(())
+fn is_yes(answer: &str) -> bool {
+    ["y", "yes"].contains(&answer.trim().to_lowercase().as_str())
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn parsed(line: &str) -> Result<Arguments, clap::Error> {
+        Line::try_parse_from(line.split(' ')).map(|line| line.arguments)
+    }
+
+    #[test]
+    fn images_are_for_a_cluster_that_is_there() {
+        let line =
+            parsed("demo --here --yes --operator-image r.org:5000/o:1 --agent-image r.org/a");
+        let arguments = line.expect("good");
+        assert_eq!(
+            arguments
+                .operator_image
+                .map(|image| image.to_string())
+                .as_deref(),
+            Some("r.org:5000/o:1")
+        );
+        for wrong in [
+            "demo --yes",
+            "demo --operator-image a",
+            "demo --agent-image a",
+            "demo --here --agent-image a:",
+            "demo --here --agent-image a,b=c",
+        ] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_yes_is_yes() {
+        for (answer, yes) in [
+            ("y\n", true),
+            ("YES\n", true),
+            ("\n", false),
+            ("", false),
+            ("yep", false),
+        ] {
+            assert_eq!(is_yes(answer), yes, "{answer:?}");
+        }
+    }
 }

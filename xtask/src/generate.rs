@@ -1,10 +1,10 @@
-//! Generated files: the CRDs, the chart's copies of them, tables in the documentation, and the reports
-//! that the agent's are compared with.
+//! Generated files: the CRDs, the chart's copies of them, its schema, tables in the documentation, and the
+//! reports that the agent's are compared with.
 
 use crate::build;
 
-/// Writes `crds/*.yaml`, the chart's copies, the table of `docs/security.md`, `docs/collectors.md`, and the
-/// agent's golden reports.
+/// Writes `crds/*.yaml`, the chart's copies, its schema and its README's table, `docs/metrics.md`, the table
+/// of `docs/security.md`, `docs/collectors.md`, and the agent's golden reports.
 pub(crate) fn run() -> anyhow::Result<()> {
     for directory in ["crds", "charts/scope-plugins/files/crds"] {
         let directory = build::root().join(directory);
@@ -29,6 +29,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
             &directory.display().to_string(),
         ])?;
         println!("{} is up to date", directory.display());
+    }
+    for path in scope_chart::generate()? {
+        println!("{path} is up to date");
     }
     // The test that compares the table with the code writes it when told to.
     build::cargo(&[

@@ -7,12 +7,15 @@ mod cluster;
 mod demo;
 mod fuzz;
 mod generate;
+mod interrupt;
 mod vm;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use scope_e2e::demo::here::Interrupted;
 
 /// Demo, tests, throw-away cluster, images and generated files of this repository.
 ///
@@ -27,24 +30,29 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// The whole job on a throw-away cluster of two nodes: install, roll out, report, click
-    Demo {
-        /// Leave the cluster up at the end and print how to use it
-        #[arg(long)]
-        keep: bool,
-    },
+    /// The whole job on a throw-away cluster of two nodes, or with --here on one of yours: install,
+    /// roll out, report, click
+    Demo(demo::Arguments),
     /// Every test: format, lints, unit tests, and the product on a throw-away cluster
     Test {
         /// Only the end-to-end scenarios whose name contains one of these words
         words: Vec<String>,
     },
-    /// The agents under churn on a throw-away cluster: processes and pods that come and go
+    /// The agents under churn on a throw-away cluster, processes and pods that come and go, and five
+    /// minutes of Scope's page before and after
     Soak {
-        /// For how long
+        /// How long the churn goes on
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1440))]
         minutes: u64,
     },
-    /// Measures what the agent costs; wants a machine that is otherwise quiet
+    /// The operator's leader killed in the middle of rollouts, on a throw-away cluster of four nodes: before
+    /// and after writes from the first to the last; some 40 seconds each
+    Kills {
+        /// How many times
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=200))]
+        points: u64,
+    },
+    /// Measures what agent and operator cost; wants a machine that is otherwise quiet
     Bench {
         #[command(subcommand)]
         task: bench::Task,
@@ -76,16 +84,17 @@ enum Task {
         #[arg(long, default_value = "target/images")]
         to: PathBuf,
     },
-    /// Writes what is generated from the sources: the CRDs, also into the chart
+    /// Writes what is generated from the sources: CRDs, the chart's schema, pages of the documentation
     Generate,
 }
 
 fn main() -> ExitCode {
     throwaway_cluster::run_internal_command_if_asked();
     let result = match Arguments::parse().task {
-        Task::Demo { keep } => demo::run(keep),
+        Task::Demo(arguments) => demo::run(arguments),
         Task::Test { words } => checks::run(&words),
         Task::Soak { minutes } => checks::soak(minutes),
+        Task::Kills { points } => checks::kills(points),
         Task::Bench { task } => bench::run(task),
         Task::Fuzz { seconds, target } => fuzz::run(target.as_deref(), seconds),
         Task::Cluster { task } => cluster::run(task),
@@ -100,8 +109,12 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("xtask: {error:#}");
-            ExitCode::FAILURE
+            // `eprintln!` would break down where the terminal is closed.
+            let _ = writeln!(std::io::stderr(), "xtask: {error:#}");
+            match error.is::<Interrupted>() {
+                true => ExitCode::from(interrupt::EXIT_CODE),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

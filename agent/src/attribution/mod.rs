@@ -6,6 +6,8 @@
 
 mod homes;
 mod rate;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,7 +19,7 @@ use homes::{Growth, Homes, Sum, Sums};
 
 pub use usage::{
     ContainerUsage, Cpu, Disk, Figures, HostUsage, Memory, Network, Pressure, ProcessTotals,
-    ProcessUsage, Stalled, Usage,
+    ProcessUsage, Stalled, Usage, Waiting,
 };
 
 /// What was used between two samples. Without a previous one there are no rates; a counter that
@@ -86,6 +88,7 @@ pub fn attribute(previous: Option<&Sample>, current: &Sample, mode: Mode<'_>) ->
         pods,
         containers,
         processes,
+        volumes: Arc::default(),
         problems: current.problems.clone(),
     }
 }
@@ -262,8 +265,13 @@ fn oom_kills_by_status(mode: Mode<'_>, pod: &str) -> Option<u64> {
     Some(killed.count() as u64)
 }
 
+/// Between two readings through the same process: another may be in a network of its own, or in the one
+/// that the pod was given anew, and what that had moved before is nothing that it moved in the interval.
 fn network(before: &PodSample, now: &PodSample) -> Option<Network> {
     let (before, now) = (before.network?, now.network?);
+    if before.process != now.process {
+        return None;
+    }
     let per_second = |before_value, value| {
         let before = Counter {
             at: before.at,
@@ -280,6 +288,7 @@ fn network(before: &PodSample, now: &PodSample) -> Option<Network> {
 fn host(previous: Option<&HostSample>, current: &Sample, machine: Machine) -> HostUsage {
     let HostSample {
         cpu,
+        cpu_times,
         cpus,
         memory_total,
         memory_available,
@@ -296,6 +305,10 @@ fn host(previous: Option<&HostSample>, current: &Sample, machine: Machine) -> Ho
             .and_then(|p| p.cpu)
             .zip(cpu)
             .and_then(|(p, now)| machine.cpu(p, now)),
+        waiting: previous
+            .and_then(|p| p.cpu_times)
+            .zip(cpu_times)
+            .and_then(|(before, now)| Waiting::new(before, now)),
         processes: u32::try_from(current.processes.len()).unwrap_or(u32::MAX),
         threads: current
             .processes
@@ -304,218 +317,5 @@ fn host(previous: Option<&HostSample>, current: &Sample, machine: Machine) -> Ho
             .sum(),
         kernel_threads: current.kernel_threads,
         pressure: Pressure::new(pressure),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sample::{
-        CpuLimit, DiskBytes, Group, GroupSample, MemorySample, Moment, NetworkSample,
-        PressureSample, Problems, ProcessName, ProcessSample, Span, Stall, Throttling,
-    };
-    use proptest::collection::vec;
-    use proptest::option;
-    use proptest::prelude::*;
-    use scope_protocol::Timestamp;
-
-    fn counter() -> impl Strategy<Value = Counter> {
-        (0u64..4_000_000_000, any::<u64>()).prop_map(|(at, value)| Counter {
-            at: Duration::from_nanos(at),
-            value,
-        })
-    }
-
-    fn cgroup() -> impl Strategy<Value = CgroupSample> {
-        let memory = (any::<u64>(), option::of(any::<u64>()))
-            .prop_map(|(working_set, limit)| MemorySample { working_set, limit });
-        (option::of(counter()), option::of(memory), further()).prop_map(|(cpu, memory, further)| {
-            CgroupSample {
-                cpu,
-                memory,
-                further,
-            }
-        })
-    }
-
-    fn span<T: Copy + std::fmt::Debug>(
-        value: impl Strategy<Value = T> + Clone,
-    ) -> impl Strategy<Value = Option<Span<T>>> {
-        let reading = || (0u64..4_000_000_000).prop_map(Duration::from_nanos);
-        let before = option::of((reading(), value.clone()));
-        option::of(
-            (reading(), value, before).prop_map(|(at, value, before)| Span { at, value, before }),
-        )
-    }
-
-    fn pressure() -> impl Strategy<Value = PressureSample> {
-        let stall =
-            (any::<u64>(), option::of(any::<u64>())).prop_map(|(some, full)| Stall { some, full });
-        (span(stall.clone()), span(stall.clone()), span(stall))
-            .prop_map(|(cpu, memory, io)| PressureSample { cpu, memory, io })
-    }
-
-    fn further() -> impl Strategy<Value = FurtherSample> {
-        let pair = || (any::<u64>(), any::<u64>());
-        let disk = pair().prop_map(|(read, written)| DiskBytes { read, written });
-        let throttling = pair().prop_map(|(periods, throttled)| Throttling { periods, throttled });
-        let limit =
-            (1..u64::MAX, 1..u64::MAX).prop_map(|(quota, period)| CpuLimit { quota, period });
-        (span(disk), span(throttling), option::of(limit), pressure()).prop_map(
-            |(disk, throttling, cpu_limit, pressure)| FurtherSample {
-                disk,
-                throttling,
-                cpu_limit,
-                pressure,
-                ..FurtherSample::default()
-            },
-        )
-    }
-
-    fn process() -> impl Strategy<Value = ProcessSample> {
-        (
-            0u32..8,
-            0u64..4,
-            any::<u64>(),
-            any::<u64>(),
-            any::<u32>(),
-            any::<u64>(),
-            option::of(any::<u64>()),
-            option::of(0u32..6),
-        )
-            .prop_map(
-                |(pid, start, cpu, rss, threads, block_delay, files, group)| {
-                    let name = ProcessName::default();
-                    ProcessSample {
-                        pid,
-                        start,
-                        name,
-                        cpu,
-                        rss,
-                        threads,
-                        block_delay,
-                        files,
-                        group,
-                    }
-                },
-            )
-    }
-
-    fn group() -> impl Strategy<Value = GroupSample> {
-        (option::of("[ab]"), option::of("[cd]"), cgroup()).prop_map(|(pod, container, cgroup)| {
-            let (pod, container) = (pod.map(Arc::from), container.map(Arc::from));
-            GroupSample {
-                group: Arc::new(Group {
-                    pod,
-                    container,
-                    runtime: None,
-                }),
-                cgroup,
-            }
-        })
-    }
-
-    fn pod() -> impl Strategy<Value = (Arc<str>, PodSample)> {
-        let network =
-            (0u64..4_000_000_000, any::<u64>(), any::<u64>()).prop_map(|(at, received, sent)| {
-                NetworkSample {
-                    at: Duration::from_nanos(at),
-                    received,
-                    sent,
-                }
-            });
-        ("[ab]", cgroup(), option::of(network))
-            .prop_map(|(id, cgroup, network)| (Arc::from(id), PodSample { cgroup, network }))
-    }
-
-    prop_compose! {
-        /// Any sample that the types allow, consistent or not.
-        fn sample()(
-            at in 0u64..4_000_000_000,
-            cpu in option::of(counter()),
-            cpus in option::of(0u32..4),
-            memory_total in option::of(any::<u64>()),
-            memory_available in option::of(any::<u64>()),
-            pressure in pressure(),
-            delay_accounting in any::<bool>(),
-            mut processes in vec(process(), 0..8),
-            groups in vec(group(), 0..5),
-            pods in vec(pod(), 0..3),
-        ) -> Sample {
-            processes.sort_by_key(|process| process.pid);
-            Sample {
-                at: Moment {
-                    monotonic: Duration::from_nanos(at),
-                    wall: Timestamp::from_unix_micros(0),
-                },
-                host: HostSample {
-                    cpu, cpus, memory_total, memory_available, pressure, delay_accounting,
-                },
-                processes,
-                kernel_threads: 0,
-                groups,
-                pods: pods.into_iter().collect(),
-                oom_counted: false,
-                problems: Problems::default(),
-            }
-        }
-    }
-
-    fn sane(cpu: Option<Cpu>, cpus: Option<u32>) -> bool {
-        cpu.is_none_or(|cpu| {
-            let known = cpus.is_some_and(|cpus| cpus > 0);
-            cpu.millicores.is_finite()
-                && cpu.millicores >= 0.0
-                && cpu.percent.is_some() == known
-                && cpu
-                    .percent
-                    .is_none_or(|percent| (0.0..=100.0).contains(&percent))
-        })
-    }
-
-    fn sane_share(share: Option<f64>) -> bool {
-        share.is_none_or(|share| (0.0..=100.0).contains(&share))
-    }
-
-    fn sane_pressure(pressure: Pressure) -> bool {
-        [pressure.cpu, pressure.memory, pressure.io]
-            .into_iter()
-            .flatten()
-            .all(|stalled| sane_share(Some(stalled.some)) && sane_share(stalled.full))
-    }
-
-    fn sane_figures(figures: &Figures, cpus: Option<u32>) -> bool {
-        let positive =
-            |value: Option<f64>| value.is_none_or(|value| value.is_finite() && value >= 0.0);
-        sane(figures.cpu, cpus)
-            && figures
-                .disk
-                .is_none_or(|disk| positive(Some(disk.read)) && positive(Some(disk.written)))
-            && figures.network.is_none_or(|network| {
-                positive(Some(network.received)) && positive(Some(network.sent))
-            })
-            && sane_share(figures.throttled)
-            && positive(figures.cpu_limit_use)
-            && positive(figures.memory_limit_use)
-            && positive(figures.block_delay)
-            && sane_pressure(figures.pressure)
-    }
-
-    proptest! {
-        #[test]
-        fn no_samples_give_nonsense(first in option::of(sample()), second in sample()) {
-            let usage = attribute(first.as_ref(), &second, Mode::Standalone);
-            let cpus = second.host.cpus;
-            prop_assert!(usage.processes.iter().all(|p| sane(p.cpu, cpus)));
-            prop_assert!(usage.containers.values().all(|c| sane_figures(&c.figures, cpus)));
-            prop_assert!(usage.pods.values().all(|pod| sane_figures(pod, cpus)));
-            prop_assert!(sane(usage.host.cpu, cpus) && sane_pressure(usage.host.pressure));
-            let counted: u64 = usage.pods.values().filter_map(|p| p.processes).map(|p| p.count).sum();
-            prop_assert!(counted <= second.processes.len() as u64);
-            if usage.interval.is_none() {
-                prop_assert!(usage.processes.iter().all(|p| p.cpu.is_none()));
-                prop_assert!(usage.containers.values().all(|c| c.figures.cpu.is_none()));
-            }
-        }
     }
 }

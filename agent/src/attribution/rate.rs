@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Cpu, Disk, Pressure, Stalled};
-use crate::sample::{Counter, CpuLimit, DiskBytes, PressureSample, Span, Stall, Throttling};
+use super::{Cpu, Disk, Pressure, Stalled, Waiting};
+use crate::sample::{
+    Counter, CpuLimit, CpuTimes, DiskBytes, PressureSample, Span, Stall, Throttling,
+};
 
 /// A counter that claims more than this many times what the machine can do is broken. Rates of a
 /// little over 1 are real: the clock and the counter are not read at the same instant.
@@ -87,6 +89,27 @@ pub(super) fn throttled(span: Span<Throttling>, limited: bool) -> Option<f64> {
     }
     // The two numbers are not counted at the same instant.
     Some((throttled as f64 / periods as f64 * 100.0).min(100.0))
+}
+
+impl Waiting {
+    /// From the ticks of two readings: shares of what passed between them, not since boot. `None`
+    /// when none passed, or when the counters began anew.
+    pub(super) fn new(before: CpuTimes, now: CpuTimes) -> Option<Waiting> {
+        let busy = now.busy.checked_sub(before.busy)?;
+        // The kernel says of these two that they may step back a little: a CPU's waiting is told from
+        // what other CPUs write meanwhile. Nothing was added to one that did.
+        let idle = now.idle.saturating_sub(before.idle);
+        let io_wait = now.io_wait.saturating_sub(before.io_wait);
+        let stolen = now.stolen.saturating_sub(before.stolen);
+        let all = [idle, io_wait, stolen]
+            .into_iter()
+            .fold(busy, u64::saturating_add);
+        let percent = |ticks: u64| ticks as f64 / all as f64 * 100.0;
+        (all > 0).then(|| Waiting {
+            io: percent(io_wait),
+            idle: percent(idle),
+        })
+    }
 }
 
 impl CpuLimit {
@@ -197,6 +220,28 @@ mod tests {
             })
         );
         assert_eq!(disk(bytes(1, 2), bytes(2, 1)), None, "a device was removed");
+    }
+
+    #[test]
+    fn waiting_for_io_is_a_share_of_the_interval_and_not_of_the_time_since_boot() {
+        let times = |busy, idle, io_wait, stolen| CpuTimes {
+            busy,
+            idle,
+            io_wait,
+            stolen,
+        };
+        let waiting = |before, now| Waiting::new(before, now).map(|w| (w.io, w.idle));
+        // A day of idling, then a second of four CPUs: half of it waiting, a tenth idle.
+        let day = times(1_000, 34_000_000, 5_000, 100);
+        let after = times(1_120, 34_000_040, 5_200, 140);
+        assert_eq!(waiting(day, after), Some((50.0, 10.0)));
+        assert_eq!(waiting(day, day), None, "no tick passed");
+        assert_eq!(waiting(after, times(3, 9, 1, 0)), None, "began anew");
+        let stepped = times(1_150, 34_000_090, 5_198, 140);
+        assert_eq!(waiting(after, stepped), Some((0.0, 62.5)), "a little back");
+        let max = u64::MAX;
+        let most = waiting(times(0, 0, 0, 0), times(max, max, max, max));
+        assert!(most.is_some_and(|(io, idle)| io <= 100.0 && idle <= 100.0));
     }
 
     #[test]

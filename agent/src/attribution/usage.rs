@@ -7,6 +7,7 @@ use std::time::Duration;
 use scope_protocol::Timestamp;
 
 use crate::sample::{Problems, ProcessName, Runtime};
+use crate::volumes::VolumeUses;
 
 /// What the node did in the interval that ended with the current sample.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +24,9 @@ pub struct Usage {
     pub containers: BTreeMap<Arc<str>, ContainerUsage>,
     /// All processes but kernel threads, by ascending pid.
     pub processes: Vec<ProcessUsage>,
+    /// How full volumes are that are file systems of their own; nothing unless somebody who looks at
+    /// them fills it in.
+    pub volumes: Arc<VolumeUses>,
     /// What could not be read for the current sample; in an agent that serves, since its start.
     pub problems: Problems,
 }
@@ -38,6 +42,8 @@ pub struct HostUsage {
     pub memory_used: Option<u64>,
     /// CPU of everything on it.
     pub cpu: Option<Cpu>,
+    /// What the CPUs did with the time in which they did nothing.
+    pub waiting: Option<Waiting>,
     /// Number of processes, kernel threads excluded.
     pub processes: u32,
     /// Number of their threads.
@@ -151,6 +157,15 @@ pub struct Stalled {
     pub some: f64,
     /// While all waited that had something to do; `None` where it has no meaning.
     pub full: Option<f64>,
+}
+
+/// Percent of the CPUs' time over the interval, from 0 to 100.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Waiting {
+    /// In which a CPU had nothing to do, while something that had run there waited for I/O.
+    pub io: f64,
+    /// In which a CPU had nothing to do, and nothing to wait for.
+    pub idle: f64,
 }
 
 /// Network use over the interval.

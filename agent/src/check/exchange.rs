@@ -73,7 +73,7 @@ pub(super) async fn exchange(socket: &Path, probe_id: &str) -> io::Result<Answer
 
 /// Connects. hyperlocal has the path in a URL, and would put another in the place of one that is not
 /// UTF-8.
-async fn connect(socket: &Path) -> io::Result<UnixStream> {
+pub(super) async fn connect(socket: &Path) -> io::Result<UnixStream> {
     if socket.to_str().is_none() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,

@@ -1,5 +1,6 @@
 //! Asking a plugin as Scope's probe does, and judging its answer by Scope's rules.
 
+mod click;
 mod exchange;
 mod redirect;
 
@@ -14,6 +15,8 @@ use scope_protocol::REQUEST_DEADLINE;
 use scope_protocol::conformance::{self, Verdict};
 
 use crate::exit;
+
+pub use click::{Clicked, click};
 
 /// The ID under which the command `check` asks: of the form of a probe's, since a plugin may insist on
 /// it. An agent does not take it for a probe.
@@ -182,18 +185,20 @@ impl Answer {
 
 /// Asks the plugin behind this socket for a report, with the bytes that Scope 1.13.2 sends.
 pub async fn ask(socket: &Path, probe_id: &str) -> Result<Answer, AskError> {
-    match std::fs::metadata(socket) {
-        Ok(meta) if meta.file_type().is_socket() => {}
-        Ok(_) => {
-            return Err(AskError::NoSocket {
-                path: socket.to_owned(),
-            });
-        }
-        Err(e) => return Err(connect_error(socket, e)),
-    }
+    must_be_socket(socket)?;
     exchange::exchange(socket, probe_id)
         .await
         .map_err(|e| connect_error(socket, e))
+}
+
+fn must_be_socket(path: &Path) -> Result<(), AskError> {
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() => Ok(()),
+        Ok(_) => Err(AskError::NoSocket {
+            path: path.to_owned(),
+        }),
+        Err(e) => Err(connect_error(path, e)),
+    }
 }
 
 /// What Scope makes of the answer of the plugin at this socket.

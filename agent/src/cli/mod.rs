@@ -8,20 +8,21 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
-use scope_crds::Control;
+use scope_crds::{Collector, Control};
 
+use crate::Collectors;
 use crate::collect::Mend;
 use crate::exit::{self, Failure};
 use crate::sample::Roots;
 use crate::serve::{Cluster, Config};
 use values::{
-    collectors, controls, duration, host_name, http_listen, mend, namespaces, node_name, plugin_id,
-    sample_interval, shown_text,
+    argument, collectors, controls, duration, host_name, http_listen, mend, namespaces, node_name,
+    plugin_id, sample_interval, shown_text, traffic_max_duration,
 };
 
 /// Where Scope's probe looks for plugins.
@@ -39,7 +40,8 @@ const HTTP_LISTEN: &str = "0.0.0.0:7390";
                   but --node-name by NODE_NAME and --namespace by POD_NAMESPACE.\n\n\
                   Try it: `scope-agent report --standalone` prints what this machine runs, with \
                   neither Scope nor Kubernetes.\n\n\
-                  Exit codes are 0 done, 1 `check` found something wrong, and those of sysexits.h:\n  \
+                  Exit codes are 0 done, 1 `check` found something wrong or a click was refused, and \
+                  those of sysexits.h:\n  \
                   64 wrong flag, argument or variable\n  \
                   66 no such file or socket, or no agent\n  \
                   69 something does not answer\n  \
@@ -74,6 +76,11 @@ pub enum Command {
     /// Works on any plugin's socket. Exits with 0 when nothing is wrong and with 1 when something
     /// is.
     Check(CheckArgs),
+    /// Click a control of a plugin as Scope's probe passes it on, and print the answer
+    ///
+    /// Works on any plugin's socket; an agent takes clicks at <plugin-id>-controls.sock. What is
+    /// clicked is done: "deletePod" deletes a pod. Exits with 1 when Scope would show an error.
+    Click(ClickArgs),
     /// Print one report: what runs on this node and what it uses
     ///
     /// Asks the agent that serves on this node, or, with --standalone, looks at the machine itself
@@ -130,7 +137,7 @@ pub struct ServeArgs {
     #[arg(long, env = "SCOPE_AGENT_DESCRIPTION", value_name = "TEXT",
           value_parser = shown_text)]
     pub description: Option<String>,
-    /// What to collect; this version knows Resources
+    /// What to collect: Resources, IOWait, VolumeCount, TrafficControl
     #[arg(long, env = "SCOPE_AGENT_COLLECTORS", value_name = "NAME[,NAME]",
           default_value = "Resources", value_parser = collectors)]
     pub collectors: Collectors,
@@ -142,10 +149,14 @@ pub struct ServeArgs {
     #[arg(long, env = "SCOPE_AGENT_PROTECTED_NAMESPACES", value_name = "NAME[,NAME]",
           default_value = "kube-system", value_parser = namespaces)]
     pub protected_namespaces: Namespaces,
-    /// How many containers of this node may be restarted or frozen within a minute, 1 to 1000
+    /// How many containers of this node may be restarted, frozen or shaped within a minute, 1 to 1000
     #[arg(long, env = "SCOPE_AGENT_MAX_ACTIONS_PER_MINUTE", value_name = "NUMBER",
           default_value = "10", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub max_actions_per_minute: u16,
+    /// The longest that the traffic of a pod may be shaped, 1s to 24h
+    #[arg(long, env = "SCOPE_AGENT_TRAFFIC_MAX_DURATION", value_name = "TIME",
+          default_value = "30m", allow_hyphen_values = true, value_parser = traffic_max_duration)]
+    pub traffic_max_duration: Duration,
     /// How often to look at the node while Scope asks, 1s to 60s
     #[arg(long, env = "SCOPE_AGENT_SAMPLE_INTERVAL", value_name = "TIME", default_value = "1s",
           allow_hyphen_values = true, value_parser = sample_interval)]
@@ -180,6 +191,15 @@ pub struct ServeArgs {
     /// Where things are.
     #[command(flatten)]
     pub places: Places,
+    /// The kubelet's directory, for VolumeCount
+    #[arg(
+        long,
+        env = "SCOPE_AGENT_KUBELET_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/kubelet",
+        help_heading = "Places"
+    )]
+    pub kubelet_dir: PathBuf,
 }
 
 /// Where things are on this machine.
@@ -212,6 +232,21 @@ pub struct Places {
 pub struct CheckArgs {
     /// A plugin's socket, such as /var/run/scope/plugins/node-metrics/node-metrics.sock
     pub socket: PathBuf,
+}
+
+/// Flags of `click`.
+#[derive(Debug, Args)]
+pub struct ClickArgs {
+    /// The plugin's socket, such as
+    /// /var/run/scope/plugins/node-metrics/node-metrics-controls.sock
+    pub socket: PathBuf,
+    /// The control by the plugin's own ID, such as deletePod
+    pub control: String,
+    /// The node on Scope's map that it is clicked on, such as "<UID>;<pod>"
+    pub node_id: String,
+    /// An argument for the control, which only programs send
+    #[arg(long, value_name = "NAME=VALUE", value_parser = argument)]
+    pub arg: Vec<(String, String)>,
 }
 
 /// Flags of `report`.
@@ -261,10 +296,6 @@ pub enum HttpListen {
     At(SocketAddr),
 }
 
-/// Names of collectors, all known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Collectors;
-
 /// Controls to offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Controls(pub BTreeSet<Control>);
@@ -277,7 +308,7 @@ impl ServeArgs {
     /// The configuration, if it can work.
     pub fn config(self, kernel_name: &str) -> Result<Config, Failure> {
         let config_error = |said: &str| Err(Failure::new(exit::CONFIG, said));
-        let Collectors = self.collectors;
+        let collectors = self.collectors;
         let Controls(controls) = self.controls;
         let Namespaces(protected) = self.protected_namespaces;
         if !self.standalone && self.node_name.is_none() {
@@ -291,6 +322,28 @@ impl ServeArgs {
                 "--controls needs Kubernetes, which carries the clicks out: leave out --controls \
                  or --standalone",
             );
+        }
+        let traffic = collectors.has(Collector::TrafficControl);
+        if self.standalone && traffic {
+            return config_error(
+                "the collector TrafficControl needs Kubernetes, which says which pods have a network \
+                 of their own: leave it out of --collectors, or --standalone",
+            );
+        }
+        if controls.contains(&Control::ShapeTraffic) && !traffic {
+            return config_error(
+                "the control ShapeTraffic needs the collector TrafficControl: add it to --collectors",
+            );
+        }
+        let looks_at_volumes = collectors.has(Collector::VolumeCount);
+        if self.standalone && looks_at_volumes {
+            return config_error(
+                "the collector VolumeCount needs Kubernetes, which says what volumes there are: \
+                 leave out VolumeCount or --standalone",
+            );
+        }
+        if looks_at_volumes {
+            must_be_readable("--kubelet-dir", &self.kubelet_dir.join("pods"))?;
         }
         if !controls.is_empty() && self.namespace.is_none() {
             return config_error(
@@ -317,6 +370,8 @@ impl ServeArgs {
             controls,
             protected,
             actions_per_minute: usize::from(self.max_actions_per_minute),
+            traffic,
+            longest_shaping: self.traffic_max_duration,
             start_jitter: self.start_jitter,
         });
         let roots = self.places.roots()?;
@@ -324,10 +379,12 @@ impl ServeArgs {
             label: self.label.unwrap_or_else(|| self.plugin_id.clone()),
             plugin_id: self.plugin_id,
             description: self.description,
+            collectors,
             sample_interval: self.sample_interval,
             mend: self.mend_scope,
             host,
             roots,
+            kubelet_dir: self.kubelet_dir,
             plugin_dir: self.places.plugin_dir,
             http_listen,
             cluster,
@@ -346,22 +403,26 @@ impl Places {
             ("--proc-root", &self.proc_root),
             ("--cgroup-root", &self.cgroup_root),
         ] {
-            // Opened, since a directory that may be looked at but not into is of no use.
-            if let Err(e) = std::fs::read_dir(root) {
-                return Err(Failure::new(
-                    exit::CONFIG,
-                    format!(
-                        "{} ({flag}) is not a directory that can be read: {e}",
-                        root.display()
-                    ),
-                ));
-            }
+            must_be_readable(flag, root)?;
         }
         Ok(Roots {
             proc: self.proc_root.clone(),
             cgroup: self.cgroup_root.clone(),
         })
     }
+}
+
+/// Opened, since a directory that may be looked at but not into is of no use.
+fn must_be_readable(flag: &str, directory: &Path) -> Result<(), Failure> {
+    std::fs::read_dir(directory).map(drop).map_err(|e| {
+        Failure::new(
+            exit::CONFIG,
+            format!(
+                "{} ({flag}) is not a directory that can be read: {e}",
+                directory.display()
+            ),
+        )
+    })
 }
 
 /// What the arguments ask for.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use scope_crds::MAX_PLUGIN_ID;
+use scope_crds::{Collector, MAX_PLUGIN_ID};
 
-use super::{Collectors, Controls, HostName, HttpListen, Namespaces};
+use super::{Controls, HostName, HttpListen, Namespaces};
+use crate::Collectors;
 use crate::collect::Mend;
+use crate::container_control::whole_time;
 use crate::control::CONTROLS_SUFFIX;
 
 pub(super) fn plugin_id(text: &str) -> Result<String, String> {
@@ -26,6 +28,14 @@ pub(super) fn plugin_id(text: &str) -> Result<String, String> {
     ))
 }
 
+/// `NAME=VALUE`.
+pub(super) fn argument(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("an argument is NAME=VALUE, such as duration=30s".to_owned()),
+    }
+}
+
 fn names(text: &str) -> impl Iterator<Item = &str> {
     text.split(',')
         .map(str::trim)
@@ -33,18 +43,15 @@ fn names(text: &str) -> impl Iterator<Item = &str> {
 }
 
 pub(super) fn collectors(text: &str) -> Result<Collectors, String> {
-    const KNOWN: &str = "Resources";
-    if let Some(unknown) = names(text).find(|name| *name != KNOWN) {
+    let collectors: Result<Vec<Collector>, _> = names(text).map(str::parse).collect();
+    let collectors = collectors.map_err(|e: scope_crds::UnknownCollector| e.to_string())?;
+    if collectors.is_empty() {
+        let known = Collector::ALL.map(Collector::as_str).join(", ");
         return Err(format!(
-            "{unknown:?} is not a collector; the known ones are: {KNOWN}"
+            "at least one collector is needed; the known ones are: {known}"
         ));
     }
-    match names(text).next() {
-        Some(_) => Ok(Collectors),
-        None => Err(format!(
-            "at least one collector is needed; the known ones are: {KNOWN}"
-        )),
-    }
+    Ok(collectors.into_iter().collect())
 }
 
 pub(super) fn controls(text: &str) -> Result<Controls, String> {
@@ -120,6 +127,11 @@ pub(super) fn sample_interval(text: &str) -> Result<Duration, String> {
         Ok(_) => Err("it is from 1s to 60s".into()),
         Err(form) => Err(format!("{form}; it is from 1s to 60s")),
     }
+}
+
+pub(super) fn traffic_max_duration(text: &str) -> Result<Duration, String> {
+    whole_time(text, Duration::from_secs(24 * 3600))
+        .ok_or_else(|| "it is from 1s to 24h, such as 30m".to_owned())
 }
 
 /// A whole number and a unit: `500ms`, `1s`, `2m`.
@@ -232,6 +244,13 @@ mod tests {
             "the wire's name is not the flag's"
         );
         assert!(collectors("").is_err());
-        assert!(collectors("Resources,Resources").is_ok());
+        assert_eq!(
+            collectors("Resources, Resources").ok(),
+            Some(Collectors::default())
+        );
+        assert_eq!(
+            collectors("VolumeCount,Resources,IOWait,TrafficControl").ok(),
+            Some(Collectors::ALL)
+        );
     }
 }

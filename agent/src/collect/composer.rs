@@ -5,7 +5,7 @@ use std::time::Duration;
 use scope_protocol::{Node, NodeId, PluginSpec, Report, Timestamp, Topology};
 
 use super::description::describe;
-use super::metric::{self, Selection};
+use super::metric::{self, Meter, Scales, Selection};
 use super::share::{Cycle, Share};
 use super::{Mend, Settings};
 use crate::attribution::Usage;
@@ -38,7 +38,8 @@ pub enum Detail {
     Nothing,
 }
 
-/// Of a container's processes, those linked to it in [`Detail::FewProcesses`]: the oldest, as a rule.
+/// Of a container's processes, those linked to it in [`Detail::FewProcesses`]: those of the lowest
+/// pids, which are the oldest until the machine's pids begin anew.
 const FEW_PROCESSES: usize = 2;
 
 impl Detail {
@@ -151,8 +152,7 @@ impl<'a> Composer<'a> {
             Share::Whole if detail >= Detail::Turns => counted_turn(micros, settings.cadence),
             share => share,
         };
-        let own = settings.description.as_deref();
-        let mut description = describe(own, &settings.host, &usage.problems);
+        let mut description = describe(settings, &usage.problems);
         if let Some(left_out) = detail.left_out() {
             description.push_str(" Too large, so left out: ");
             description.push_str(left_out);
@@ -187,11 +187,23 @@ impl<'a> Composer<'a> {
         }
     }
 
-    /// Gives the topology the metrics' templates.
-    pub(super) fn add_metric_templates(&mut self, topology: Topology, network: bool) {
+    /// Adds metrics to this node.
+    pub(super) fn meter<'n>(&self, node: &'n mut Node, scales: Scales) -> Meter<'n> {
+        Meter {
+            node,
+            at: self.at,
+            collectors: self.settings.collectors,
+            scales,
+        }
+    }
+
+    /// Gives the topology the metrics' templates; `pods` are those that only pods have, and what
+    /// Scope lifts from pods.
+    pub(super) fn add_metric_templates(&mut self, topology: Topology, pods: bool) {
         let selection = Selection {
+            collectors: self.settings.collectors,
             scopes_own: self.mending,
-            network,
+            pods,
         };
         self.report.topology(topology).metric_templates = metric::templates(selection);
     }

@@ -11,7 +11,8 @@ use scope_protocol::{MetadataTemplate, Node, NodeId, Topology};
 
 use super::ControlNames;
 use super::composer::Composer;
-use super::metric::{Meter, Scales};
+use super::metric::Scales;
+use super::volumes;
 use crate::attribution::ContainerUsage;
 use crate::inventory::{Container, Pod};
 use crate::sample::Mode;
@@ -59,6 +60,13 @@ pub(crate) fn short_id(id: &str) -> &str {
 /// Adds the containers that run, their images, and the links from their processes.
 pub(super) fn add(composer: &mut Composer<'_>) {
     composer.add_metric_templates(Topology::Container, false);
+    if composer.settings.traffic.is_some() {
+        let tables = &mut composer
+            .report
+            .topology(Topology::Container)
+            .table_templates;
+        tables.extend([super::traffic::table()]);
+    }
     if composer.mending {
         composer
             .report
@@ -69,6 +77,7 @@ pub(super) fn add(composer: &mut Composer<'_>) {
             .topology(Topology::ContainerImage)
             .metadata_templates = image_rows();
     }
+    volumes::add_templates(composer, Topology::Container);
     let known: HashMap<&str, (&Pod, &Container)> = match composer.mode {
         Mode::Cluster(inventory) => inventory
             .pods
@@ -99,14 +108,9 @@ fn add_container(
     usage: &ContainerUsage,
     known: Option<(&Pod, &Container)>,
 ) {
-    let at = composer.at;
     let node_id = NodeId::container(id).to_string();
     let mut node = Node::default();
-    let mut meter = Meter {
-        node: &mut node,
-        at,
-        scales,
-    };
+    let mut meter = composer.meter(&mut node, scales);
     if composer.mending {
         meter.scopes_own(usage.figures.cpu, usage.figures.memory);
     }
@@ -122,10 +126,22 @@ fn add_container(
         if composer.mending {
             name(composer, &mut node, id, known);
         }
-        name_controls(composer, &mut node, is_frozen(usage));
+        if may_be_touched(composer, known) {
+            let networked = known.is_some_and(|(pod, _)| !pod.host_network);
+            name_controls(composer, &mut node, is_frozen(usage), networked);
+        }
+        if let Some((pod, container)) = known {
+            volumes::describe_container(composer, &mut node, pod, container);
+        }
         if !node.latest.is_empty() {
             composer.mark(&mut node);
         }
+    }
+    let traffic = composer.settings.traffic.as_ref();
+    if let Some(traffic) = known.and_then(|(pod, _)| traffic?.pods.get(&*pod.id))
+        && (traffic.is_news() || composer.has_names(&node_id))
+    {
+        traffic.tell(&mut node, composer.stamp);
     }
     if let Some((_, container)) = known.filter(|_| composer.mending) {
         add_image(composer, container);
@@ -199,25 +215,39 @@ fn name(composer: &Composer<'_>, node: &mut Node, id: &str, known: Option<(&Pod,
     }
 }
 
+/// A button that could only refuse is not shown. In a cluster that is so, too, while nobody says which
+/// pod a container belongs to: its first moments.
+fn may_be_touched(composer: &Composer<'_>, known: Option<(&Pod, &Container)>) -> bool {
+    match (composer.mode, known) {
+        (Mode::Standalone, _) => true,
+        (Mode::Cluster(_), None) => false,
+        (Mode::Cluster(_), Some((pod, _))) => composer.settings.spared.why(pod).is_none(),
+    }
+}
+
 /// Names the controls where there are some of ours. One that may be restarted, say, only while it
 /// runs has the string in its other state too: the old one would be shown until Scope forgets it.
-fn name_controls(composer: &Composer<'_>, node: &mut Node, frozen: bool) {
+fn name_controls(composer: &Composer<'_>, node: &mut Node, frozen: bool, networked: bool) {
     let ControlNames {
         container: running,
         frozen_container: thawable,
+        network,
         ..
     } = &composer.settings.controls;
-    if running.is_empty() && thawable.is_empty() {
+    if running.is_empty() && thawable.is_empty() && (network.is_empty() || !networked) {
         return;
     }
-    let ours = if frozen { thawable } else { running };
+    let mut ours = if frozen { thawable } else { running }.clone();
+    if networked {
+        ours.extend_from_slice(network);
+    }
     // The probe's CRI reporter has no controls, and says of no probe that it takes clicks.
     let scopes_own: &[&str] = match (composer.mending, frozen) {
         (true, _) => &[],
         (false, false) => &DOCKER_RUNNING,
         (false, true) => &DOCKER_FROZEN,
     };
-    composer.name_controls(node, scopes_own, ours);
+    composer.name_controls(node, scopes_own, &ours);
     if composer.mending {
         node.control_probe = Some(composer.stamp);
     }

@@ -1,17 +1,21 @@
 //! The plugin's description, the one place in Scope where the agent can say something in words.
 
+use scope_crds::Collector;
+
+use super::Settings;
+use crate::Collectors;
 use crate::sample::Problems;
 
 /// The operator's own words, or else version, node, and what data is on which nodes; and after either
 /// what cannot be read, since someone looks for that data.
-pub(super) fn describe(own: Option<&str>, host: &str, problems: &Problems) -> String {
-    let mut text = match own {
-        Some(own) => own.to_owned(),
+pub(super) fn describe(settings: &Settings, problems: &Problems) -> String {
+    let mut text = match &settings.description {
+        Some(own) => own.clone(),
         None => format!(
-            "scope-agent {} on {host}. On containers and pods: CPU, memory, processes, \
-             descriptors, disk, limits and throttling, pressure; on pods also network and OOM \
-             kills; on the host pressure.",
+            "scope-agent {} on {}. {}",
             env!("CARGO_PKG_VERSION"),
+            settings.host,
+            data(settings.collectors)
         ),
     };
     if let Some(lacking) = problems.not_available() {
@@ -22,27 +26,57 @@ pub(super) fn describe(own: Option<&str>, host: &str, problems: &Problems) -> St
     text
 }
 
+/// What data is on which nodes.
+fn data(collectors: Collectors) -> String {
+    let of = |collector| match collector {
+        Collector::Resources => {
+            "On containers and pods: CPU, memory, processes, descriptors, disk, limits and \
+             throttling, pressure; on pods also network and OOM kills; on the host pressure."
+        }
+        Collector::VolumeCount => {
+            "On containers and pods: number and kinds of volumes; on pods also how full they are."
+        }
+        Collector::IOWait => {
+            "On the host: idle time and waiting for I/O; on containers and pods waiting for I/O."
+        }
+        Collector::TrafficControl => {
+            "On containers: what is set on the network of their pod, delay, jitter, loss, rate."
+        }
+    };
+    collectors.iter().map(of).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::settings;
     use crate::sample::{Cause, Datum};
 
     #[test]
-    fn says_what_is_missing_for_good() {
+    fn says_what_is_missing() {
+        let mut settings = settings();
+        let own = settings.clone();
+        settings.description = None;
         let mut problems = Problems::default();
-        assert!(!describe(None, "node1", &problems).contains("Not available"));
+        assert!(!describe(&settings, &problems).contains("Not available"));
         problems.add(Datum::ProcessStat, Cause::Malformed, String::new);
-        assert!(!describe(None, "node1", &problems).contains("Not available"));
-        assert_eq!(describe(Some("Mine."), "node1", &problems), "Mine.");
+        assert!(!describe(&settings, &problems).contains("Not available"));
+        assert_eq!(describe(&own, &problems), "Mine.");
         problems.add(Datum::PodNetwork, Cause::Denied, String::new);
-        let text = describe(None, "node1", &problems);
+        let text = describe(&settings, &problems);
         assert!(text.starts_with("scope-agent 0."), "{text}");
         assert!(text.contains(" on node1."), "{text}");
         let missing = " Not available: network of a pod (permission denied).";
         assert!(text.ends_with(missing), "{text}");
-        assert_eq!(
-            describe(Some("Mine."), "node1", &problems),
-            format!("Mine.{missing}")
-        );
+        assert_eq!(describe(&own, &problems), format!("Mine.{missing}"));
+    }
+
+    #[test]
+    fn each_collector_says_what_it_brings() {
+        let all = data(Collectors::ALL);
+        for collector in Collector::ALL {
+            let one = data([collector].into_iter().collect());
+            assert!(one.ends_with('.') && all.contains(&one), "{one}");
+        }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use scope_crds::Collector;
 use scope_protocol::report::{TableKind, TableTemplate};
 use scope_protocol::{Node, Topology};
 
 use super::composer::Composer;
-use super::metric::{self, Meter, Scales};
+use super::metric::{self, Scales};
 use crate::inventory::{Inventory, NodeObject};
 use crate::sample::Mode;
 
@@ -21,13 +22,13 @@ pub(super) fn add(composer: &mut Composer<'_>) {
     let usage = composer.usage;
     let id = composer.host.clone();
     let mut node = Node::default();
-    Meter {
-        node: &mut node,
-        at: composer.at,
-        scales: Scales::default(),
-    }
-    .pressure(usage.host.pressure);
+    let collectors = composer.settings.collectors;
+    let mut meter = composer.meter(&mut node, Scales::default());
+    meter.waiting(usage.host.waiting);
+    meter.pressure(usage.host.pressure);
+    let object = collectors.has(Collector::Resources);
     if let Mode::Cluster(inventory) = composer.mode
+        && object
         && composer.has_names(&id)
     {
         for (key, value) in rows(inventory) {
@@ -35,8 +36,10 @@ pub(super) fn add(composer: &mut Composer<'_>) {
         }
     }
     let hosts = composer.report.topology(Topology::Host);
-    hosts.metric_templates = metric::host_templates();
-    if let Mode::Cluster(_) = composer.mode {
+    hosts.metric_templates = metric::host_templates(collectors);
+    if let Mode::Cluster(_) = composer.mode
+        && object
+    {
         hosts.table_templates = BTreeMap::from([
             table(NODE, "Kubernetes node"),
             table(LABELS, "Kubernetes node labels"),

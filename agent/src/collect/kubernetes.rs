@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use scope_protocol::{Metric, Node, NodeId, Topology};
 
 use super::composer::Composer;
-use super::metric::{Meter, Scales};
+use super::metric::Scales;
+use super::volumes;
 use crate::attribution::Figures;
 use crate::inventory::{Inventory, Owner, Pod};
 use crate::sample::Mode;
@@ -35,6 +36,7 @@ const CONTROLLERS: [Topology; 5] = [
 /// Adds the pods and what they belong to.
 pub(super) fn add(composer: &mut Composer<'_>) {
     composer.add_metric_templates(Topology::Pod, true);
+    volumes::add_templates(composer, Topology::Pod);
     for topology in CONTROLLERS {
         composer.add_metric_templates(topology, true);
     }
@@ -72,11 +74,7 @@ fn add_pod(
 ) {
     let node_id = NodeId::pod(id).to_string();
     let mut node = Node::default();
-    let mut meter = Meter {
-        node: &mut node,
-        at: composer.at,
-        scales,
-    };
+    let mut meter = composer.meter(&mut node, scales);
     if composer.mending {
         meter.scopes_own(usage.cpu, usage.memory);
     }
@@ -85,6 +83,7 @@ fn add_pod(
             .network
             .filter(|_| known.is_none_or(|pod| !pod.host_network));
         meter.further(&Figures { network, ..usage });
+        meter.fullest_volume(known.and_then(|pod| volumes::fullest(composer, pod)));
     }
     if composer.mending && composer.share.has_state(&node_id) {
         node.add_parent(Topology::Host, composer.host.clone());
@@ -94,10 +93,17 @@ fn add_pod(
             }
         }
     }
-    let own = &composer.settings.controls.pod;
-    if !own.is_empty() && composer.has_names(&node_id) {
-        composer.name_controls(&mut node, &POD_CONTROLS, own);
-        composer.mark(&mut node);
+    if composer.has_names(&node_id) {
+        let own = &composer.settings.controls.pod;
+        if !own.is_empty() {
+            composer.name_controls(&mut node, &POD_CONTROLS, own);
+        }
+        if let Some(pod) = known {
+            volumes::describe_pod(composer, &mut node, pod);
+        }
+        if !node.latest.is_empty() {
+            composer.mark(&mut node);
+        }
     }
     if node != Node::default() {
         composer

@@ -1,11 +1,13 @@
-//! The metrics of the Resources collector: their IDs, templates and scales.
+//! The metrics: their IDs, collectors, templates and scales.
 
 use std::collections::BTreeMap;
 
+use scope_crds::Collector;
 use scope_protocol::report::MetricFormat;
 use scope_protocol::{Metric, MetricTemplate, Node, Timestamp};
 
-use crate::attribution::{Cpu, Disk, Figures, Memory, Network, Pressure, ProcessTotals};
+use crate::Collectors;
+use crate::attribution::{Cpu, Disk, Figures, Memory, Network, Pressure, ProcessTotals, Waiting};
 
 /// Scope's own ID for CPU in percent of the whole node.
 pub const CPU: &str = "docker_cpu_total_usage";
@@ -53,6 +55,15 @@ pub const BLOCK_DELAY: &str = "block_io_delay";
 /// Processes killed for want of memory since the pod began.
 pub const OOM_KILLS: &str = "oom_kills";
 
+/// Percent of the time in which a CPU of the host had nothing to do while something waited for I/O:
+/// the ID of Scope's own IOWait plugin.
+pub const IO_WAIT: &str = "iowait";
+/// Percent of the time in which a CPU of the host had nothing to do and nothing to wait for: likewise.
+pub const IDLE: &str = "idle";
+
+/// Percent in use of the fullest of a pod's volumes.
+pub const VOLUME_USE: &str = "volume_use";
+
 /// A metric as Scope shows it.
 #[derive(Debug, Clone, Copy)]
 pub struct Shown {
@@ -62,16 +73,33 @@ pub struct Shown {
     pub label: &'static str,
     /// How the value is written.
     pub format: MetricFormat,
+    /// Its place in a panel that comes with it; otherwise it has that of its number.
+    pub place: Option<f64>,
 }
 
 const fn shown(id: &'static str, label: &'static str, format: MetricFormat) -> Shown {
-    Shown { id, label, format }
+    Shown {
+        id,
+        label,
+        format,
+        place: None,
+    }
+}
+
+/// Before all that the probe itself tells of the node, as the plugin had it whose metric it is.
+const fn before_all(id: &'static str, label: &'static str, place: f64) -> Shown {
+    Shown {
+        id,
+        label,
+        format: MetricFormat::Percent,
+        place: Some(place),
+    }
 }
 
 /// The metrics in the order in which Scope lists them. No label but Scope's own says just "CPU" or
 /// "Memory": Scope's graph view lists the labels, and two of one name would be two colours of one
 /// thing.
-pub const METRICS: [Shown; 22] = [
+pub const METRICS: [Shown; 25] = [
     shown(CPU, "CPU", MetricFormat::Percent),
     shown(MEMORY, "Memory", MetricFormat::FileSize),
     shown(MILLICORES, "Millicores", MetricFormat::Number),
@@ -118,30 +146,56 @@ pub const METRICS: [Shown; 22] = [
         MetricFormat::Percent,
     ),
     shown(BLOCK_DELAY, "Block I/O delay ms/s", MetricFormat::Number),
+    before_all(IO_WAIT, "IO Wait", 0.1),
+    before_all(IDLE, "Idle", 0.2),
+    shown(VOLUME_USE, "Fullest volume", MetricFormat::Percent),
 ];
+
+/// The collectors that tell a metric, each by itself; `None` for what belongs to mending.
+pub fn collectors_of(id: &str) -> Option<&'static [Collector]> {
+    match id {
+        CPU | MEMORY => None,
+        IO_WAIT | IDLE => Some(&[Collector::IOWait]),
+        VOLUME_USE => Some(&[Collector::VolumeCount]),
+        IO_PRESSURE_SOME | IO_PRESSURE_FULL => Some(&[Collector::Resources, Collector::IOWait]),
+        _ => Some(&[Collector::Resources]),
+    }
+}
+
+fn is_told(id: &str, collectors: Collectors) -> bool {
+    collectors_of(id).is_none_or(|of| collectors.has_any(of))
+}
 
 /// Which templates a topology gets. They are the same in every report: templates that come and go
 /// make metrics come and go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Selection {
+    /// Those of these collectors.
+    pub(super) collectors: Collectors,
     /// Those with Scope's own IDs.
     pub(super) scopes_own: bool,
     /// Those that only pods have, and what Scope lifts from pods.
-    pub(super) network: bool,
+    pub(super) pods: bool,
 }
 
 /// The selected templates by metric.
 pub(super) fn templates(selection: Selection) -> BTreeMap<String, MetricTemplate> {
     templates_of(|id| match id {
         CPU | MEMORY => selection.scopes_own,
-        NETWORK_RECEIVED | NETWORK_SENT | OOM_KILLS => selection.network,
+        IO_WAIT | IDLE => false,
+        _ if !is_told(id, selection.collectors) => false,
+        NETWORK_RECEIVED | NETWORK_SENT | OOM_KILLS | VOLUME_USE => selection.pods,
         _ => true,
     })
 }
 
 /// The templates of hosts: Scope's probe has all else.
-pub(super) fn host_templates() -> BTreeMap<String, MetricTemplate> {
-    templates_of(|id| id.starts_with("psi_") && id != CPU_PRESSURE_FULL)
+pub(super) fn host_templates(collectors: Collectors) -> BTreeMap<String, MetricTemplate> {
+    templates_of(|id| match id {
+        CPU_PRESSURE_SOME | MEMORY_PRESSURE_SOME | MEMORY_PRESSURE_FULL | IO_PRESSURE_SOME
+        | IO_PRESSURE_FULL | IO_WAIT | IDLE => is_told(id, collectors),
+        _ => false,
+    })
 }
 
 fn templates_of(select: impl Fn(&str) -> bool) -> BTreeMap<String, MetricTemplate> {
@@ -149,14 +203,14 @@ fn templates_of(select: impl Fn(&str) -> bool) -> BTreeMap<String, MetricTemplat
         .iter()
         .zip(1u32..)
         .filter(|(shown, _)| select(shown.id))
-        .map(|(&Shown { id, label, format }, number)| {
+        .map(|(shown, number)| {
             let template = MetricTemplate {
-                label: label.to_owned(),
-                format,
+                label: shown.label.to_owned(),
+                format: shown.format,
                 group: String::new(),
-                priority: f64::from(number),
+                priority: shown.place.unwrap_or(f64::from(number)),
             };
-            (id.to_owned(), template)
+            (shown.id.to_owned(), template)
         })
         .collect()
 }
@@ -206,10 +260,11 @@ impl Scales {
     }
 }
 
-/// Adds metrics to a node, all with one date.
+/// Adds metrics to a node, all with one date, and none but those of the collectors.
 pub(super) struct Meter<'a> {
     pub(super) node: &'a mut Node,
     pub(super) at: Timestamp,
+    pub(super) collectors: Collectors,
     pub(super) scales: Scales,
 }
 
@@ -270,6 +325,12 @@ impl Meter<'_> {
         }
     }
 
+    /// What the CPUs of the host did with the time in which they did nothing.
+    pub(super) fn waiting(&mut self, waiting: Option<Waiting>) {
+        self.share(IO_WAIT, waiting.map(|waiting| waiting.io));
+        self.share(IDLE, waiting.map(|waiting| waiting.idle));
+    }
+
     /// How long processes waited.
     pub(super) fn pressure(&mut self, pressure: Pressure) {
         for (some, full, stalled) in [
@@ -282,6 +343,11 @@ impl Meter<'_> {
         }
     }
 
+    /// How full the fullest volume is.
+    pub(super) fn fullest_volume(&mut self, percent: Option<f64>) {
+        self.share(VOLUME_USE, percent);
+    }
+
     /// Percent, of what can be exceeded for a moment in the case of a limit.
     fn share(&mut self, id: &str, percent: Option<f64>) {
         if let Some(percent) = percent {
@@ -292,6 +358,9 @@ impl Meter<'_> {
 
     /// A scale that ends at 0 would fill the node without end.
     fn set(&mut self, id: &str, value: f64, max: f64) {
+        if !is_told(id, self.collectors) {
+            return;
+        }
         self.node
             .metrics
             .insert(id.to_owned(), Metric::single(self.at, value, max.max(1.0)));
@@ -319,9 +388,13 @@ mod tests {
 
     #[test]
     fn what_a_host_has_is_pressure_without_what_has_no_meaning() {
-        let ids: Vec<String> = host_templates().into_keys().collect();
+        let ids = |collectors: &[Collector]| -> Vec<String> {
+            host_templates(collectors.iter().copied().collect())
+                .into_keys()
+                .collect()
+        };
         assert_eq!(
-            ids,
+            ids(&[Collector::Resources]),
             [
                 CPU_PRESSURE_SOME,
                 IO_PRESSURE_FULL,
@@ -330,6 +403,22 @@ mod tests {
                 MEMORY_PRESSURE_SOME
             ]
         );
+        assert_eq!(
+            ids(&[Collector::IOWait]),
+            [IDLE, IO_WAIT, IO_PRESSURE_FULL, IO_PRESSURE_SOME]
+        );
+    }
+
+    #[test]
+    fn the_hosts_own_metrics_are_as_the_iowait_plugin_had_them() {
+        let templates = host_templates([Collector::IOWait].into_iter().collect());
+        for (id, label) in [("iowait", "IO Wait"), ("idle", "Idle")] {
+            let template = &templates[id];
+            assert_eq!(template.label, label);
+            assert_eq!(template.format, MetricFormat::Percent);
+            assert!(template.priority > 0.0 && template.priority < 1.0, "{id}");
+        }
+        assert!(templates["iowait"].priority < templates["idle"].priority);
     }
 
     #[test]
@@ -353,6 +442,7 @@ mod tests {
         Meter {
             node: &mut node,
             at,
+            collectors: Collectors::ALL,
             scales,
         }
         .further(&figures);

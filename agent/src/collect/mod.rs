@@ -7,18 +7,23 @@ mod host;
 mod kubernetes;
 pub mod metric;
 mod share;
+mod traffic;
+mod volumes;
 
 use std::time::Duration;
 
 use scope_protocol::{ProbeSlots, Report, encode_for_probes};
 
+use crate::Collectors;
 use crate::attribution::Usage;
+use crate::container_control::SparedPods;
 use crate::sample::Mode;
 use composer::Composer;
 
 pub use composer::Detail;
 pub(crate) use container::short_id;
 pub use share::{Cycle, Share};
+pub use traffic::{PodTraffic, Traffic};
 
 /// What the report depends on besides the node.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,14 +36,20 @@ pub struct Settings {
     pub description: Option<String>,
     /// What the probe on this node calls the host.
     pub host: String,
+    /// What is collected.
+    pub collectors: Collectors,
     /// Whether to supply what Scope's probe fails to report on CRI runtimes.
     pub mend: Mend,
     /// How often a report is made at present.
     pub cadence: Duration,
     /// The controls to name in nodes.
     pub controls: ControlNames,
+    /// The pods whose containers have none of them.
+    pub spared: SparedPods,
     /// Which of the parts that rarely change go into this report.
     pub share: Share,
+    /// What is known of the networks of pods; `None` where nobody looks at them.
+    pub traffic: Option<Traffic>,
 }
 
 /// When to supply what Scope's probe fails to report on CRI runtimes.
@@ -62,6 +73,8 @@ pub struct ControlNames {
     pub container: Vec<String>,
     /// On containers that are frozen.
     pub frozen_container: Vec<String>,
+    /// On containers in either state whose pod has a network of its own.
+    pub network: Vec<String>,
 }
 
 /// The largest body: what a probe decodes in 60 to 80 ms, of 500 ms for the whole request.
@@ -138,6 +151,24 @@ fn compose(usage: &Usage, mode: Mode<'_>, settings: &Settings, detail: Detail) -
     composer.report
 }
 
+/// Settings to begin with in tests.
+#[cfg(test)]
+fn settings() -> Settings {
+    Settings {
+        plugin_id: "x".into(),
+        label: "x".into(),
+        description: Some("Mine.".into()),
+        host: "node1".into(),
+        collectors: Collectors::default(),
+        mend: Mend::Always,
+        cadence: Duration::from_secs(1),
+        controls: ControlNames::default(),
+        spared: SparedPods::default(),
+        traffic: None,
+        share: Share::Whole,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
@@ -189,20 +220,8 @@ mod tests {
             pods: ids.iter().map(|id| (id.clone(), figures)).collect(),
             containers: containers.collect(),
             processes: (1..=1000).map(process).collect(),
+            volumes: Arc::default(),
             problems: Problems::default(),
-        }
-    }
-
-    fn settings() -> Settings {
-        Settings {
-            plugin_id: "x".into(),
-            label: "x".into(),
-            description: Some("Mine.".into()),
-            host: "node1".into(),
-            mend: Mend::Always,
-            cadence: Duration::from_secs(1),
-            controls: ControlNames::default(),
-            share: Share::Whole,
         }
     }
 

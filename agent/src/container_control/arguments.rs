@@ -18,7 +18,8 @@ const SHOWN: usize = 40;
 pub struct Arguments {
     /// How long to freeze.
     pub duration: Duration,
-    /// Whether to freeze even what the kubelet is going to kill for not answering.
+    /// Whether to freeze even what the kubelet is going to kill for not answering, and to end even what
+    /// it does not start again.
     pub force: bool,
 }
 
@@ -48,20 +49,24 @@ pub enum ArgumentError {
 }
 
 impl Arguments {
+    /// Of a control that has none of these.
+    pub const NONE: Arguments = Arguments {
+        duration: DEFAULT_DURATION,
+        force: false,
+    };
+
     /// Reads the arguments of this control.
     pub fn read(control: Control, args: &BTreeMap<String, String>) -> Result<Self, ArgumentError> {
         let freezes = control == Control::FreezeContainer;
-        let mut read = Arguments {
-            duration: DEFAULT_DURATION,
-            force: false,
-        };
+        let can_be_forced = freezes || control == Control::RestartContainer;
+        let mut read = Arguments::NONE;
         for (name, value) in args {
             match name.as_str() {
                 "duration" if freezes => {
                     let wrong = || ArgumentError::Duration(shown(value));
-                    read.duration = time(value).ok_or_else(wrong)?;
+                    read.duration = whole_time(value, MAX_DURATION).ok_or_else(wrong)?;
                 }
-                "force" if freezes => {
+                "force" if can_be_forced => {
                     read.force = match value.as_str() {
                         "true" => true,
                         "false" => false,
@@ -72,10 +77,10 @@ impl Arguments {
                     return Err(ArgumentError::Unknown {
                         control,
                         name: shown(name),
-                        known: if freezes {
-                            "duration and force"
-                        } else {
-                            "none"
+                        known: match (freezes, can_be_forced) {
+                            (true, _) => "duration and force",
+                            (false, true) => "force",
+                            (false, false) => "none",
                         },
                     });
                 }
@@ -85,8 +90,8 @@ impl Arguments {
     }
 }
 
-/// `<number>s`, `<number>m` or `<number>h`, in the range.
-fn time(text: &str) -> Option<Duration> {
+/// `<number>s`, `<number>m` or `<number>h`, from a second to this.
+pub(crate) fn whole_time(text: &str, longest: Duration) -> Option<Duration> {
     let unit = text.chars().next_back()?;
     let seconds = match unit {
         's' => 1,
@@ -99,12 +104,13 @@ fn time(text: &str) -> Option<Duration> {
         return None;
     }
     let time = Duration::from_secs(number.parse::<u64>().ok()?.checked_mul(seconds)?);
-    (Duration::from_secs(1)..=MAX_DURATION)
+    (Duration::from_secs(1)..=longest)
         .contains(&time)
         .then_some(time)
 }
 
-fn shown(text: &str) -> String {
+/// Text of others, for our own sentences.
+pub(crate) fn shown(text: &str) -> String {
     let mut shown: String = text.chars().take(SHOWN).collect();
     if shown.len() < text.len() {
         shown.push('…');
@@ -152,6 +158,8 @@ mod tests {
             &[("force", "true"), ("duration", "5s")],
         );
         assert!(forced.is_ok_and(|read| read.force && read.duration.as_secs() == 5));
+        let forced = read(Control::RestartContainer, &[("force", "true")]);
+        assert!(forced.is_ok_and(|read| read.force));
         assert_eq!(
             read(Control::FreezeContainer, &[("force", "false")]),
             Ok(default)
@@ -196,7 +204,8 @@ mod tests {
                 "it has duration and force",
             ),
             (Control::ThawContainer, "duration", "it has none"),
-            (Control::RestartContainer, "force", "it has none"),
+            (Control::ThawContainer, "force", "it has none"),
+            (Control::RestartContainer, "duration", "it has force"),
         ] {
             let said = read(control, &[(name, "1s")]).expect_err(name);
             assert!(

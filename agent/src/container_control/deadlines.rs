@@ -1,4 +1,5 @@
-//! Until when which container is frozen, on disk, so that the next agent knows after a SIGKILL.
+//! Until when which container is frozen, and which pod's traffic is shaped, on disk, so that the next agent
+//! knows after a SIGKILL.
 //!
 //! Times are of the boot clock, which neither a restart of the agent nor a change of the wall
 //! clock touches. An entry is written before its container is frozen: the file may name one that is
@@ -11,122 +12,100 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use super::entries::Entry;
 
-use super::arguments::MAX_DURATION;
-
-/// The file in the plugin's directory. Scope's probe looks for sockets only.
-const FILE: &str = "frozen.json";
-/// Containers that are frozen at a time: twice what a node runs pods by default. A file with more is
-/// not ours.
-pub(super) const MAX_FROZEN: usize = 256;
+/// Entries at a time: twice what a node runs pods by default. A file with more is not ours.
+pub(super) const MAX_ENTRIES: usize = 256;
 /// What they take at most in the file.
 pub(super) const MAX_BYTES: u64 = 256 * 1024;
 
-/// A frozen container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Frozen {
-    /// UID of its pod.
-    pub(super) pod_uid: String,
-    /// The pod's namespace.
-    pub(super) namespace: String,
-    /// The pod's name.
-    pub(super) pod: String,
-    /// Its name in the pod.
-    pub(super) name: String,
-    /// When it thaws, in milliseconds of the boot clock.
-    pub(super) until_ms: u64,
-}
-
-/// The frozen containers by ID, and their file.
+/// The entries, and their file.
 #[derive(Debug)]
-pub(super) struct Deadlines {
+pub(super) struct Deadlines<T> {
     path: PathBuf,
-    frozen: BTreeMap<String, Frozen>,
+    entries: BTreeMap<String, T>,
 }
 
-impl Deadlines {
-    /// What an earlier agent left in this directory. What cannot be true is dropped, and said.
-    pub(super) fn adopt(directory: &Path, now: Duration) -> Self {
-        let path = directory.join(FILE);
-        let frozen = match read(&path) {
-            Ok(Some(text)) => parse(&text, now),
+impl<T: Entry> Deadlines<T> {
+    /// What an earlier agent left in this directory. What cannot be true is dropped, and said. Nothing may
+    /// be so for longer than `longest` from now on.
+    pub(super) fn adopt(directory: &Path, longest: Duration, now: Duration) -> Self {
+        let path = directory.join(T::FILE);
+        let entries = match read(&path) {
+            Ok(Some(text)) => parse(&text, longest, now),
             Ok(None) => BTreeMap::new(),
             Err(e) => {
-                tracing::warn!(path = %path.display(), error = %e, "cannot read which containers are frozen");
+                tracing::warn!(path = %path.display(), error = %e, "cannot read the file of {}", T::WHAT);
                 BTreeMap::new()
             }
         };
-        Deadlines { path, frozen }
+        Deadlines { path, entries }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Frozen)> {
-        self.frozen.iter()
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &T)> {
+        self.entries.iter()
     }
 
-    pub(super) fn get(&self, container: &str) -> Option<&Frozen> {
-        self.frozen.get(container)
+    pub(super) fn get(&self, key: &str) -> Option<&T> {
+        self.entries.get(key)
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.frozen.len() >= MAX_FROZEN
+        self.entries.len() >= MAX_ENTRIES
     }
 
-    /// When the next one thaws.
+    /// When the next one is due.
     pub(super) fn next(&self) -> Option<Duration> {
-        let next = self.frozen.values().map(|frozen| frozen.until_ms).min();
-        next.map(Duration::from_millis)
+        self.entries.values().map(until).min()
     }
 
     /// Those that are due.
-    pub(super) fn due(&self, now: Duration) -> Vec<(String, Frozen)> {
-        let due = |frozen: &Frozen| Duration::from_millis(frozen.until_ms) <= now;
+    pub(super) fn due(&self, now: Duration) -> Vec<(String, T)> {
         self.iter()
-            .filter(|(_, frozen)| due(frozen))
-            .map(|(id, frozen)| (id.clone(), frozen.clone()))
+            .filter(|(_, entry)| until(*entry) <= now)
+            .map(|(key, entry)| (key.clone(), entry.clone()))
             .collect()
     }
 
     /// Adds one and writes the file; without the file nothing is added.
-    pub(super) fn add(&mut self, container: &str, frozen: Frozen) -> io::Result<()> {
-        let before = self.frozen.insert(container.to_owned(), frozen);
+    pub(super) fn add(&mut self, key: &str, entry: T) -> io::Result<()> {
+        let before = self.entries.insert(key.to_owned(), entry);
         let written = self.write();
         if written.is_err() {
             match before {
-                Some(before) => self.frozen.insert(container.to_owned(), before),
-                None => self.frozen.remove(container),
+                Some(before) => self.entries.insert(key.to_owned(), before),
+                None => self.entries.remove(key),
             };
         }
         written
     }
 
     /// Puts one off without writing: after a crash it is tried at once.
-    pub(super) fn put_off(&mut self, container: &str, until: Duration) {
-        if let Some(frozen) = self.frozen.get_mut(container) {
-            frozen.until_ms = millis(until);
+    pub(super) fn put_off(&mut self, key: &str, to: Duration) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            *entry.until() = millis(to);
         }
     }
 
-    /// Forgets one that is frozen no more.
-    pub(super) fn remove(&mut self, container: &str) {
-        if self.frozen.remove(container).is_some()
+    /// Forgets one that is so no more.
+    pub(super) fn remove(&mut self, key: &str) {
+        if self.entries.remove(key).is_some()
             && let Err(e) = self.write()
         {
-            // The next agent finds it thawed.
-            tracing::warn!(path = %self.path.display(), error = %e, "cannot note that a container is not frozen any more");
+            // The next agent finds out.
+            tracing::warn!(path = %self.path.display(), error = %e, "cannot write the file of {}", T::WHAT);
         }
     }
 
-    /// A whole new file under the old name, or none where nothing is frozen.
+    /// A whole new file under the old name, or none where there is no entry.
     fn write(&self) -> io::Result<()> {
-        if self.frozen.is_empty() {
+        if self.entries.is_empty() {
             return match fs::remove_file(&self.path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
                 _ => Ok(()),
             };
         }
-        let text = serde_json::to_vec(&self.frozen)?;
+        let text = serde_json::to_vec(&self.entries)?;
         let new = self.path.with_extension("json.new");
         // The directory is ours alone; what lies there was left by an agent that was killed here.
         match fs::remove_file(&new) {
@@ -142,6 +121,10 @@ impl Deadlines {
         file.sync_data()?;
         fs::rename(&new, &self.path)
     }
+}
+
+fn until<T: Entry>(entry: &T) -> Duration {
+    Duration::from_millis(*entry.clone().until())
 }
 
 /// Milliseconds of a time on the boot clock.
@@ -170,59 +153,47 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(text))
 }
 
-/// What the text says, as far as it can be true. Nobody is frozen for longer than may be from now on.
-pub(super) fn parse(text: &[u8], now: Duration) -> BTreeMap<String, Frozen> {
-    let read: BTreeMap<String, Frozen> = match serde_json::from_slice(text) {
+/// What the text says, as far as it can be true.
+pub(super) fn parse<T: Entry>(
+    text: &[u8],
+    longest: Duration,
+    now: Duration,
+) -> BTreeMap<String, T> {
+    let read: BTreeMap<String, T> = match serde_json::from_slice(text) {
         Ok(read) => read,
         Err(e) => {
-            tracing::warn!(error = %e, "the file of frozen containers cannot be read; it is ignored");
+            tracing::warn!(error = %e, "the file of {} cannot be read; it is ignored", T::WHAT);
             return BTreeMap::new();
         }
     };
     let all = read.len();
-    let latest = millis(now + MAX_DURATION);
+    let latest = millis(now + longest);
     let kept: BTreeMap<_, _> = read
         .into_iter()
-        .filter(|(id, frozen)| is_container_id(id) && frozen.fits())
-        .take(MAX_FROZEN)
-        .map(|(id, mut frozen)| {
-            frozen.until_ms = frozen.until_ms.min(latest);
-            (id, frozen)
+        .filter(|(key, entry)| entry.fits(key))
+        .take(MAX_ENTRIES)
+        .map(|(key, mut entry)| {
+            let until = entry.until();
+            *until = latest.min(*until);
+            (key, entry)
         })
         .collect();
     if kept.len() < all {
         tracing::warn!(
             dropped = all - kept.len(),
-            "entries of the file of frozen containers are not ours; they are ignored"
+            "entries of the file of {} are not ours; they are ignored",
+            T::WHAT
         );
     }
     kept
 }
 
-impl Frozen {
-    /// Whether the names can be names of Kubernetes: they go into a record and into log lines.
-    pub(super) fn fits(&self) -> bool {
-        let name = |text: &str, max: usize| {
-            (1..=max).contains(&text.len())
-                && text
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
-        };
-        name(&self.pod_uid, 64)
-            && name(&self.namespace, 63)
-            && name(&self.pod, 253)
-            && name(&self.name, 63)
-    }
-}
-
-/// 64 hex digits in lower case, as every runtime names containers.
-pub(crate) fn is_container_id(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::arguments::MAX_DURATION;
+    use super::super::entries::{Frozen, Shaped};
     use super::*;
+    use crate::traffic;
 
     fn frozen(until_ms: u64) -> Frozen {
         Frozen {
@@ -240,17 +211,49 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(1000);
 
+    fn adopted(directory: &Path) -> Deadlines<Frozen> {
+        Deadlines::adopt(directory, MAX_DURATION, NOW)
+    }
+
+    #[test]
+    fn a_shaped_pod_is_remembered_with_its_network() {
+        let dir = tempfile::tempdir().unwrap();
+        let shaped = Shaped {
+            namespace: "demo".into(),
+            pod: "web-1".into(),
+            container: id("a"),
+            name: "web".into(),
+            network: traffic::Identity {
+                device: 4,
+                inode: 4_026_532_000,
+            },
+            until_ms: u64::MAX,
+        };
+        let longest = Duration::from_secs(60);
+        let mut first = Deadlines::adopt(dir.path(), longest, NOW);
+        first.add("5aeb7ae0-1d5a", shaped.clone()).unwrap();
+        let next: Deadlines<Shaped> = Deadlines::adopt(dir.path(), longest, NOW);
+        let kept = next.get("5aeb7ae0-1d5a").expect("kept");
+        assert_eq!(kept.network, shaped.network);
+        assert_eq!(kept.until_ms, 1_060_000, "no longer than is allowed now");
+        let of_another_kind = Shaped {
+            container: "../x".into(),
+            ..shaped
+        };
+        assert!(!of_another_kind.fits("5aeb7ae0-1d5a"));
+    }
+
     #[test]
     fn the_next_agent_knows_what_is_frozen() {
         let dir = tempfile::tempdir().unwrap();
-        let mut first = Deadlines::adopt(dir.path(), NOW);
+        let mut first = adopted(dir.path());
         assert_eq!(first.next(), None);
         first.add(&id("a"), frozen(1_500_000)).unwrap();
         first.add(&id("b"), frozen(1_200_000)).unwrap();
         fs::write(dir.path().join("frozen.json.new"), "cut off").unwrap();
 
-        let mut next = Deadlines::adopt(dir.path(), NOW);
-        assert_eq!(next.frozen, first.frozen);
+        let mut next = adopted(dir.path());
+        assert_eq!(next.entries, first.entries);
         assert_eq!(next.next(), Some(Duration::from_secs(1200)));
         let due = |at| {
             next.due(Duration::from_secs(at))
@@ -266,7 +269,7 @@ mod tests {
         assert_eq!(next.next(), Some(Duration::from_secs(1201)));
         next.remove(&id("b"));
         next.remove(&id("b"));
-        assert_eq!(Deadlines::adopt(dir.path(), NOW).frozen.len(), 1);
+        assert_eq!(adopted(dir.path()).entries.len(), 1);
         next.remove(&id("a"));
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
@@ -279,8 +282,8 @@ mod tests {
     fn what_cannot_be_true_is_dropped() {
         let adopt = |text: &str| {
             let dir = tempfile::tempdir().unwrap();
-            fs::write(dir.path().join(FILE), text).unwrap();
-            Deadlines::adopt(dir.path(), NOW).frozen
+            fs::write(dir.path().join(Frozen::FILE), text).unwrap();
+            adopted(dir.path()).entries
         };
         let one = |id: &str, frozen: &Frozen| {
             serde_json::to_string(&BTreeMap::from([(id, frozen)])).unwrap()
@@ -309,7 +312,7 @@ mod tests {
             .collect();
         assert_eq!(
             adopt(&serde_json::to_string(&many).unwrap()).len(),
-            MAX_FROZEN
+            MAX_ENTRIES
         );
     }
 
@@ -322,14 +325,14 @@ mod tests {
             serde_json::to_string(&BTreeMap::from([(id("a"), frozen(1))])).unwrap(),
         )
         .unwrap();
-        std::os::unix::fs::symlink(&elsewhere, dir.path().join(FILE)).unwrap();
-        assert!(Deadlines::adopt(dir.path(), NOW).frozen.is_empty());
+        std::os::unix::fs::symlink(&elsewhere, dir.path().join(Frozen::FILE)).unwrap();
+        assert!(adopted(dir.path()).entries.is_empty());
     }
 
     #[test]
     fn without_the_file_nothing_is_added() {
         let dir = tempfile::tempdir().unwrap();
-        let mut deadlines = Deadlines::adopt(&dir.path().join("missing"), NOW);
+        let mut deadlines = adopted(&dir.path().join("missing"));
         assert!(deadlines.add(&id("a"), frozen(1)).is_err());
         assert!(deadlines.get(&id("a")).is_none() && !deadlines.is_full());
     }

@@ -137,7 +137,7 @@ fn file(path: &Path) -> Option<Vec<u8>> {
 
 /// Whether it has ended, its parent, and its start, of `/proc/<pid>/stat` (fields 3, 4 and 22 of
 /// proc(5)). The name before them may hold any bytes, so it ends at the last parenthesis.
-pub(super) fn parse_stat(line: &[u8]) -> Option<(bool, u32, u64)> {
+pub(crate) fn parse_stat(line: &[u8]) -> Option<(bool, u32, u64)> {
     let close = line.iter().rposition(|&b| b == b')')?;
     let mut fields = str::from_utf8(&line[close + 1..])
         .ok()?

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use super::arguments::{Arguments, MAX_DURATION};
 use super::cgroup::{self, State};
-use super::deadlines::{self, MAX_BYTES, MAX_FROZEN, is_container_id, millis};
+use super::deadlines::{self, MAX_BYTES, MAX_ENTRIES, millis};
+use super::entries::{Entry, Frozen, Shaped};
 use super::first_process;
 use crate::control::Click;
+use crate::traffic::{MAX_DELAY, Order};
 
 /// `/proc/<pid>/stat`, up to the first NUL, and `/proc/<pid>/status` behind it.
 pub(crate) fn first_process(text: &[u8]) {
@@ -50,22 +52,42 @@ pub(crate) fn freezer(text: &[u8]) {
 
 /// The file of the frozen containers.
 pub(crate) fn frozen_file(text: &[u8]) {
+    deadlines_file::<Frozen>(text);
+}
+
+/// The file of the pods with shaped traffic.
+pub(crate) fn shaped_file(text: &[u8]) {
+    deadlines_file::<Shaped>(text);
+}
+
+fn deadlines_file<T: Entry + PartialEq + std::fmt::Debug>(text: &[u8]) {
     let now = Duration::from_secs(1_000);
-    let read = deadlines::parse(text, now);
-    assert!(read.len() <= MAX_FROZEN);
-    for (id, frozen) in &read {
-        assert!(is_container_id(id) && frozen.fits());
-        assert!(frozen.until_ms <= millis(now + MAX_DURATION));
+    let mut read = deadlines::parse::<T>(text, MAX_DURATION, now);
+    assert!(read.len() <= MAX_ENTRIES);
+    for (key, entry) in &mut read {
+        assert!(entry.fits(key));
+        assert!(*entry.until() <= millis(now + MAX_DURATION));
     }
     let Ok(written) = serde_json::to_vec(&read) else {
         panic!("what was read cannot be written");
     };
     assert!(written.len() as u64 <= MAX_BYTES);
-    assert_eq!(deadlines::parse(&written, now), read);
+    assert_eq!(deadlines::parse(&written, MAX_DURATION, now), read);
 }
 
 /// The arguments of a click.
 pub(crate) fn arguments(click: &Click) {
+    if let Some(button) = click.button {
+        match Order::read(button, &click.args, MAX_DURATION) {
+            Ok(Order::Change(change, duration)) => {
+                assert!((Duration::from_secs(1)..=MAX_DURATION).contains(&duration));
+                assert!(change.delay.is_none_or(|delay| delay <= MAX_DELAY));
+            }
+            Ok(Order::Clear) => {}
+            Err(error) => assert!(error.to_string().len() < 700, "{error}"),
+        }
+        return;
+    }
     match Arguments::read(click.control, &click.args) {
         Ok(read) => {
             assert!((Duration::from_secs(1)..=MAX_DURATION).contains(&read.duration));

@@ -8,15 +8,22 @@ mod arguments;
 mod cgroup;
 mod containers;
 mod deadlines;
+mod entries;
 mod first_process;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod outcome;
 mod record;
 mod rules;
+mod times;
 mod window;
 
 pub use arguments::{ArgumentError, Arguments, DEFAULT_DURATION, MAX_DURATION};
-pub use containers::{Containers, Here, Phase};
-pub(crate) use deadlines::is_container_id;
+pub(crate) use arguments::{shown, whole_time};
+pub use containers::Containers;
+pub(crate) use entries::is_container_id;
+pub(crate) use first_process::parse_stat;
+pub use outcome::{Here, Phase};
 pub use record::{Clerk, Record, RecordCounts, Recorder, records};
-pub use rules::{DEFAULT_GRACE, Refusal, Rules, Target, judge};
+pub use rules::{DEFAULT_GRACE, Refusal, Rules, Spared, SparedPods, Target, judge};
+pub(crate) use times::said;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use scope_crds::Control;
 
 use super::arguments::Arguments;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Pod};
 
 /// What Kubernetes takes where a pod does not say.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(30);
@@ -15,15 +15,49 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 /// not run over.)
 const MAX_GRACE: Duration = Duration::from_secs(24 * 3600);
 
-/// What the plugin's settings say about containers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rules {
+/// The pods whose containers are never touched, whoever asks and with what arguments. Their containers
+/// have no buttons of ours, and a click on one that comes all the same is refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SparedPods {
     /// Namespaces in which nothing is touched.
     pub protected: BTreeSet<String>,
     /// The namespace of the plugins themselves.
     pub own_namespace: String,
-    /// How many containers of this node may be restarted or frozen within a minute.
+}
+
+/// Why a pod's containers are never touched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spared {
+    /// They belong to the plugins.
+    OwnNamespace,
+    /// Their namespace is protected.
+    Protected,
+    /// The kubelet runs them from a file.
+    Static,
+}
+
+impl SparedPods {
+    /// Why this one is spared, if it is.
+    pub fn why(&self, pod: &Pod) -> Option<Spared> {
+        if pod.namespace == self.own_namespace {
+            Some(Spared::OwnNamespace)
+        } else if self.protected.contains(&pod.namespace) {
+            Some(Spared::Protected)
+        } else {
+            pod.mirror.then_some(Spared::Static)
+        }
+    }
+}
+
+/// What the plugin's settings say about containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// What is never touched.
+    pub spared: SparedPods,
+    /// How many containers of this node may be restarted, frozen or shaped within a minute.
     pub per_minute: usize,
+    /// The longest that the traffic of a pod may be shaped.
+    pub longest_shaping: Duration,
 }
 
 /// A container of this node.
@@ -88,12 +122,40 @@ pub enum Refusal {
         /// Which.
         target: Box<Target>,
     },
+    /// It has no network of its own.
+    #[error(
+        "the traffic of {target} is not touched: its pod is on the node's own network (hostNetwork), so that \
+         the whole node would be hit"
+    )]
+    HostNetwork {
+        /// Which.
+        target: Box<Target>,
+    },
     /// It would be killed for not answering.
     #[error(
         "{target} is not frozen: it has a liveness probe, so that the kubelet would kill it for not \
          answering. The argument force=true freezes it all the same"
     )]
     Liveness {
+        /// Which.
+        target: Box<Target>,
+    },
+    /// It would not come back.
+    #[error(
+        "{target} is not restarted: its restart policy is Never, so that the kubelet would not start it \
+         again. The argument force=true ends it all the same"
+    )]
+    RunsOnce {
+        /// Which.
+        target: Box<Target>,
+    },
+    /// It would be killed for not getting ready in time.
+    #[error(
+        "{target} is not frozen: its startup probe has not succeeded yet, so that the kubelet would \
+         kill it for not starting in time. Click again when it has started; the argument force=true \
+         freezes it all the same"
+    )]
+    Starting {
         /// Which.
         target: Box<Target>,
     },
@@ -124,25 +186,36 @@ pub fn judge(
         namespace: pod.namespace.clone(),
         grace: pod.grace.unwrap_or(DEFAULT_GRACE).min(MAX_GRACE),
     };
-    if pod.namespace == rules.own_namespace {
-        return Err(Refusal::OwnNamespace {
+    if let Some(spared) = rules.spared.why(pod) {
+        let target = target.into();
+        return Err(match spared {
+            Spared::OwnNamespace => Refusal::OwnNamespace { target },
+            Spared::Protected => Refusal::Protected { target },
+            Spared::Static => Refusal::Static { target },
+        });
+    }
+    if control == Control::ShapeTraffic && pod.host_network {
+        return Err(Refusal::HostNetwork {
             target: target.into(),
         });
     }
-    if rules.protected.contains(&pod.namespace) {
-        return Err(Refusal::Protected {
+    if control == Control::RestartContainer && container.runs_once && !arguments.force {
+        return Err(Refusal::RunsOnce {
             target: target.into(),
         });
     }
-    if pod.mirror {
-        return Err(Refusal::Static {
-            target: target.into(),
-        });
-    }
-    if control == Control::FreezeContainer && container.liveness && !arguments.force {
-        return Err(Refusal::Liveness {
-            target: target.into(),
-        });
+    if control == Control::FreezeContainer && !arguments.force {
+        // The probe that stays is named first.
+        if container.liveness {
+            return Err(Refusal::Liveness {
+                target: target.into(),
+            });
+        }
+        if container.starting {
+            return Err(Refusal::Starting {
+                target: target.into(),
+            });
+        }
     }
     Ok(target)
 }

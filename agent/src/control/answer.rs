@@ -45,7 +45,10 @@ pub fn answer(
                     .node(click.node.as_str())
                     .set("kubernetes_state", now, "Terminating"),
                 // Not what an operator carries out.
-                Control::RestartContainer | Control::FreezeContainer | Control::ThawContainer => {}
+                Control::RestartContainer
+                | Control::FreezeContainer
+                | Control::ThawContainer
+                | Control::ShapeTraffic => {}
             }
             ControlResponse {
                 error: None,
@@ -131,6 +134,8 @@ mod tests {
     fn tell(outcome: &Outcome) -> ControlResponse {
         let click = Click {
             control: Control::DeletePod,
+            button: None,
+            id: "deletePod",
             node: NodeId::pod("abc"),
             uid: "abc".into(),
             args: Default::default(),
@@ -179,6 +184,8 @@ mod tests {
         let here = |control, phase| {
             let click = Click {
                 control,
+                button: None,
+                id: "",
                 node: NodeId::container("abc"),
                 uid: "abc".into(),
                 args: Default::default(),

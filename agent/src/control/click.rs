@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use scope_crds::Control;
 use scope_protocol::{ControlRequest, NodeId, Topology};
 
-use super::offer::{control_id, parse_control, topology_of};
+use super::offer::{control_ids, parse_control, topology_of};
 use crate::container_control::is_container_id;
 use crate::serve::is_probe_id;
+use crate::traffic::Button;
 
 /// Text of others that goes into our answers and logs is cut to this many characters.
 const SHOWN: usize = 80;
@@ -17,6 +18,10 @@ const SHOWN: usize = 80;
 pub struct Click {
     /// What was asked for.
     pub control: Control,
+    /// Which of its buttons, of a control that has several.
+    pub button: Option<Button>,
+    /// The button's ID on the wire.
+    pub id: &'static str,
     /// On which node.
     pub node: NodeId,
     /// The UID of the object that the node stands for; of a container, its ID.
@@ -73,13 +78,13 @@ impl Click {
         probe_id: &str,
         offered: &BTreeSet<Control>,
     ) -> Result<Self, Rejection> {
-        let control = parse_control(&request.control)
-            .filter(|control| offered.contains(control))
+        let (control, id) = parse_control(&request.control)
+            .filter(|(control, _)| offered.contains(control))
             .ok_or_else(|| Rejection::UnknownControl {
                 control: shown(&request.control),
                 offered: offered
                     .iter()
-                    .map(|c| control_id(*c))
+                    .flat_map(|c| control_ids(*c))
                     .collect::<Vec<_>>()
                     .join(", "),
             })?;
@@ -87,7 +92,7 @@ impl Click {
         let node =
             NodeId::parse_in(wanted, &request.node_id).map_err(|_| Rejection::WrongNode {
                 node: shown(&request.node_id),
-                control: control_id(control),
+                control: id,
                 wanted,
             })?;
         let uid = node.name().to_owned();
@@ -107,6 +112,8 @@ impl Click {
         }
         Ok(Click {
             control,
+            button: Button::ALL.into_iter().find(|button| button.id() == id),
+            id,
             node,
             uid,
             args: request.control_args.clone(),
@@ -232,6 +239,25 @@ mod tests {
             let said = read(&node).expect_err("rejected");
             assert!(said.contains(words), "{node}: {said}");
         }
+    }
+
+    #[test]
+    fn a_click_on_one_of_several_buttons() {
+        let enabled = BTreeSet::from([Control::ShapeTraffic]);
+        let node = format!("{};<container>", "a".repeat(64));
+        let click = Click::read(&request("traffic-control-table-fast", &node), "1", &enabled);
+        let click = click.expect("a click");
+        assert_eq!(
+            (click.control, click.button, click.id),
+            (
+                Control::ShapeTraffic,
+                Some(Button::Fast),
+                "traffic-control-table-fast"
+            )
+        );
+        let other = Click::read(&request("traffic-control-table-fas", &node), "1", &enabled);
+        let said = other.expect_err("rejected").to_string();
+        assert!(said.contains("traffic-control-table-slow, "), "{said}");
     }
 
     #[test]

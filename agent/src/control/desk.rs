@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::action::{Actions, Outcome, expiry};
 use super::answer::answer;
 use super::click::Click;
-use super::offer::control_id;
-use crate::container_control::{Arguments, Containers, Here};
+use crate::container_control::{Arguments, Containers, Here, MAX_DURATION};
+use crate::traffic::Order;
 
 /// For the API server and the operator together. The probe gives up after 500 ms, dial included.
 pub const CLICK_WAIT: Duration = Duration::from_millis(400);
@@ -42,9 +42,10 @@ pub struct Desk {
 }
 
 struct Recent {
-    control: Control,
+    id: &'static str,
     node: NodeId,
     args: BTreeMap<String, String>,
+    control: Control,
     /// The same click is a new one from here on.
     until: Instant,
     outcome: watch::Receiver<Option<Outcome>>,
@@ -53,7 +54,7 @@ struct Recent {
 impl Recent {
     /// Whether this click is the same one again.
     fn is_of(&self, click: &Click) -> bool {
-        self.control == click.control && self.node == click.node && self.args == click.args
+        self.id == click.id && self.node == click.node && self.args == click.args
     }
 
     /// Whether what it led to may still be so.
@@ -134,7 +135,7 @@ impl Desk {
             Outcome::Here(here) => ("", here.message.as_str()),
         };
         tracing::info!(
-            control = control_id(click.control),
+            control = click.id,
             node = click.node.as_str(),
             app = click.app_id,
             probe = click.probe_id,
@@ -187,15 +188,18 @@ impl Desk {
         let mut recent = self.recent();
         if click.control.is_node_local() {
             // Frozen, thawed, and frozen again: the third is not the first again.
-            recent.retain(|r| r.node != click.node);
+            // What is set on a container's network is set for its whole pod.
+            let shapes = click.control == Control::ShapeTraffic;
+            recent.retain(|r| r.node != click.node && !(shapes && r.control == click.control));
         }
         if recent.len() == REMEMBERED {
             recent.pop_front();
         }
         recent.push_back(Recent {
-            control: click.control,
+            id: click.id,
             node: click.node.clone(),
             args: click.args.clone(),
+            control: click.control,
             until: Instant::now() + remembered_for(click),
             outcome: outcome.clone(),
         });
@@ -225,6 +229,12 @@ impl Desk {
 
 /// How long the same click is the first one again. What thaws earlier may be frozen again then.
 fn remembered_for(click: &Click) -> Duration {
+    if let Some(button) = click.button {
+        return match Order::read(button, &click.args, MAX_DURATION) {
+            Ok(Order::Change(_, duration)) => duration.min(SAME_CLICK),
+            Ok(Order::Clear) | Err(_) => SAME_CLICK,
+        };
+    }
     Arguments::read(click.control, &click.args).map_or(SAME_CLICK, |read| {
         // That of controls that freeze nothing is a long one.
         read.duration.min(SAME_CLICK)

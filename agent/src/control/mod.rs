@@ -16,6 +16,6 @@ pub use answer::answer;
 pub use click::{Click, Rejection};
 pub use desk::{CLICK_WAIT, Counts, Desk};
 pub use offer::{
-    CONTROLS_SUFFIX, active_on_container, control_id, controls_report, scope_control_id,
-    topology_of,
+    CONTROLS_SUFFIX, active_on_container, active_on_network, control_ids, controls_report,
+    scope_control_id, topology_of,
 };

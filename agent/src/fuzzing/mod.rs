@@ -23,12 +23,14 @@ use crate::container_control::{fuzzing as container_control, is_container_id};
 use crate::control::{Click, topology_of};
 use crate::sample::fuzzing as sample;
 use crate::serve::{fuzzing as serve, is_probe_id};
+use crate::traffic::fuzzing as traffic;
+use crate::volumes::fuzzing as volumes;
 
 /// A target's function. It panics if something does not hold.
 pub type Check = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Check); 23] = [
+pub const TARGETS: [(&str, Check); 27] = [
     ("conformance_control", conformance_control),
     ("conformance_report", conformance_report),
     ("control_request", control_request),
@@ -44,6 +46,7 @@ pub const TARGETS: [(&str, Check); 23] = [
     ("file_host_stat", sample::host_stat),
     ("file_io_stat", sample::io_stat),
     ("file_memory", sample::memory),
+    ("file_mounts", volumes::mounts),
     ("file_net_dev", sample::network),
     ("file_number", sample::number),
     ("file_offered", serve::offered_controls),
@@ -51,6 +54,9 @@ pub const TARGETS: [(&str, Check); 23] = [
     ("file_process_cgroup", sample::process_cgroup),
     ("file_process_io", sample::process_io),
     ("file_process_stat", sample::process_stat),
+    ("file_sandbox", sample::sandbox),
+    ("file_shaped", container_control::shaped_file),
+    ("netlink_answers", traffic::netlink_answers),
     ("node", node::node),
 ];
 

@@ -13,8 +13,10 @@ use std::{fs, io};
 use scope_protocol::conformance::{Answer, check_report};
 use scope_protocol::{Report, Timestamp, encode};
 
+use crate::Collectors;
 use crate::attribution::attribute;
 use crate::collect::{self, ControlNames, Mend, Settings, Share};
+use crate::container_control::SparedPods;
 use crate::inventory::{Container, ContainerKind, Inventory, Pod};
 use crate::sample::{Mode, Moment, Roots, Sample, Sampler};
 
@@ -135,7 +137,7 @@ impl Made {
             proc: self.root.join("proc"),
             cgroup: self.root.join("cgroup"),
         };
-        let mut sampler = Sampler::new(roots, move || {
+        let mut sampler = Sampler::new(roots, Collectors::ALL, move || {
             let seconds = clock.load(Ordering::Relaxed);
             Moment {
                 monotonic: Duration::from_secs(seconds),
@@ -206,9 +208,12 @@ fn settings() -> Settings {
         label: "Fuzz".into(),
         description: None,
         host: "node1".into(),
+        collectors: Collectors::ALL,
         mend: Mend::Always,
         cadence: Duration::from_secs(1),
         controls: ControlNames::default(),
+        spared: SparedPods::default(),
+        traffic: None,
         share: Share::Whole,
     }
 }
@@ -222,8 +227,11 @@ fn inventory() -> Inventory {
         started: None,
         kind: ContainerKind::App,
         liveness: false,
+        starting: false,
+        runs_once: false,
         restarts: 0,
         last_termination: None,
+        volumes: Vec::new(),
     };
     let pod = Pod {
         id: POD.into(),
@@ -235,6 +243,7 @@ fn inventory() -> Inventory {
         ips: vec!["10.1.2.3".into()],
         containers: [(container(), app)].into(),
         stopped: BTreeMap::new(),
+        volumes: Vec::new(),
         owners: Vec::new(),
     };
     Inventory {

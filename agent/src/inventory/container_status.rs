@@ -4,6 +4,7 @@ use scope_protocol::Timestamp;
 
 use super::model::{Container, ContainerKind, StoppedContainer, Termination};
 use super::node_pod::{ContainerStatus, SpecContainer, Terminated};
+use super::volume::mounted;
 
 /// Reasons are short words; whoever may write a status could make them long.
 const MAX_REASON: usize = 64;
@@ -20,11 +21,13 @@ pub(super) enum Seen {
     Unclear,
 }
 
-/// Reads the status of a container from the list of that kind, with what the pod's spec says of it.
+/// Reads the status of a container from the list of that kind, with what the pod's spec says of it and
+/// the pod's restart policy.
 pub(super) fn seen(
     status: ContainerStatus,
     kind: ContainerKind,
     spec: Option<&SpecContainer>,
+    restart_policy: Option<&str>,
 ) -> Seen {
     let restarts_always = spec.is_some_and(|spec| spec.restart_policy.as_deref() == Some("Always"));
     let kind = match kind {
@@ -68,8 +71,16 @@ pub(super) fn seen(
         started: running.started_at.as_deref().and_then(parse_time),
         kind,
         liveness: spec.is_some_and(|spec| spec.liveness_probe.is_some()),
+        starting: spec.is_some_and(|spec| spec.startup_probe.is_some())
+            && status.started != Some(true),
+        runs_once: kind == ContainerKind::Ephemeral
+            || spec
+                .and_then(|spec| spec.restart_policy.as_deref())
+                .or(restart_policy)
+                == Some("Never"),
         restarts,
         last_termination,
+        volumes: mounted(spec),
         name: status.name,
     };
     Seen::Running(id.to_owned(), container)
@@ -149,7 +160,7 @@ mod tests {
 
     fn status(json: serde_json::Value) -> Seen {
         let status = serde_json::from_value(json).expect("decodes");
-        seen(status, ContainerKind::App, None)
+        seen(status, ContainerKind::App, None, None)
     }
 
     fn stopped(json: serde_json::Value) -> StoppedContainer {

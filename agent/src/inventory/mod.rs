@@ -15,9 +15,11 @@ mod owners;
 mod patience;
 mod pods;
 mod source;
+mod volume;
 mod watch;
 
 pub use model::{Container, ContainerKind, Inventory, Owner, Pod, StoppedContainer, Termination};
 pub use node_object::{NodeLookSettings, NodeObject, look_at_node};
 
+pub use volume::{MountedVolume, Volume, VolumeKind};
 pub use watch::{InventoryWatch, WatchSettings, WatchState, watch};

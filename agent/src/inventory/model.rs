@@ -7,6 +7,7 @@ use std::time::Duration;
 use scope_protocol::{NodeId, Timestamp, Topology};
 
 use super::node_object::NodeObject;
+use super::volume::{MountedVolume, Volume};
 
 /// A snapshot of the pods of this node. Replaced as a whole, never changed in place.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -46,6 +47,8 @@ pub struct Pod {
     /// Containers that do not run, by name in the pod: not started yet, waiting to be started
     /// again, or ended.
     pub stopped: BTreeMap<String, StoppedContainer>,
+    /// Its volumes, in the order of its spec.
+    pub volumes: Vec<Volume>,
     /// Its controllers, nearest first: ReplicaSet then Deployment, or Job then CronJob. Shorter
     /// while a further owner is not resolved yet.
     pub owners: Vec<Owner>,
@@ -69,10 +72,18 @@ pub struct Container {
     pub kind: ContainerKind,
     /// Whether it has a liveness probe: the kubelet kills it if it does not answer for a while.
     pub liveness: bool,
+    /// Whether it has a startup probe that has not succeeded yet (`started` is not true): until then the
+    /// kubelet asks by that one, and kills the container as it would by the other.
+    pub starting: bool,
+    /// Whether the kubelet does not start it again, however it ends: its own restart policy or else the
+    /// pod's is `Never`, or it is one for debugging.
+    pub runs_once: bool,
     /// How often the kubelet started it anew (`restartCount`).
     pub restarts: u32,
     /// How its last run before this one ended.
     pub last_termination: Option<Termination>,
+    /// Where it has which of the pod's volumes.
+    pub volumes: Vec<MountedVolume>,
 }
 
 /// A container of a pod that does not run at present.

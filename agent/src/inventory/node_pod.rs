@@ -12,6 +12,8 @@ use kube::Resource;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
+use super::volume::{SpecMount, SpecVolume};
+
 /// The annotation by which the kubelet names what belongs to a static pod.
 pub(super) const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 /// The annotation that makes a pod the API server's image of a static one.
@@ -32,10 +34,12 @@ pub(super) struct NodePod {
 pub(super) struct Spec {
     pub(super) node_name: Option<String>,
     pub(super) host_network: Option<bool>,
+    pub(super) restart_policy: Option<String>,
     pub(super) termination_grace_period_seconds: Option<i64>,
     pub(super) containers: Option<Vec<SpecContainer>>,
     pub(super) init_containers: Option<Vec<SpecContainer>>,
     pub(super) ephemeral_containers: Option<Vec<SpecContainer>>,
+    pub(super) volumes: Option<Vec<SpecVolume>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -45,6 +49,9 @@ pub(super) struct SpecContainer {
     pub(super) image: Option<String>,
     pub(super) restart_policy: Option<String>,
     pub(super) liveness_probe: Option<IgnoredAny>,
+    pub(super) startup_probe: Option<IgnoredAny>,
+    pub(super) volume_mounts: Option<Vec<SpecMount>>,
+    pub(super) volume_devices: Option<Vec<SpecMount>>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -76,6 +83,7 @@ pub(super) struct ContainerStatus {
     #[serde(rename = "containerID")]
     pub(super) container_id: Option<String>,
     pub(super) restart_count: Option<i64>,
+    pub(super) started: Option<bool>,
     pub(super) state: Option<State>,
     pub(super) last_state: Option<State>,
 }

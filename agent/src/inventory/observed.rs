@@ -14,6 +14,7 @@ use scope_protocol::{Timestamp, Topology};
 use super::container_status::{Seen, seen};
 use super::model::{ContainerKind, Owner, Pod};
 use super::node_pod::{CONFIG_HASH, CONFIG_MIRROR, NodePod, SpecContainer};
+use super::volume::volumes;
 
 /// A pod, and which object controls it.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,6 +99,7 @@ impl NodePod {
         .flatten()
         .map(|c| (c.name.clone(), c))
         .collect();
+        let restart_policy = self.spec.restart_policy.as_deref();
         let mut containers = BTreeMap::new();
         let mut stopped = BTreeMap::new();
         for (list, kind) in [
@@ -110,7 +112,7 @@ impl NodePod {
         ] {
             for status in list.into_iter().flatten() {
                 let spec = specs.get(&status.name);
-                match seen(status, kind, spec) {
+                match seen(status, kind, spec, restart_policy) {
                     Seen::Running(id, container) => {
                         containers.insert(id, container);
                     }
@@ -154,6 +156,7 @@ impl NodePod {
                 ips,
                 containers,
                 stopped,
+                volumes: volumes(self.spec.volumes),
                 owners: Vec::new(),
             },
             static_id,

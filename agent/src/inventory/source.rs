@@ -71,6 +71,18 @@ pub(super) fn events(
     })
 }
 
+/// What went wrong, in the API server's own words where it gave any. A status in kube's words is printed
+/// with all its fields.
+pub(super) fn in_words(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::WatchError(status) => status.message.clone(),
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// Whether the API server no longer has the version that was asked for, which is in the order of
 /// things after a long silence.
 pub(super) fn is_expired(error: &watcher::Error) -> bool {
@@ -80,5 +92,27 @@ pub(super) fn is_expired(error: &watcher::Error) -> bool {
         watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code == GONE,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn the_api_server_is_quoted_and_not_dumped() {
+        let said = "pods is forbidden";
+        let status = || Box::new(Status::failure(said, "Forbidden").with_code(403));
+        for error in [
+            watcher::Error::WatchError(status()),
+            watcher::Error::InitialListFailed(kube::Error::Api(status())),
+            watcher::Error::WatchStartFailed(kube::Error::Api(status())),
+            watcher::Error::WatchFailed(kube::Error::Api(status())),
+        ] {
+            assert_eq!(in_words(&error), said);
+        }
+        assert!(!in_words(&watcher::Error::NoResourceVersion).is_empty());
     }
 }

@@ -233,16 +233,17 @@ impl Keeper {
             watcher::Error::NoResourceVersion => "resource_version",
         };
         *self.state.failures.entry(what).or_default() += 1;
+        let words = source::in_words(error);
         let now = now();
         let since = self.failing.map(|(since, _)| since);
         self.failing = Some((since.unwrap_or(now), now));
         if since.is_none() {
             tracing::warn!(
-                error = %error,
+                error = words,
                 "the watch of this node's pods failed; the last inventory stays, and it is tried again"
             );
         }
-        self.state.error = Some(error.to_string());
+        self.state.error = Some(words);
         self.publish_state();
     }
 

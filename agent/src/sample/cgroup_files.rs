@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::cgroup_index::{CachedLimit, Directories};
 use super::disk::Stacked;
-use super::further_files::Kind;
+use super::further_files::{Half, Kind};
 use super::hierarchy::{Hierarchies, Hierarchy, Version};
 use super::kept_file::{KeptFile, Room};
 use super::number::{keyed, only};
 use super::reader::{End, ReadError, Reader, bytes_path};
 use super::{Cause, CgroupSample, Counter, Datum, MemorySample, Moment, Problems};
+use crate::Collectors;
 
 /// How long a limit is taken to be what it was: it changes only when a pod is resized in place.
 const LIMIT_AGE: Duration = Duration::from_secs(10);
@@ -25,15 +26,17 @@ pub(super) struct CgroupReader<'a> {
     pub(super) stacked: Option<&'a Stacked>,
     pub(super) room: &'a Room,
     pub(super) clock: &'a dyn Fn() -> Moment,
+    /// What is read is what these tell.
+    pub(super) collectors: Collectors,
+    /// What is found out of the present cgroup.
+    pub(super) half: Half,
     pub(super) problems: &'a mut Problems,
 }
 
 /// Where a cgroup is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
-    /// Its directory in one hierarchy.
-    pub(super) path: &'a [u8],
-    /// That without the hierarchy's root, with a slash in front.
+    /// Its directory without the hierarchy's root, with a slash in front: the same in all of them.
     pub(super) relative: &'a [u8],
 }
 
@@ -41,7 +44,7 @@ impl<'a> Place<'a> {
     fn new(hierarchy: Option<&Hierarchy>, path: Option<&'a [u8]>) -> Option<Self> {
         let (hierarchy, path) = hierarchy.zip(path)?;
         let relative = path.strip_prefix(hierarchy.root.as_os_str().as_encoded_bytes())?;
-        Some(Place { path, relative })
+        Some(Place { relative })
     }
 }
 

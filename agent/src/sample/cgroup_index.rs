@@ -56,6 +56,8 @@ pub(super) struct Cache {
 pub(super) struct Further {
     pub(super) turn: Turn,
     pub(super) sample: FurtherSample,
+    /// Since when the cgroup lacks a hierarchy.
+    pub(super) half_since: Option<Duration>,
 }
 
 impl Directories {

@@ -1,6 +1,10 @@
 //! The files of a cgroup that are read every few seconds: disk, throttling, pressure and OOM kills;
 //! and the freezer's, which is read each time. They are not kept open: that would take more memory than it saves time.
 
+use std::time::Duration;
+
+use scope_crds::Collector;
+
 use super::bandwidth;
 use super::cgroup_files::{CgroupReader, Place};
 use super::cgroup_index::Further;
@@ -21,6 +25,19 @@ pub(super) enum Kind {
 
 const MALFORMED: ReadError = ReadError::Missing(Cause::Malformed);
 
+/// A cgroup that lacks a hierarchy for this long is not being removed from one after the other: its
+/// runtime does not use that one.
+const REMOVED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Whether the cgroup that is being read lacks a hierarchy.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Half {
+    /// So it was for [`REMOVED_WITHIN`].
+    lasting: bool,
+    /// So it is now.
+    seen: bool,
+}
+
 impl CgroupReader<'_> {
     /// What the cgroup at this place says, read anew if it is its turn. Whether it is frozen is read
     /// each time where it can be: who clicked waits to see it.
@@ -31,18 +48,28 @@ impl CgroupReader<'_> {
         kept: &mut Further,
     ) -> FurtherSample {
         let now = (self.clock)().monotonic;
+        let since = |since| now.saturating_sub(since) >= REMOVED_WITHIN;
+        self.half = Half {
+            lasting: kept.half_since.is_some_and(since),
+            seen: false,
+        };
         if kept.turn.take(now, seed(place.relative)) {
             let before = kept.sample;
-            kept.sample = FurtherSample {
-                disk: self.disk(kind, place, before),
-                throttling: self.throttling(place, before),
-                cpu_limit: self.cpu_limit(place),
+            let mut sample = FurtherSample {
                 pressure: self.pressure(place, before.pressure),
-                oom_kills: (kind == Kind::Pod).then(|| self.oom_kills(place)).flatten(),
                 frozen: (kind == Kind::Container)
                     .then(|| self.frozen(place))
                     .flatten(),
+                ..FurtherSample::default()
             };
+            if self.collectors.has(Collector::Resources) {
+                sample.disk = self.disk(kind, place, before);
+                sample.throttling = self.throttling(place, before);
+                sample.cpu_limit = self.cpu_limit(place);
+                sample.oom_kills = (kind == Kind::Pod).then(|| self.oom_kills(place)).flatten();
+            }
+            kept.sample = sample;
+            kept.half_since = self.half.seen.then(|| kept.half_since.unwrap_or(now));
         } else if kept.sample.frozen.is_some() {
             kept.sample.frozen = self.frozen(place);
         }
@@ -111,7 +138,12 @@ impl CgroupReader<'_> {
         let Some(hierarchy) = &self.hierarchies.pressure else {
             return PressureSample::default();
         };
-        let mut read = |file, before| {
+        let all = self.collectors.has(Collector::Resources);
+        let io = all || self.collectors.has(Collector::IOWait);
+        let mut read = |wanted: bool, file, before| {
+            if !wanted {
+                return None;
+            }
             let stall = self.value(Datum::CgroupPressure, place, hierarchy, file, |text| {
                 pressure::parse(text).ok_or(MALFORMED)
             })?;
@@ -119,9 +151,9 @@ impl CgroupReader<'_> {
             Some(Span::next(before, at, stall))
         };
         PressureSample {
-            cpu: read("cpu.pressure", before.cpu),
-            memory: read("memory.pressure", before.memory),
-            io: read("io.pressure", before.io),
+            cpu: read(all, "cpu.pressure", before.cpu),
+            memory: read(all, "memory.pressure", before.memory),
+            io: read(io, "io.pressure", before.io),
         }
     }
 
@@ -141,7 +173,8 @@ impl CgroupReader<'_> {
         }
     }
 
-    /// What the file says. One that is missing is so for good, as long as the cgroup is there.
+    /// What the file says. It is missing where the cgroup is there in this hierarchy; where it is not, it
+    /// may be about to be gone, since runtimes remove it from one after the other.
     fn value<T>(
         &mut self,
         datum: Datum,
@@ -158,8 +191,14 @@ impl CgroupReader<'_> {
             .and_then(parse);
         let cause = match text {
             Ok(value) => return Some(value),
-            Err(ReadError::Gone) if !bytes_path(place.path).exists() => return None,
-            Err(ReadError::Gone) => Cause::Absent,
+            Err(ReadError::Gone) => {
+                let half = !bytes_path(&parts[..2].concat()).exists();
+                self.half.seen |= half;
+                if half && !self.half.lasting {
+                    return None;
+                }
+                Cause::Absent
+            }
             Err(ReadError::Missing(cause)) => cause,
         };
         self.problems.add(datum, cause, || {

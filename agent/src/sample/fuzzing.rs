@@ -9,8 +9,8 @@ use super::disk::{self, Stacked};
 use super::number::{decimal, keyed, only};
 use super::reader::ReadError;
 use super::{
-    Cause, DiskBytes, ProcessName, Runtime, bandwidth, cgroup_path, further_files, host, net_dev,
-    pressure, process_io as io, process_stat as stat,
+    Cause, CpuTimes, DiskBytes, ProcessName, Runtime, bandwidth, cgroup_path, further_files, host,
+    net_dev, pressure, process_io as io, process_stat as stat, sandboxes,
 };
 use crate::container_control::is_container_id;
 
@@ -69,6 +69,17 @@ pub(crate) fn process_io(text: &[u8]) {
     }
 }
 
+/// `/proc/<pid>/cmdline` of a shim, and `stat` of what it is the parent of.
+pub(crate) fn sandbox(text: &[u8]) {
+    if let Some(parent) = sandboxes::parent(text) {
+        means(&format!("1 (a) b) S {parent} 1"), sandboxes::parent, parent);
+    }
+    if let Some(id) = sandboxes::sandbox_of_shim(text) {
+        let given: [&[u8]; 3] = [b"containerd-shim\0-namespace\0k8s.io\0-id\0", id, b"\0"];
+        assert_eq!(sandboxes::sandbox_of_shim(&given.concat()), Some(id));
+    }
+}
+
 /// `/proc/<pid>/cgroup`.
 pub(crate) fn process_cgroup(text: &[u8]) {
     let Some(place) = cgroup_path::parse_process(text) else {
@@ -106,12 +117,18 @@ pub(crate) fn process_cgroup(text: &[u8]) {
 
 /// `/proc/stat`.
 pub(crate) fn host_stat(text: &[u8]) {
-    if let Some((busy, cpus)) = host::parse_stat(text) {
+    if let Some((times, cpus)) = host::parse_stat(text) {
+        let CpuTimes {
+            busy,
+            idle,
+            io_wait,
+            stolen,
+        } = times;
         let lines = text.split(|&b| b == b'\n').count();
         assert!(cpus >= 1 && cpus as usize <= lines);
         let each: String = (0..cpus).map(|n| format!("cpu{n} 1\n")).collect();
-        let text = format!("cpu  {busy} 0 0 7 7 0 0 0 0 0\n{each}intr 5\n");
-        means(&text, host::parse_stat, (busy, cpus));
+        let text = format!("cpu  {busy} 0 0 {idle} {io_wait} 0 0 {stolen} 0 0\n{each}intr 5\n");
+        means(&text, host::parse_stat, (times, cpus));
     }
 }
 

@@ -15,7 +15,8 @@ pub(super) struct Hierarchies {
     pub(super) memory: Option<Hierarchy>,
     /// Limits CPU time.
     pub(super) bandwidth: Option<Hierarchy>,
-    /// Counts block I/O. `None` also where v1 has the controller and it counts nothing.
+    /// Counts block I/O. `None` also where v1 has the controller and it counts nothing. Whether it
+    /// counts at all disks, the sampler finds out.
     pub(super) disk: Option<Hierarchy>,
     /// Whether v1 also has the sums over the cgroups below: since Linux 5.3.
     pub(super) disk_sums: bool,

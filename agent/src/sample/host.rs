@@ -2,11 +2,16 @@
 
 use std::path::Path;
 
+use scope_crds::Collector;
+
 use super::number::{decimal, only};
 use super::pressure;
 use super::reader::{End, ReadError, Reader, path_bytes};
 use super::seldom::Turn;
-use super::{Cause, Counter, Datum, HostSample, Moment, PressureSample, Problems, Span, Stall};
+use super::{
+    Cause, Counter, CpuTimes, Datum, HostSample, Moment, PressureSample, Problems, Span, Stall,
+};
+use crate::Collectors;
 
 /// Reads the machine's own files; keeps what is read every few seconds.
 #[derive(Debug, Default)]
@@ -23,6 +28,7 @@ impl HostReader {
     pub(super) fn read(
         &mut self,
         root: &Path,
+        collectors: Collectors,
         reader: &mut Reader,
         nanoseconds: impl Fn(u64) -> u64,
         clock: &dyn Fn() -> Moment,
@@ -37,11 +43,12 @@ impl HostReader {
         };
         let stat = reader.read_path(&path, "stat", End::Records);
         match stat.and_then(|text| parse_stat(text).ok_or(MALFORMED)) {
-            Ok((busy, cpus)) => {
+            Ok((times, cpus)) => {
                 sample.cpu = Some(Counter {
                     at: clock().monotonic,
-                    value: nanoseconds(busy),
+                    value: nanoseconds(times.busy),
                 });
+                sample.cpu_times = Some(times);
                 sample.cpus = Some(cpus);
             }
             Err(error) => missing(Datum::HostCpu, error, "stat"),
@@ -54,8 +61,13 @@ impl HostReader {
             }
             Err(error) => missing(Datum::HostMemory, error, "meminfo"),
         }
-        if self.turn.take(clock().monotonic, 0) {
-            let mut read = |file, before| {
+        let all = collectors.has(Collector::Resources);
+        let io = all || collectors.has(Collector::IOWait);
+        if io && self.turn.take(clock().monotonic, 0) {
+            let mut read = |wanted: bool, file, before| {
+                if !wanted {
+                    return None;
+                }
                 let text = reader.read_path(&path, file, End::OnePiece);
                 match text.and_then(|text| pressure::parse(text).ok_or(MALFORMED)) {
                     Ok(stall) => Some(Span::next(before, clock().monotonic, stall)),
@@ -68,21 +80,23 @@ impl HostReader {
             self.pressure = PressureSample {
                 // The kernel writes a line of zeros for what has no meaning: something always runs
                 // while something waits for a CPU.
-                cpu: read("pressure/cpu", self.pressure.cpu).map(without_full),
-                memory: read("pressure/memory", self.pressure.memory),
-                io: read("pressure/io", self.pressure.io),
+                cpu: read(all, "pressure/cpu", self.pressure.cpu).map(without_full),
+                memory: read(all, "pressure/memory", self.pressure.memory),
+                io: read(io, "pressure/io", self.pressure.io),
             };
             let file = "sys/kernel/task_delayacct";
-            let text = reader.read_path(&path, file, End::OnePiece);
-            self.delay_accounting = match text.and_then(|text| only(text).ok_or(MALFORMED)) {
-                Ok(0) => {
-                    missing(Datum::BlockDelay, ReadError::Missing(Cause::Absent), file);
-                    false
-                }
-                Ok(_) => true,
-                Err(error) => {
-                    missing(Datum::BlockDelay, error, file);
-                    false
+            self.delay_accounting = all && {
+                let text = reader.read_path(&path, file, End::OnePiece);
+                match text.and_then(|text| only(text).ok_or(MALFORMED)) {
+                    Ok(0) => {
+                        missing(Datum::BlockDelay, ReadError::Missing(Cause::Absent), file);
+                        false
+                    }
+                    Ok(_) => true,
+                    Err(error) => {
+                        missing(Datum::BlockDelay, error, file);
+                        false
+                    }
                 }
             };
         }
@@ -104,10 +118,9 @@ fn without_full(span: Span<Stall>) -> Span<Stall> {
     }
 }
 
-/// Ticks that the CPUs were busy since boot, and how many CPUs are online. Waiting for I/O is
-/// idle; what the hypervisor took was not used here.
-pub(super) fn parse_stat(text: &[u8]) -> Option<(u64, u32)> {
-    let mut busy = None;
+/// What the CPUs did since boot, and how many of them are online.
+pub(super) fn parse_stat(text: &[u8]) -> Option<(CpuTimes, u32)> {
+    let mut times = None;
     let mut cpus = 0u32;
     for line in text.split(|&b| b == b'\n') {
         let Some(rest) = line.strip_prefix(b"cpu") else {
@@ -118,22 +131,26 @@ pub(super) fn parse_stat(text: &[u8]) -> Option<(u64, u32)> {
             .split(u8::is_ascii_whitespace)
             .filter(|c| !c.is_empty());
         if rest.first() == Some(&b' ') {
-            // user nice system idle iowait irq softirq …; the time of guests is in user and nice.
-            let ticks = columns.map(decimal).take(7).collect::<Option<Vec<u64>>>()?;
-            let &[user, nice, system, _idle, _iowait, irq, softirq] = &ticks[..] else {
+            // user nice system idle iowait irq softirq steal …; the time of guests is in user and nice.
+            let ticks = columns.map(decimal).take(8).collect::<Option<Vec<u64>>>()?;
+            let &[user, nice, system, idle, io_wait, irq, softirq, stolen] = &ticks[..] else {
                 return None;
             };
-            busy = Some(
-                [nice, system, irq, softirq]
-                    .into_iter()
-                    .fold(user, u64::saturating_add),
-            );
+            let busy = [nice, system, irq, softirq]
+                .into_iter()
+                .fold(user, u64::saturating_add);
+            times = Some(CpuTimes {
+                busy,
+                idle,
+                io_wait,
+                stolen,
+            });
         } else {
             decimal(columns.next()?)?;
             cpus = cpus.saturating_add(1);
         }
     }
-    Some((busy?, cpus)).filter(|&(_, cpus)| cpus > 0)
+    Some((times?, cpus)).filter(|&(_, cpus)| cpus > 0)
 }
 
 /// Bytes in total and available.
@@ -160,25 +177,32 @@ mod tests {
     fn busy_is_what_was_computed() {
         let text = b"cpu  10 2 30 1000 500 4 5 60 7 8\ncpu0 5 1 15 500 250 2 2 30 3 4\n\
             cpu1 5 1 15 500 250 2 3 30 4 4\nintr 99 1 2\nctxt 5\n";
-        assert_eq!(parse_stat(text), Some((51, 2)));
+        let times = CpuTimes {
+            busy: 51,
+            idle: 1000,
+            io_wait: 500,
+            stolen: 60,
+        };
+        assert_eq!(parse_stat(text), Some((times, 2)));
     }
 
     #[test]
     fn other_text_is_refused() {
         for bad in [
             &b""[..],
-            b"intr 1\ncpu  1 2 3 4 5 6 7\ncpu0 1\n",
-            b"cpu  1 2 3 4 5 6 7\n",
-            b"cpu  1 2 3 4 5 6\ncpu0 1 2\n",
-            b"cpu  1 2 3 x 5 6 7\ncpu0 1 2\n",
-            b"cpu0 1 2 3 4 5 6 7\n",
-            b"cpu  1 2 3 4 5 6 7\ncpux 1 2\n",
+            b"intr 1\ncpu  1 2 3 4 5 6 7 8\ncpu0 1\n",
+            b"cpu  1 2 3 4 5 6 7 8\n",
+            b"cpu  1 2 3 4 5 6 7\ncpu0 1 2\n",
+            b"cpu  1 2 3 x 5 6 7 8\ncpu0 1 2\n",
+            b"cpu0 1 2 3 4 5 6 7 8\n",
+            b"cpu  1 2 3 4 5 6 7 8\ncpux 1 2\n",
         ] {
             assert_eq!(parse_stat(bad), None, "{:?}", String::from_utf8_lossy(bad));
         }
         let max = u64::MAX;
-        let text = format!("cpu  {max} {max} 1 1 1 1 1\ncpu0 1 1 1 1 1 1 1\n");
-        assert_eq!(parse_stat(text.as_bytes()), Some((max, 1)));
+        let text = format!("cpu  {max} {max} 1 1 1 1 1 1\ncpu0 1 1 1 1 1 1 1 1\n");
+        let busy = parse_stat(text.as_bytes()).map(|(times, cpus)| (times.busy, cpus));
+        assert_eq!(busy, Some((max, 1)));
     }
 
     #[test]

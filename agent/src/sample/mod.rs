@@ -25,6 +25,7 @@ mod process_stat;
 mod process_table;
 mod reader;
 mod sampler;
+mod sandboxes;
 mod seldom;
 mod wanted;
 
@@ -135,6 +136,8 @@ pub struct Sample {
 pub struct HostSample {
     /// Nanoseconds that the CPUs were busy.
     pub cpu: Option<Counter>,
+    /// What the CPUs did with their time.
+    pub cpu_times: Option<CpuTimes>,
     /// Number of CPUs online.
     pub cpus: Option<u32>,
     /// Bytes of memory.
@@ -145,6 +148,19 @@ pub struct HostSample {
     pub pressure: PressureSample,
     /// Whether the kernel counts how long processes wait for block I/O.
     pub delay_accounting: bool,
+}
+
+/// Clock ticks since boot, summed over the CPUs, by what they did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CpuTimes {
+    /// They computed.
+    pub busy: u64,
+    /// They had nothing to do.
+    pub idle: u64,
+    /// They had nothing to do, and something waited for I/O.
+    pub io_wait: u64,
+    /// The hypervisor had given them to somebody else.
+    pub stolen: u64,
 }
 
 /// One process. The pid and the start together tell processes apart.
@@ -169,6 +185,25 @@ pub struct ProcessSample {
     pub files: Option<u64>,
     /// Index into [`Sample::groups`] of where it runs; `None` outside of containers and pods.
     pub group: Option<u32>,
+}
+
+/// Which process, for as long as the machine runs. Older ones are less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProcessId {
+    /// When it started, in clock ticks since boot.
+    pub start: u64,
+    /// Its pid.
+    pub pid: u32,
+}
+
+impl ProcessSample {
+    /// Which one it is: a pid alone is used again.
+    pub fn identity(&self) -> ProcessId {
+        ProcessId {
+            start: self.start,
+            pid: self.pid,
+        }
+    }
 }
 
 /// The first 15 bytes of a process's name, as the kernel keeps them.
@@ -365,6 +400,8 @@ pub struct MemorySample {
 /// Network counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NetworkSample {
+    /// The process that they were read through. Those of another may be of another network.
+    pub process: ProcessId,
     /// When they were read on the monotonic clock.
     pub at: Duration,
     /// Bytes received.

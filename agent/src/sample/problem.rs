@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 /// The datum that is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,17 +35,25 @@ pub enum Datum {
     BlockDelay,
     /// Network of a pod.
     PodNetwork,
+    /// What is set on the network of a pod.
+    PodTraffic,
+    /// Setting delay, jitter and loss.
+    TrafficNetem,
+    /// Setting a rate alone.
+    TrafficTbf,
     /// CPU of the host.
     HostCpu,
     /// Memory of the host.
     HostMemory,
     /// Pressure (PSI) of the host.
     HostPressure,
+    /// How full volumes are.
+    VolumeUse,
 }
 
 impl Datum {
     /// All of them, in their order.
-    pub const ALL: [Datum; 17] = [
+    pub const ALL: [Datum; 21] = [
         Datum::ProcessList,
         Datum::ProcessStat,
         Datum::ProcessCgroup,
@@ -59,9 +68,13 @@ impl Datum {
         Datum::OpenFiles,
         Datum::BlockDelay,
         Datum::PodNetwork,
+        Datum::PodTraffic,
+        Datum::TrafficNetem,
+        Datum::TrafficTbf,
         Datum::HostCpu,
         Datum::HostMemory,
         Datum::HostPressure,
+        Datum::VolumeUse,
     ];
 
     /// A short name that is fit for a metric's label.
@@ -81,9 +94,13 @@ impl Datum {
             Datum::OpenFiles => "open_files",
             Datum::BlockDelay => "block_delay",
             Datum::PodNetwork => "pod_network",
+            Datum::PodTraffic => "pod_traffic",
+            Datum::TrafficNetem => "traffic_netem",
+            Datum::TrafficTbf => "traffic_tbf",
             Datum::HostCpu => "host_cpu",
             Datum::HostMemory => "host_memory",
             Datum::HostPressure => "host_pressure",
+            Datum::VolumeUse => "volume_use",
         }
     }
 }
@@ -106,9 +123,13 @@ impl fmt::Display for Datum {
             Datum::OpenFiles => "open descriptors of a process",
             Datum::BlockDelay => "block-I/O delay (sysctl kernel.task_delayacct)",
             Datum::PodNetwork => "network of a pod",
+            Datum::PodTraffic => "traffic control of a pod",
+            Datum::TrafficNetem => "delay, jitter and loss for pods (sch_netem)",
+            Datum::TrafficTbf => "a rate for pods (sch_tbf)",
             Datum::HostCpu => "CPU of the host",
             Datum::HostMemory => "memory of the host",
             Datum::HostPressure => "pressure (PSI) of the host",
+            Datum::VolumeUse => "how full volumes are",
         })
     }
 }
@@ -161,55 +182,72 @@ pub struct Problem {
     pub count: u64,
     /// The first path that it happened with.
     pub example: String,
+    /// When it happened last, on the monotonic clock.
+    last: Duration,
 }
 
 /// Everything that could not be read. A process or container that vanished is no problem.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Problems(BTreeMap<(Datum, Cause), Problem>);
+pub struct Problems {
+    kinds: BTreeMap<(Datum, Cause), Problem>,
+    /// When the node was last looked at, on the monotonic clock.
+    looked: Duration,
+}
+
+/// What did not happen for this long is over: a sysctl was set, or a file was missing for a moment
+/// only. Everything that can be missing is looked for at least twice in it.
+const OVER: Duration = Duration::from_secs(60);
 
 impl Problems {
     /// Counts one; the path is kept when it is the first of its kind. Says whether it was.
     pub fn add(&mut self, datum: Datum, cause: Cause, path: impl FnOnce() -> String) -> bool {
         let mut first = false;
-        let problem = self.0.entry((datum, cause)).or_insert_with(|| {
+        let problem = self.kinds.entry((datum, cause)).or_insert_with(|| {
             first = true;
             Problem {
                 count: 0,
                 example: path(),
+                last: self.looked,
             }
         });
         problem.count = problem.count.saturating_add(1);
+        problem.last = self.looked;
         first
     }
 
-    /// Adds all of the other's counts to these.
-    pub fn absorb(&mut self, other: &Problems) {
-        for (kind, problem) in &other.0 {
-            match self.0.get_mut(kind) {
-                Some(known) => known.count = known.count.saturating_add(problem.count),
-                None => drop(self.0.insert(*kind, problem.clone())),
+    /// Adds all counts of a look at the node at this time on the monotonic clock.
+    pub fn absorb(&mut self, other: &Problems, at: Duration) {
+        self.looked = at;
+        for (&(datum, cause), problem) in &other.kinds {
+            let more = problem.count.saturating_sub(1);
+            self.add(datum, cause, || problem.example.clone());
+            if let Some(known) = self.kinds.get_mut(&(datum, cause)) {
+                known.count = known.count.saturating_add(more);
             }
         }
     }
 
     /// Whether nothing is missing.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.kinds.is_empty()
     }
 
     /// The problems by kind.
     pub fn iter(&self) -> impl Iterator<Item = (Datum, Cause, &Problem)> {
-        self.0
+        self.kinds
             .iter()
             .map(|(&(datum, cause), problem)| (datum, cause, problem))
     }
 
-    /// What the machine or its rights lack, in words; `None` where that is nothing. What one file or
-    /// one moment lacks is in the log and the counters.
+    /// What the machine or its rights lack at present, in words; `None` where that is nothing. What one
+    /// file or one moment lacks is in the log and the counters.
     pub fn not_available(&self) -> Option<String> {
         let lacking: Vec<String> = self
             .iter()
-            .filter(|(_, cause, _)| matches!(cause, Cause::Denied | Cause::Absent))
+            .filter(|(_, cause, problem)| {
+                matches!(cause, Cause::Denied | Cause::Absent)
+                    && self.looked.saturating_sub(problem.last) < OVER
+            })
             .map(|(datum, cause, _)| format!("{datum} ({cause})"))
             .collect();
         (!lacking.is_empty()).then(|| lacking.join(", "))
@@ -217,7 +255,7 @@ impl Problems {
 
     /// The problem of this kind.
     pub fn get(&self, datum: Datum, cause: Cause) -> Option<&Problem> {
-        self.0.get(&(datum, cause))
+        self.kinds.get(&(datum, cause))
     }
 }
 
@@ -232,6 +270,40 @@ mod tests {
         for (n, datum) in Datum::ALL.into_iter().enumerate() {
             assert_eq!(datum as usize, n, "{datum}");
         }
-        assert_eq!(Datum::ALL[last], Datum::HostPressure);
+        assert_eq!(Datum::ALL[last], Datum::VolumeUse);
+    }
+
+    #[test]
+    fn what_is_over_is_counted_and_not_told_any_more() {
+        let lacking = |datum| {
+            let mut problems = Problems::default();
+            problems.add(datum, Cause::Absent, || "first".into());
+            problems.add(datum, Cause::Absent, || "second".into());
+            problems
+        };
+        let (delay, pressure) = (lacking(Datum::BlockDelay), lacking(Datum::HostPressure));
+        let mut all = Problems::default();
+        for seconds in 100..200 {
+            let at = Duration::from_secs(seconds);
+            if seconds == 100 {
+                all.absorb(&delay, at);
+            }
+            all.absorb(&pressure, at);
+            let told = all.not_available().unwrap_or_default();
+            assert_eq!(told.contains("delay"), seconds < 160, "{seconds}: {told}");
+            assert!(told.contains("of the host"), "{seconds}: {told}");
+        }
+        let counted = |datum| {
+            all.get(datum, Cause::Absent)
+                .map(|p| (p.count, &*p.example))
+        };
+        assert_eq!(counted(Datum::BlockDelay), Some((2, "first")));
+        assert_eq!(counted(Datum::HostPressure), Some((200, "first")));
+        all.absorb(&delay, Duration::from_secs(300));
+        assert!(
+            all.not_available()
+                .is_some_and(|told| told.contains("delay")),
+            "again"
+        );
     }
 }

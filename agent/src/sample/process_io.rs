@@ -1,5 +1,6 @@
-//! Disk bytes by the processes' own counts, `/proc/<pid>/io`: for kernels whose v1 `blkio` counts
-//! nothing. Since Linux 6.10 it does only on disks for which somebody set a limit.
+//! Disk bytes by the processes' own counts, `/proc/<pid>/io`: for kernels whose v1 `blkio` does not count
+//! at all disks, as since Linux 6.10 it does only at those for which somebody set a limit, and for
+//! machines without any controller of I/O.
 //!
 //! A process's counts go to its parent when that waits for it. So the sum over a container's
 //! processes grows by what was read and written, whichever of them ended; it steps back only when

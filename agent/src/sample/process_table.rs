@@ -66,6 +66,8 @@ pub(super) struct ProcessTable {
     next: Vec<Known>,
     turn: u64,
     files: FileCounter,
+    /// Whether open descriptors are counted.
+    counts_files: bool,
     /// Whether a path was seen that leads out of this agent's own cgroup namespace: then it has
     /// one, and a path that does not lead out is inside of the agent's own container.
     namespaced: bool,
@@ -80,7 +82,7 @@ pub(super) struct Scan {
 }
 
 impl ProcessTable {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(counts_files: bool) -> Self {
         ProcessTable {
             ticks_per_second: rustix::param::clock_ticks_per_second().max(1),
             page_size: rustix::param::page_size() as u64,
@@ -90,6 +92,7 @@ impl ProcessTable {
             next: Vec::new(),
             turn: 0,
             files: FileCounter::new(),
+            counts_files,
             namespaced: false,
         }
     }
@@ -261,7 +264,7 @@ impl ProcessTable {
         if known.place == KnownPlace::OwnNamespace && self.namespaced {
             scan.own.push(scan.processes.len());
         }
-        if known.place != KnownPlace::Outside {
+        if self.counts_files && known.place != KnownPlace::Outside {
             let before = known.files_turn;
             if known.files_turn.take(now, u64::from(pid)) {
                 match self.files.count(root, proc, name, reader, problems) {

@@ -3,28 +3,34 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use scope_crds::Collector;
+
 use super::cgroup_files::{self, CgroupReader};
 use super::cgroup_index::CgroupIndex;
-use super::disk::Stacked;
-use super::further_files::Kind;
+use super::disk::{self, Stacked};
+use super::further_files::{Half, Kind};
 use super::group_table::GroupTable;
-use super::hierarchy::Hierarchies;
+use super::hierarchy::{Hierarchies, Version};
 use super::host::HostReader;
 use super::kept_file::Room;
-use super::pod_network::{PodNetworks, has_own_network, namespace_link};
+use super::pod_network::PodNetworks;
 use super::process_io::ProcessIo;
 use super::process_table::{ProcessTable, Scan};
 use super::reader::{End, ReadError, Reader, path_bytes};
+use super::sandboxes::Sandboxes;
 use super::wanted::Wanted;
 use super::{
     Cause, CgroupSample, Datum, Group, GroupSample, Mode, Moment, PodSample, Problems,
     ProcessSample, Roots, Sample,
 };
+use crate::Collectors;
 
 /// Reads the node. It keeps what makes the next reading cheaper, and what is read every few seconds
 /// only; nothing else that a reading depends on.
 pub struct Sampler {
     roots: Roots,
+    /// What is read is what these tell.
+    collectors: Collectors,
     clock: Box<dyn Fn() -> Moment + Send>,
     reader: Reader,
     processes: ProcessTable,
@@ -33,6 +39,7 @@ pub struct Sampler {
     networks: PodNetworks,
     host: HostReader,
     process_io: ProcessIo,
+    sandboxes: Sandboxes,
     /// Which devices are no disks.
     stacked: Option<Stacked>,
     room: Room,
@@ -44,21 +51,28 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler of the node below these roots. Nothing is read yet.
-    pub fn new(roots: Roots, clock: impl Fn() -> Moment + Send + 'static) -> Self {
+    /// A sampler of the node below these roots, for these collectors. Nothing is read yet.
+    pub fn new(
+        roots: Roots,
+        collectors: Collectors,
+        clock: impl Fn() -> Moment + Send + 'static,
+    ) -> Self {
         let room = Room::new();
+        let resources = collectors.has(Collector::Resources);
         Sampler {
             networks: PodNetworks::new(&roots.proc, &room),
             cgroup_room: room.none(),
             room,
             roots,
+            collectors,
             clock: Box::new(clock),
             reader: Reader::new(),
-            processes: ProcessTable::new(),
+            processes: ProcessTable::new(resources),
             groups: GroupTable::default(),
             index: CgroupIndex::default(),
             host: HostReader::default(),
             process_io: ProcessIo::default(),
+            sandboxes: Sandboxes::default(),
             stacked: None,
             own: None,
             problems: Problems::default(),
@@ -68,9 +82,11 @@ impl Sampler {
     /// Reads the node once.
     pub fn take(&mut self, mode: Mode<'_>) -> Sample {
         let mut problems = Problems::default();
+        let resources = self.collectors.has(Collector::Resources);
         let at = (self.clock)();
         let host = self.host.read(
             &self.roots.proc,
+            self.collectors,
             &mut self.reader,
             |ticks| self.processes.nanoseconds(ticks),
             &*self.clock,
@@ -100,8 +116,11 @@ impl Sampler {
         );
         if walked {
             self.cgroup_room = self.index.hierarchies.room(&self.room);
-            if self.index.hierarchies.disk.is_some() {
+            if resources && self.index.hierarchies.disk.is_some() {
                 self.read_devices(&mut problems);
+            }
+            if resources && !self.blkio_counts_all() {
+                self.index.hierarchies.disk = None;
             }
         }
         if wanted.ids().next().is_some() {
@@ -111,10 +130,13 @@ impl Sampler {
             self.place_own(&own, walked, &mut processes, &mut groups);
         }
         self.name_pods(&wanted, &mut groups);
+        if matches!(mode, Mode::Standalone) {
+            self.tell_sandboxes(at, &processes, &mut groups);
+        }
         self.read_groups(&wanted, &mut groups, &mut problems);
         self.add_unseen(&wanted, &mut groups, &mut problems);
         let mut pods = self.read_pods(mode, &groups, &mut problems);
-        if self.index.hierarchies.disk.is_none() {
+        if resources && self.index.hierarchies.disk.is_none() {
             self.process_io.read(
                 &self.roots.proc,
                 &mut self.reader,
@@ -125,9 +147,19 @@ impl Sampler {
                 &mut problems,
             );
         }
-        self.read_networks(mode, &processes, &groups, &mut pods, &mut problems);
+        if resources {
+            self.networks.read(
+                mode,
+                &mut self.reader,
+                &*self.clock,
+                &processes,
+                &groups,
+                &mut pods,
+                &mut problems,
+            );
+        }
 
-        self.problems.absorb(&problems);
+        self.problems.absorb(&problems, at.monotonic);
         Sample {
             at,
             host,
@@ -138,6 +170,11 @@ impl Sampler {
             oom_counted: self.index.hierarchies.counts_oom_kills(),
             problems,
         }
+    }
+
+    /// Notes what somebody else could not read.
+    pub fn note(&mut self, datum: Datum, cause: Cause, path: &str) {
+        self.problems.add(datum, cause, || path.to_owned());
     }
 
     /// Everything that could not be read since the sampler was made.
@@ -161,8 +198,33 @@ impl Sampler {
         }
     }
 
+    /// Whether `blkio` of v1, where that is what counts, counts at every disk in use. Since Linux 6.10 it
+    /// does so only at those for which somebody set a limit, and its root names no others.
+    fn blkio_counts_all(&mut self) -> bool {
+        let disk = self.index.hierarchies.disk.as_ref();
+        let Some(blkio) = disk.filter(|disk| disk.version == Version::V1) else {
+            return true;
+        };
+        let proc = path_bytes(&self.roots.proc);
+        let stats = self.reader.read_path(&proc, "diskstats", End::Records);
+        let stacked = self.stacked.as_ref();
+        let used = stats
+            .ok()
+            .zip(stacked)
+            .and_then(|(text, stacked)| disk::used(text, stacked));
+        // Where that cannot be told, what it has is taken for all.
+        let Some(used) = used else {
+            return true;
+        };
+        let file = "blkio.throttle.io_service_bytes";
+        let root = path_bytes(&blkio.root);
+        let named = self.reader.read_path(&root, file, End::Records);
+        named.is_ok_and(|text| disk::names_all(text, &used))
+    }
+
     fn note_missing_hierarchies(&self, problems: &mut Problems) {
         let root = || self.roots.cgroup.display().to_string();
+        let resources = self.collectors.has(Collector::Resources);
         let Hierarchies {
             cpu,
             memory,
@@ -180,7 +242,12 @@ impl Sampler {
             (freezer, Datum::CgroupFrozen),
             (pressure, Datum::CgroupPressure),
         ] {
-            if hierarchy.is_none() {
+            let told = match datum {
+                Datum::CgroupThrottling => resources,
+                Datum::CgroupPressure => resources || self.collectors.has(Collector::IOWait),
+                _ => true,
+            };
+            if told && hierarchy.is_none() {
                 problems.add(datum, Cause::Absent, root);
             }
         }
@@ -267,6 +334,29 @@ impl Sampler {
         }
     }
 
+    /// Kubernetes would say what the containers of a pod are; without it, that has to be seen.
+    fn tell_sandboxes(
+        &mut self,
+        at: Moment,
+        processes: &[ProcessSample],
+        groups: &mut [GroupSample],
+    ) {
+        let containers = &self.index.containers;
+        let seen: HashSet<&str> = groups
+            .iter()
+            .filter_map(|sample| sample.group.container.as_deref())
+            .collect();
+        self.sandboxes
+            .keep(|id| seen.contains(id) || containers.contains_key(id));
+        self.sandboxes.tell_apart(
+            &self.roots.proc,
+            &mut self.reader,
+            at.monotonic,
+            processes,
+            groups,
+        );
+    }
+
     /// Reads the cgroups of the wanted containers among these.
     fn read_groups(
         &mut self,
@@ -306,7 +396,9 @@ impl Sampler {
             }
             Wanted::All(_) => {
                 let ids = self.index.containers.keys();
-                ids.filter(|id| !seen.contains(&***id)).cloned().collect()
+                ids.filter(|id| !seen.contains(&***id) && !self.sandboxes.is(id))
+                    .cloned()
+                    .collect()
             }
         };
         // Equal trees give equal samples.
@@ -333,6 +425,8 @@ impl Sampler {
             stacked: self.stacked.as_ref(),
             room: &self.cgroup_room,
             clock: &*self.clock,
+            collectors: self.collectors,
+            half: Half::default(),
             problems,
         }
         .read(Kind::Container, &mut containers.get_mut(id)?.directories);
@@ -360,6 +454,8 @@ impl Sampler {
             stacked: self.stacked.as_ref(),
             room: &self.cgroup_room,
             clock: &*self.clock,
+            collectors: self.collectors,
+            half: Half::default(),
             problems,
         };
         let mut pods = BTreeMap::new();
@@ -380,51 +476,5 @@ impl Sampler {
             }
         }
         pods
-    }
-
-    /// Reads the network counters of the pods that have a network of their own.
-    fn read_networks(
-        &mut self,
-        mode: Mode<'_>,
-        processes: &[ProcessSample],
-        groups: &[GroupSample],
-        pods: &mut BTreeMap<Arc<str>, PodSample>,
-        problems: &mut Problems,
-    ) {
-        self.networks.forget_all_but(pods);
-        let mut asked = HashSet::new();
-        for process in processes {
-            let pod = process
-                .group
-                .and_then(|g| groups.get(g as usize)?.group.pod.as_ref());
-            let Some((pod, sample)) = pod.and_then(|pod| Some((pod, pods.get_mut(pod)?))) else {
-                continue;
-            };
-            // The process of the lowest pid is mostly the pause container's.
-            if !asked.insert(pod) {
-                continue;
-            }
-            let own_network = match mode {
-                Mode::Cluster(inventory) => inventory
-                    .pods
-                    .get(&**pod)
-                    .is_some_and(|pod| !pod.host_network),
-                Mode::Standalone => match has_own_network(&self.roots.proc, process.pid) {
-                    Ok(own) => own,
-                    Err(ReadError::Gone) => false,
-                    Err(ReadError::Missing(cause)) => {
-                        let link = namespace_link(&self.roots.proc, &process.pid.to_string());
-                        problems.add(Datum::PodNetwork, cause, || link.display().to_string());
-                        false
-                    }
-                },
-            };
-            if own_network {
-                let clock = &*self.clock;
-                sample.network =
-                    self.networks
-                        .read(&mut self.reader, pod, process, clock, problems);
-            }
-        }
     }
 }

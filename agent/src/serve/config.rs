@@ -8,7 +8,9 @@ use std::time::Duration;
 use scope_crds::Control;
 
 use super::socket::{SocketError, socket_path};
+use crate::Collectors;
 use crate::collect::Mend;
+use crate::container_control::SparedPods;
 use crate::control::CONTROLS_SUFFIX;
 use crate::sample::Roots;
 
@@ -21,6 +23,8 @@ pub struct Config {
     pub label: String,
     /// The tooltip there; generated if `None`.
     pub description: Option<String>,
+    /// What is collected.
+    pub collectors: Collectors,
     /// How often the node is looked at while somebody asks.
     pub sample_interval: Duration,
     /// When to supply what Scope's probe fails to report on CRI runtimes.
@@ -29,6 +33,8 @@ pub struct Config {
     pub host: String,
     /// Where the kernel's files are.
     pub roots: Roots,
+    /// The kubelet's directory; looked at for the collector `VolumeCount` only.
+    pub kubelet_dir: PathBuf,
     /// Where all plugins have their sockets.
     pub plugin_dir: PathBuf,
     /// Where health and metrics are served, if at all.
@@ -48,10 +54,24 @@ pub struct Cluster {
     pub controls: BTreeSet<Control>,
     /// Namespaces whose containers are not touched, beside the agent's own.
     pub protected: BTreeSet<String>,
-    /// How many containers of this node may be restarted or frozen within a minute.
+    /// How many containers of this node may be restarted, frozen or shaped within a minute.
     pub actions_per_minute: usize,
+    /// Whether to look at what is set on the networks of pods.
+    pub traffic: bool,
+    /// The longest that the traffic of a pod may be shaped.
+    pub longest_shaping: Duration,
     /// A random part of it passes before the first list of pods.
     pub start_jitter: Duration,
+}
+
+impl Cluster {
+    /// The pods whose containers are never touched.
+    pub fn spared_pods(&self) -> SparedPods {
+        SparedPods {
+            protected: self.protected.clone(),
+            own_namespace: self.namespace.clone().unwrap_or_default(),
+        }
+    }
 }
 
 impl Config {

@@ -39,6 +39,11 @@ pub struct Demand {
 
 const NO_PACE: u64 = u64::MAX;
 
+/// New probes that get a line in the log within [`LINES_PER`]: whoever can reach the socket can give any
+/// number of IDs.
+const LINES: usize = 10;
+const LINES_PER: Duration = Duration::from_secs(60);
+
 /// What the sampler sees of a probe.
 #[derive(Debug, Clone)]
 struct Known {
@@ -54,6 +59,8 @@ struct Askers {
     probes: VecDeque<Probe>,
     /// When somebody asked who is no probe.
     others: Option<Instant>,
+    /// When new probes got their lines in the log, at most [`LINES`].
+    lines: VecDeque<Instant>,
 }
 
 /// A probe that asked.
@@ -106,7 +113,8 @@ impl Demand {
         self.asked_at(probe_id, sequence, Instant::now())
     }
 
-    fn asked_at(&self, probe_id: Option<&str>, sequence: u64, now: Instant) -> bool {
+    /// The same at this time.
+    pub fn asked_at(&self, probe_id: Option<&str>, sequence: u64, now: Instant) -> bool {
         self.last.store(self.millis(now), Ordering::SeqCst);
         // The sampler sets `slow` before it looks at `last`: either it sees this request, or this
         // request sees that it sleeps.
@@ -136,6 +144,24 @@ impl Demand {
             self.known.store(Arc::new(known.collect()));
         }
         new
+    }
+
+    /// Whether a new probe gets a line in the log. If so, it counts as written.
+    pub(super) fn takes_line(&self) -> bool {
+        self.takes_line_at(Instant::now())
+    }
+
+    fn takes_line_at(&self, now: Instant) -> bool {
+        let lines = &mut self.askers().lines;
+        if lines.len() >= LINES {
+            let oldest = lines.front().copied().unwrap_or(now);
+            if now.saturating_duration_since(oldest) < LINES_PER {
+                return false;
+            }
+            lines.pop_front();
+        }
+        lines.push_back(now);
+        true
     }
 
     fn millis(&self, at: Instant) -> u64 {
@@ -183,8 +209,13 @@ impl Demand {
 
     /// IDs of the probes that want a copy with their own ID.
     pub(super) fn probes_for_copies(&self) -> Vec<Arc<str>> {
+        self.probes_for_copies_at(Instant::now())
+    }
+
+    /// The same at this time.
+    pub fn probes_for_copies_at(&self, now: Instant) -> Vec<Arc<str>> {
         let since = self
-            .millis(Instant::now())
+            .millis(now)
             .saturating_sub(COPIES_FOR.as_millis() as u64);
         let known = self.known.load();
         let lately = known
@@ -300,6 +331,19 @@ mod tests {
             copies.iter().map(|id| &**id).collect::<Vec<_>>(),
             ["10", "11", "12", "13"]
         );
+    }
+
+    #[test]
+    fn the_log_gets_few_lines_however_many_probes_are_new() {
+        let demand = Demand::new();
+        let lines = |from: u64, to: u64| {
+            let at = |second| demand.epoch + Duration::from_secs(second);
+            let seconds = (from..to).flat_map(|second| [second; 50]);
+            seconds.filter(|&s| demand.takes_line_at(at(s))).count()
+        };
+        assert_eq!(lines(0, 60), LINES);
+        assert_eq!(lines(60, 600), LINES * 9);
+        assert!(demand.askers().lines.len() <= LINES);
     }
 
     /// The pace in milliseconds after these requests: who, when in milliseconds.

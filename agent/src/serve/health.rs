@@ -17,10 +17,13 @@ use super::metrics::{Exposition, Kind, OPEN_METRICS, SocketMetrics};
 use super::publication::Publication;
 use super::readiness::Readiness;
 use super::sampler::{SamplerState, TICK_BOUNDS};
+use super::traffic_metrics::expose_traffic;
 use crate::collect::Detail;
 use crate::control::Desk;
 use crate::inventory::InventoryWatch;
 use crate::sample::Problems;
+use crate::traffic::Board;
+use crate::volumes::VolumeWatch;
 
 /// A tick may be late by this much, besides three cadences, before the sampler counts as stuck:
 /// enough for a machine that is out of memory for a moment.
@@ -43,10 +46,14 @@ pub struct Health {
     pub readiness: Arc<ArcSwap<Readiness>>,
     /// All listeners.
     pub listeners: Vec<Arc<SocketMetrics>>,
+    /// The look at volumes, where there is one.
+    pub volumes: Option<VolumeWatch>,
     /// The inventory, in a cluster.
     pub inventory: Option<InventoryWatch>,
     /// Where clicks are taken, with controls.
     pub desk: Option<Arc<Desk>>,
+    /// What is known of the networks of pods, with the collector for them.
+    pub board: Option<Arc<Board>>,
     /// The plugin's ID.
     pub plugin_id: Arc<str>,
 }
@@ -150,6 +157,9 @@ impl Health {
         if let Some(inventory) = &self.inventory {
             expose_inventory(inventory, &mut page);
         }
+        if let Some(volumes) = &self.volumes {
+            expose_volumes(volumes, &mut page);
+        }
         if let Some(desk) = &self.desk {
             page.family("scope_agent_clicks", Kind::Counter, "Clicks, by outcome.");
             for (outcome, n) in desk.counts() {
@@ -163,6 +173,12 @@ impl Health {
             );
             page.sample(&[], containers.frozen().load().len());
             page.family(
+                "scope_agent_shaped_pods",
+                Kind::Gauge,
+                "Pods whose traffic a click shaped and nothing cleared yet.",
+            );
+            page.sample(&[], containers.shaped_pods());
+            page.family(
                 "scope_agent_records",
                 Kind::Counter,
                 "Records of what was done to containers, by outcome.",
@@ -170,6 +186,9 @@ impl Health {
             for (outcome, n) in containers.records().each() {
                 page.sample(&[("outcome", outcome)], n);
             }
+        }
+        if let Some(board) = &self.board {
+            expose_traffic(board, &mut page);
         }
         expose_process(&mut page);
         page.finish()
@@ -300,6 +319,34 @@ fn expose_inventory(inventory: &InventoryWatch, page: &mut Exposition) {
         "Lookups of owners and namespaces, by outcome.",
     );
     for (outcome, n) in &state.lookups {
+        page.sample(&[("outcome", outcome)], n);
+    }
+}
+
+fn expose_volumes(volumes: &VolumeWatch, page: &mut Exposition) {
+    let (fresh, counts) = volumes.counts();
+    page.family(
+        "scope_agent_volume_file_systems",
+        Kind::Gauge,
+        "Volumes that are file systems of their own, by whether they say how full they are.",
+    );
+    for (state, n) in [
+        ("fresh", fresh),
+        ("stuck", counts.stuck),
+        ("not_asked", counts.not_asked),
+    ] {
+        page.sample(&[("state", state)], n);
+    }
+    page.family(
+        "scope_agent_volume_answers",
+        Kind::Counter,
+        "Questions to file systems of volumes, by outcome; late ones were not answered in time.",
+    );
+    for (outcome, n) in [
+        ("answered", counts.answered),
+        ("failed", counts.failed),
+        ("late", counts.late),
+    ] {
         page.sample(&[("outcome", outcome)], n);
     }
 }

@@ -15,6 +15,7 @@ mod rendering;
 mod routes;
 mod sampler;
 mod socket;
+mod traffic_metrics;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use kube::Client;
+use scope_crds::Collector;
 use scope_protocol::encode;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
@@ -35,6 +37,8 @@ use crate::control::{Actions, CLICK_WAIT, Desk, controls_report};
 use crate::exit;
 use crate::inventory::{InventoryWatch, NodeLookSettings, WatchSettings};
 use crate::kubernetes::{Access, KubernetesError};
+use crate::traffic::{Board, Features};
+use crate::volumes::{Asker, Look, PATIENCE, VolumeWatch, ask_kernel};
 
 pub use config::{Cluster, Config};
 pub use connection::{Activity, Limits, Phase};
@@ -55,8 +59,8 @@ pub use socket::{PluginDirectory, SocketError, is_served, socket_path, use_modes
 /// Open connections to health and metrics.
 const HEALTH_CONNECTIONS: usize = 16;
 
-/// For thawing what is frozen when the agent ends. It has ten seconds altogether.
-const THAW_ALL: Duration = Duration::from_secs(3);
+/// For thawing what is frozen, and clearing what is shaped, when the agent ends. It has ten seconds altogether.
+const PUT_RIGHT: Duration = Duration::from_secs(3);
 
 /// How often the sockets are looked for under their names. As often as a probe does.
 const GUARD_INTERVAL: Duration = Duration::from_secs(5);
@@ -115,6 +119,10 @@ pub struct Parts {
     pub render: Render,
     /// The inventory that the sampler's work looks at, and the clients; `None` without Kubernetes.
     pub kubernetes: Option<KubernetesParts>,
+    /// What is known of the networks of pods; `None` where nobody looks at them.
+    pub board: Option<Arc<Board>>,
+    /// What the sampler's work hears of volumes, where they are looked at.
+    pub volumes: VolumeWatch,
 }
 
 /// What is needed in a cluster.
@@ -146,9 +154,14 @@ impl Parts {
             }
         };
         let inventory = kubernetes.as_ref().map(|k| k.inventory.inventory.clone());
+        let traffic = config.cluster.as_ref().is_some_and(|c| c.traffic);
+        let board = traffic.then(|| Arc::new(Board::new(Features::try_out())));
+        let volumes = VolumeWatch::default();
         Ok(Parts {
-            render: renderer(config, inventory),
+            render: renderer(config, inventory, volumes.clone(), board.clone()),
             kubernetes,
+            board,
+            volumes,
         })
     }
 }
@@ -167,7 +180,7 @@ pub async fn run_with(
 ) -> Result<(), ServeError> {
     // Declared first, so that it goes last.
     let mut directory = PluginDirectory::claim(&config.plugin_dir, &config.plugin_id)?;
-    let names = rendering::control_names(&config);
+    let names = rendering::control_names(&config, parts.board.as_deref());
     let _offered = match names == ControlNames::default() {
         true => None,
         false => Some(OfferedControls::write(
@@ -214,10 +227,24 @@ pub async fn run_with(
 
     let containers = match (&config.cluster, &parts.kubernetes) {
         (Some(cluster), Some(kubernetes)) => Some(containers(
-            &config, cluster, kubernetes, &directory, &mut tasks, &ending,
+            &config,
+            cluster,
+            kubernetes,
+            parts.board.clone(),
+            &directory,
+            &mut tasks,
+            &ending,
         )),
         _ => None,
     };
+    if let Some(board) = &parts.board {
+        tasks.spawn(
+            "the look at the networks of pods",
+            board
+                .clone()
+                .keep_looking(config.roots.proc.clone(), ending.clone()),
+        );
+    }
     let mut serve = |name, what, listener, router| {
         let metrics = Arc::new(SocketMetrics::new(name));
         listeners.push(metrics.clone());
@@ -277,6 +304,13 @@ pub async fn run_with(
     };
 
     let inventory = parts.kubernetes.as_ref().map(|k| k.inventory.clone());
+    let volumes = match &inventory {
+        Some(inventory) if config.collectors.has(Collector::VolumeCount) => {
+            look_at_volumes(&config, inventory, &parts.volumes, &mut tasks, &ending)?;
+            Some(parts.volumes)
+        }
+        _ => None,
+    };
     if let (Some(cluster), Some(kubernetes)) = (&config.cluster, parts.kubernetes) {
         let settings = WatchSettings {
             node: cluster.node.clone(),
@@ -324,7 +358,9 @@ pub async fn run_with(
             readiness,
             listeners,
             inventory,
+            volumes: volumes.clone(),
             desk,
+            board: parts.board.clone(),
             plugin_id: config.plugin_id.as_str().into(),
         });
         tasks.spawn(
@@ -359,12 +395,17 @@ pub async fn run_with(
     // Names first: no probe comes any more while the last answers leave.
     directory.remove_sockets();
     sampler.stop();
+    if let Some(volumes) = volumes {
+        volumes.stop();
+    }
     if let Some(containers) = containers
-        && tokio::time::timeout(THAW_ALL, containers.end())
+        && tokio::time::timeout(PUT_RIGHT, containers.end())
             .await
             .is_err()
     {
-        tracing::error!("not every frozen container was thawed in time; the next agent does it");
+        tracing::error!(
+            "not everything that was done for a time was put right in time; the next agent does it, if one comes"
+        );
     }
     ending.cancel();
     // Each server has its own, shorter deadline.
@@ -382,12 +423,40 @@ pub async fn run_with(
     ended
 }
 
-/// The containers of this node and what thaws them in time. Also where no control for them is offered
-/// (any more): an earlier agent may have left one frozen.
+/// Looks at the volumes of this node's pods from a thread of its own.
+fn look_at_volumes(
+    config: &Config,
+    inventory: &InventoryWatch,
+    volumes: &VolumeWatch,
+    tasks: &mut Tasks,
+    ending: &CancellationToken,
+) -> Result<(), ServeError> {
+    let asker = Asker::new(Arc::new(ask_kernel), PATIENCE);
+    let look = Look::new(&config.roots.proc, &config.kubelet_dir, asker);
+    let ends = volumes
+        .start(look, inventory.inventory.clone())
+        .map_err(|source| ServeError::Start {
+            what: "the look at volumes",
+            source,
+        })?;
+    let ending = ending.clone();
+    tasks.spawn("the look at volumes", async move {
+        tokio::select! {
+            _ = ends => {}
+            // It may wait for a file system, and the process must end all the same.
+            () = ending.cancelled() => {}
+        }
+    });
+    Ok(())
+}
+
+/// The containers of this node and what puts them right in time. Also where no control for them is offered
+/// (any more): an earlier agent may have left one frozen or shaped.
 fn containers(
     config: &Config,
     cluster: &Cluster,
     kubernetes: &KubernetesParts,
+    board: Option<Arc<Board>>,
     directory: &PluginDirectory,
     tasks: &mut Tasks,
     ending: &CancellationToken,
@@ -401,9 +470,9 @@ fn containers(
     );
     let (recorder, clerk) = records(actions);
     let rules = Rules {
-        protected: cluster.protected.clone(),
-        own_namespace: namespace.to_owned(),
+        spared: cluster.spared_pods(),
         per_minute: cluster.actions_per_minute,
+        longest_shaping: cluster.longest_shaping,
     };
     let containers = Containers::new(
         rules,
@@ -411,9 +480,10 @@ fn containers(
         kubernetes.inventory.inventory.clone(),
         directory.path(),
         recorder,
+        board,
     );
     tasks.spawn(
-        "the thawing of containers",
+        "putting right what was done for a time",
         containers.clone().keep_deadlines(ending.clone()),
     );
     tasks.spawn("the writing of records", clerk.work(ending.clone()));

@@ -39,6 +39,7 @@ pub(super) struct Offer {
     pod: Vec<String>,
     container: Vec<String>,
     frozen_container: Vec<String>,
+    network: Vec<String>,
 }
 
 impl From<&ControlNames> for Offer {
@@ -47,6 +48,7 @@ impl From<&ControlNames> for Offer {
             pod: names.pod.clone(),
             container: names.container.clone(),
             frozen_container: names.frozen_container.clone(),
+            network: names.network.clone(),
         }
     }
 }
@@ -54,7 +56,13 @@ impl From<&ControlNames> for Offer {
 impl Offer {
     /// Whether the plugin may offer this. What it says goes into a string that Scope reads.
     pub(super) fn is_valid(&self, plugin: &str) -> bool {
-        [&self.pod, &self.container, &self.frozen_container]
+        let Offer {
+            pod,
+            container,
+            frozen_container,
+            network,
+        } = self;
+        [pod, container, frozen_container, network]
             .into_iter()
             .all(|names| {
                 names.len() <= MAX_CONTROLS && names.iter().all(|name| is_name_of(plugin, name))
@@ -207,16 +215,23 @@ impl OfferReader {
         }
     }
 
-    /// The other plugins, by the names of their directories.
+    /// The other plugins, by the names of their directories; of too many the first, the same for all
+    /// who look.
     fn others(&self) -> BTreeSet<String> {
         let entries = std::fs::read_dir(&self.plugin_dir).into_iter().flatten();
-        entries
+        let mut first = BTreeSet::new();
+        for id in entries
             .flatten()
             .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
             .filter_map(|entry| entry.file_name().into_string().ok())
             .filter(|id| *id != self.id)
-            .take(MAX_PLUGINS)
-            .collect()
+        {
+            first.insert(id);
+            if first.len() > MAX_PLUGINS {
+                first.pop_last();
+            }
+        }
+        first
     }
 }
 
@@ -278,9 +293,10 @@ fn unite(own: &ControlNames, others: &[&Offer]) -> ControlNames {
     if !own.pod.is_empty() {
         united.pod = all(&own.pod, |offer| &offer.pod);
     }
-    if !own.container.is_empty() || !own.frozen_container.is_empty() {
+    if !own.container.is_empty() || !own.frozen_container.is_empty() || !own.network.is_empty() {
         united.container = all(&own.container, |offer| &offer.container);
         united.frozen_container = all(&own.frozen_container, |offer| &offer.frozen_container);
+        united.network = all(&own.network, |offer| &offer.network);
     }
     united
 }

@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use scope_crds::Control;
+use scope_crds::{Collector, Control};
 use scope_protocol::{PluginSpec, Report, Topology, encode};
 
-use super::config::Config;
+use super::config::{Cluster, Config};
 use super::offered::OfferReader;
 use super::sampler::{Render, Rendered, Tick};
-use crate::attribution::attribute;
-use crate::collect::{ControlNames, Cycle, Detail, Settings, Share, render_at_most};
-use crate::control::{active_on_container, scope_control_id, topology_of};
+use crate::attribution::{Usage, attribute};
+use crate::collect::{ControlNames, Cycle, Detail, Settings, Share, Traffic, render_at_most};
+use crate::control::{
+    active_on_container, active_on_network, control_ids, scope_control_id, topology_of,
+};
 use crate::inventory::Inventory;
-use crate::sample::{Mode, Problems, Sampler, system_clock};
+use crate::sample::{Datum, Mode, Problems, Sampler, system_clock};
+use crate::traffic::{Board, Button, Seen, Way};
+use crate::volumes::VolumeWatch;
 
 /// A body up to this size goes out whole in every tick: Scope's probe pays about 19 ms per MB, so 5 ms a
 /// second. Above it, what need not be fresh takes turns.
@@ -28,30 +32,41 @@ const SMALL_TURN: usize = WHOLE_BODY / 4;
 const TRY_AGAIN: u64 = 30;
 
 /// What the report of this configuration depends on.
-pub fn settings(config: &Config) -> Settings {
+pub fn settings(config: &Config, traffic: Option<&Board>) -> Settings {
     Settings {
         plugin_id: config.plugin_id.clone(),
         label: config.label.clone(),
         description: config.description.clone(),
         host: config.host.clone(),
+        collectors: config.collectors,
         mend: config.mend,
         cadence: config.sample_interval,
-        controls: control_names(config),
+        controls: control_names(config, traffic),
+        spared: config
+            .cluster
+            .as_ref()
+            .map(Cluster::spared_pods)
+            .unwrap_or_default(),
         share: Share::Whole,
+        traffic: None,
     }
 }
 
 /// The controls of this configuration by kind of node.
-pub(super) fn control_names(config: &Config) -> ControlNames {
+pub(super) fn control_names(config: &Config, traffic: Option<&Board>) -> ControlNames {
+    let named = |id: &str| scope_control_id(&config.plugin_id, id);
     let names = |controls: BTreeSet<Control>| -> Vec<String> {
-        let names = controls.into_iter();
-        names
-            .map(|control| scope_control_id(&config.plugin_id, control))
-            .collect()
+        let ids = controls.into_iter().flat_map(control_ids);
+        ids.map(named).collect()
     };
     let enabled = config.controls();
     let of_pods = |control: &Control| topology_of(*control) == Topology::Pod;
+    let buttons = traffic
+        .map(|board| active_on_network(&enabled, board.features()))
+        .unwrap_or_default();
+    let ids = buttons.into_iter().map(Button::id);
     ControlNames {
+        network: ids.map(named).collect(),
         container: names(active_on_container(false, &enabled)),
         frozen_container: names(active_on_container(true, &enabled)),
         pod: names(enabled.into_iter().filter(of_pods).collect()),
@@ -72,18 +87,27 @@ pub fn empty_report(config: &Config) -> Vec<u8> {
     body
 }
 
-/// The sampler's work. The inventory is looked up at each tick; `None` without Kubernetes.
-pub fn renderer(config: &Config, inventory: Option<Arc<ArcSwap<Inventory>>>) -> Render {
-    let mut settings = settings(config);
+/// The sampler's work. The inventory is looked up at each tick; `None` without Kubernetes. Of the networks of
+/// pods it tells what stands on the board, and says there through which processes they are looked at.
+pub fn renderer(
+    config: &Config,
+    inventory: Option<Arc<ArcSwap<Inventory>>>,
+    volumes: VolumeWatch,
+    board: Option<Arc<Board>>,
+) -> Render {
+    let looks_at_volumes = config.collectors.has(Collector::VolumeCount);
+    let mut look = 0;
+    let mut settings = settings(config, board.as_deref());
     let mend = config.mend;
     let mut offers = OfferReader::new(
         &config.plugin_dir,
         &config.plugin_id,
         settings.controls.clone(),
     );
-    let mut sampler = Sampler::new(config.roots.clone(), system_clock());
+    let mut sampler = Sampler::new(config.roots.clone(), config.collectors, system_clock());
     let mut previous = None;
     let mut told = Problems::default();
+    let mut problems = Problems::default();
     let mut capacity = 0;
     let mut large = false;
     let mut last = (Share::Whole, Detail::Full);
@@ -92,9 +116,27 @@ pub fn renderer(config: &Config, inventory: Option<Arc<ArcSwap<Inventory>>>) -> 
         let mode = inventory.as_deref().map_or(Mode::Standalone, Mode::Cluster);
         let sample = sampler.take(mode);
         let mut usage = attribute(previous.as_ref(), &sample, mode);
+        if looks_at_volumes {
+            volumes.tell_processes(&usage);
+            let now = volumes.now();
+            if let Some((cause, path)) = now.problem.filter(|_| now.number != look) {
+                sampler.note(Datum::VolumeUse, cause, &path);
+            }
+            look = now.number;
+            usage.volumes = now.uses;
+        }
         // What is read in turns fails in its turns only, and what Scope shows of it is not to come
         // and go with them.
-        usage.problems.clone_from(sampler.problems());
+        problems.clone_from(sampler.problems());
+        if let Some(board) = &board {
+            board.look_through(ways(&usage, mode));
+            let (seen, until) = (board.seen(), board.until());
+            add_problems(board, &seen, &mut problems);
+            let before = settings.traffic.as_ref();
+            let traffic = Traffic::new(board.features(), &seen, &until, before);
+            settings.traffic = Some(traffic);
+        }
+        usage.problems.clone_from(&problems);
         settings.mend = mend.decided(settings.mend, &usage, mode);
         settings.cadence = tick.cadence;
         settings.controls.clone_from(offers.names(Instant::now()));
@@ -133,13 +175,53 @@ pub fn renderer(config: &Config, inventory: Option<Arc<ArcSwap<Inventory>>>) -> 
         }
         last = (settings.share, contents.detail);
         previous = Some(sample);
-        tell(sampler.problems(), &mut told);
+        tell(&problems, &mut told);
         Rendered {
             body,
             contents,
-            problems: sampler.problems().clone(),
+            problems: problems.clone(),
         }
     })
+}
+
+/// Through which process each pod with a network of its own is looked at: the first of its containers' that is
+/// listed, which is one of the oldest.
+fn ways(usage: &Usage, mode: Mode<'_>) -> Vec<Way> {
+    let Mode::Cluster(inventory) = mode else {
+        return Vec::new();
+    };
+    let mut taken = BTreeSet::new();
+    let in_containers = usage.processes.iter().filter(|p| p.container.is_some());
+    in_containers
+        .filter_map(|process| Some((process.pod.as_ref()?, process.pid)))
+        .filter(|(pod, _)| {
+            inventory
+                .pods
+                .get(&***pod)
+                .is_some_and(|pod| !pod.host_network)
+        })
+        .filter(|(pod, _)| taken.insert(Arc::clone(pod)))
+        .map(|(pod, pid)| Way {
+            pod: pod.clone(),
+            pid,
+        })
+        .collect()
+}
+
+/// What of traffic control does not work here, and what could not be looked at in the last look.
+fn add_problems(board: &Board, seen: &Seen, problems: &mut Problems) {
+    let features = board.features();
+    for (datum, feature) in [
+        (Datum::TrafficNetem, &features.netem),
+        (Datum::TrafficTbf, &features.tbf),
+    ] {
+        if let Err(lack) = feature {
+            problems.add(datum, lack.cause, || lack.words.clone());
+        }
+    }
+    for (cause, (_, example)) in &seen.failures {
+        problems.add(Datum::PodTraffic, *cause, || example.clone());
+    }
 }
 
 /// Logs what is new. There are as many kinds of problem as data times causes, and each is said once.

@@ -46,7 +46,8 @@ async fn report(State(reporter): State<Reporter>, RawQuery(query): RawQuery) -> 
     let report = reporter.publication.get();
     let probe_id = probe_id(query.as_deref());
     let of_ours = [Some(&*reporter.own_probe_id), Some(CHECKER)].contains(&probe_id);
-    if !of_ours && reporter.demand.asked(probe_id, report.sequence) {
+    let new = !of_ours && reporter.demand.asked(probe_id, report.sequence);
+    if new && reporter.demand.takes_line() {
         tracing::info!(probe = probe_id, "a probe asks for reports");
     }
     let body = report.body_for(probe_id).clone();

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use scope_agent::inventory::{Container, ContainerKind, Inventory, Owner, Pod};
+use scope_agent::inventory::{
+    Container, ContainerKind, Inventory, MountedVolume, Owner, Pod, Volume, VolumeKind,
+};
+use scope_agent::volumes::{Files, Space, VolumeUse};
 use scope_protocol::{Timestamp, Topology};
 
 use super::EPOCH_MICROS;
@@ -16,8 +19,11 @@ pub fn container(name: &str) -> Container {
         started: Some(Timestamp::from_unix_micros(EPOCH_MICROS)),
         kind: ContainerKind::App,
         liveness: false,
+        starting: false,
+        runs_once: false,
         restarts: 0,
         last_termination: None,
+        volumes: Vec::new(),
     }
 }
 
@@ -44,7 +50,46 @@ pub fn pod(id: &str, name: &str, containers: &[(&str, &str)]) -> Pod {
             .map(|(id, name)| ((*id).to_owned(), container(name)))
             .collect(),
         stopped: BTreeMap::new(),
+        volumes: Vec::new(),
         owners: Vec::new(),
+    }
+}
+
+/// The pod with these volumes, all of them in each of its containers.
+pub fn with_volumes(mut pod: Pod, volumes: &[(&str, VolumeKind)]) -> Pod {
+    for container in pod.containers.values_mut() {
+        container.volumes = volumes
+            .iter()
+            .map(|(name, _)| MountedVolume {
+                volume: (*name).to_owned(),
+                path: Some(format!("/{name}")),
+            })
+            .collect();
+    }
+    pod.volumes = volumes
+        .iter()
+        .map(|&(name, kind)| Volume {
+            name: name.to_owned(),
+            kind,
+        })
+        .collect();
+    pod
+}
+
+/// A volume of a hundred MiB and a thousand files, so many percent of both in use.
+pub fn used(percent: u64) -> VolumeUse {
+    let mib = |count: u64| count << 20;
+    VolumeUse {
+        space: Some(Space {
+            capacity: mib(100),
+            used: mib(percent),
+            available: mib(100 - percent),
+            files: Some(Files {
+                most: 1000,
+                used: 10 * percent,
+            }),
+        }),
+        stale: false,
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use scope_agent::Collectors;
 use scope_agent::sample::{Moment, Roots, Sampler};
 use scope_protocol::Timestamp;
 
@@ -202,10 +203,20 @@ pub struct MadeNode {
 
 impl MadeNode {
     pub fn new(layout: Layout) -> MadeNode {
+        Self::within(layout, tempfile::tempdir().unwrap())
+    }
+
+    /// In memory where the machine has a place for that: a disk takes a minute for 200,000 files.
+    pub fn of_many_files(layout: Layout) -> MadeNode {
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        Self::within(layout, dir.unwrap())
+    }
+
+    fn within(layout: Layout, dir: tempfile::TempDir) -> MadeNode {
         let node = MadeNode {
             layout,
             prefix: "t0/node1",
-            dir: tempfile::tempdir().unwrap(),
+            dir,
             millis: Arc::new(AtomicU64::new(1_000_000)),
         };
         node.write(
@@ -266,8 +277,12 @@ impl MadeNode {
     }
 
     pub fn sampler(&self) -> Sampler {
+        self.sampler_for(Collectors::ALL)
+    }
+
+    pub fn sampler_for(&self, collectors: Collectors) -> Sampler {
         let millis = self.millis.clone();
-        Sampler::new(self.roots(), move || {
+        Sampler::new(self.roots(), collectors, move || {
             let millis = millis.load(Ordering::Relaxed);
             Moment {
                 monotonic: Duration::from_millis(millis),
@@ -296,10 +311,15 @@ impl MadeNode {
 
     /// Two CPUs that were busy for so many ticks together.
     pub fn host_ticks(&self, busy: u64) {
+        self.cpu_times(busy, 5000, 10);
+    }
+
+    /// The ticks of both CPUs since boot.
+    pub fn cpu_times(&self, busy: u64, idle: u64, io_wait: u64) {
         self.write(
             "proc/stat",
             format!(
-                "cpu  {busy} 0 0 5000 10 0 0 3 0 0\ncpu0 {busy} 0 0 2500 5 0 0 1 0 0\n\
+                "cpu  {busy} 0 0 {idle} {io_wait} 0 0 3 0 0\ncpu0 {busy} 0 0 {idle} 5 0 0 1 0 0\n\
                  cpu1 0 0 0 2500 5 0 0 2 0 0\nintr 12345 1 2 3\nctxt 1\n"
             ),
         );

@@ -6,23 +6,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use scope_agent::Collectors;
 use scope_agent::attribution::{
     ContainerUsage, Cpu, Disk, Figures, HostUsage, Memory, Network, Pressure, ProcessTotals,
-    ProcessUsage, Stalled, Usage,
+    ProcessUsage, Stalled, Usage, Waiting,
 };
-use scope_agent::collect::{Contents, ControlNames, Cycle, Mend, Settings, Share, metric, render};
-use scope_agent::control::controls_report;
-use scope_agent::inventory::Inventory;
+use scope_agent::catalogue::ORIGINS;
+use scope_agent::collect::{
+    Contents, ControlNames, Cycle, Mend, Settings, Share, Traffic, metric, render,
+};
+use scope_agent::container_control::SparedPods;
+use scope_agent::control::{active_on_network, controls_report};
+use scope_agent::inventory::{Inventory, VolumeKind};
 use scope_agent::sample::{Mode, Problems, ProcessName, Runtime as NodeRuntime};
-use scope_agent::serve::{MAX_PROBES, Turns};
+use scope_agent::serve::{Demand, Turns};
+use scope_agent::traffic::{Button, Features, Root, Seen};
+use scope_agent::volumes::{VolumeUse, VolumeUses};
 use scope_crds::Control;
 use scope_emulator::truth::{Container, ContainerState, Controller, Host, Namespace, Pod, Process};
 use scope_emulator::{Ask, Kind, ProbeSetup, Runtime, Script, ScriptedClick, World};
 use scope_protocol::{Timestamp, Topology, encode};
 
-use crate::made_node::inventory::{inventory, owner, pod};
+use crate::made_node::inventory::{inventory, owner, pod, used, with_volumes};
 use crate::made_node::{MIB, id, uid};
 
 pub const PLUGIN: &str = "nm";
@@ -37,19 +44,25 @@ pub struct Case {
     pub phase: u64,
     pub spy: Duration,
     pub publish: Duration,
-    /// What the reports go out in, as on a large node; whole if `None`, as on a small one.
+    /// What the reports have to go out in, as soon as it is known how often the probes ask: on a large
+    /// node. Whole if `None`, as on a small one.
     pub cycle: Option<Cycle>,
+    /// What the agents collect.
+    pub collectors: Collectors,
 }
 
 /// Scope's defaults.
-pub const USUAL: Case = Case {
-    runtime: Runtime::Cri,
-    skew: [0, 0],
-    phase: 0,
-    spy: Duration::from_secs(1),
-    publish: Duration::from_secs(3),
-    cycle: None,
-};
+pub fn usual() -> Case {
+    Case {
+        runtime: Runtime::Cri,
+        skew: [0, 0],
+        phase: 0,
+        spy: Duration::from_secs(1),
+        publish: Duration::from_secs(3),
+        cycle: None,
+        collectors: Collectors::default(),
+    }
+}
 
 /// What is on a node and may change.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +71,8 @@ pub struct Running {
     pub containers: BTreeMap<String, (String, Vec<u32>)>,
     pub frozen: BTreeSet<String>,
     pub docker: bool,
+    /// What is set on the networks of pods, where the agent looks at them.
+    pub traffic: Option<(Features, BTreeMap<Arc<str>, Root>)>,
 }
 
 pub type Shared = Arc<Mutex<Running>>;
@@ -69,6 +84,8 @@ struct Agent {
     known: Inventory,
     running: Shared,
     cycle: Option<Cycle>,
+    traffic: Option<Traffic>,
+    collectors: Collectors,
     next: Option<SystemTime>,
     phase: Duration,
     turns: Turns,
@@ -76,10 +93,14 @@ struct Agent {
     body: Vec<u8>,
     contents: Contents,
     /// Who had asked when the body was made.
-    copies: Vec<String>,
-    /// Who asks: when, and which report it got.
-    askers: BTreeMap<String, (SystemTime, u64)>,
+    copies: Vec<Arc<str>>,
+    demand: Demand,
+    /// One moment on the agent's two clocks.
+    clocks: (SystemTime, Instant),
 }
+
+/// Requests and ticks until the agent has to know how often it is asked.
+const KNOWN: u64 = 20;
 
 const CADENCE: Duration = Duration::from_secs(1);
 
@@ -89,22 +110,31 @@ fn lock(running: &Shared) -> MutexGuard<'_, Running> {
 
 impl Agent {
     fn tick(&mut self, at: SystemTime) {
-        let asking = self.askers.values();
-        let seen = asking
-            .filter(|(last, _)| at.duration_since(*last).unwrap_or_default().as_secs() < 3)
-            .map(|(_, sequence)| *sequence)
-            .min()
-            .unwrap_or_default();
-        let number = self.turns.next(self.published, seen);
+        let number = self.turns.next(self.published, self.demand.seen_by_all());
+        let pace = self.demand.pace().filter(|_| self.cycle.is_some());
+        let cycle = pace.and_then(|pace| Cycle::at(pace.max(CADENCE)));
+        assert!(cycle == self.cycle || self.published < KNOWN, "{cycle:?}");
+        let looked = lock(&self.running).traffic.clone();
+        let names = names(looked.as_ref().map(|(features, _)| features));
+        self.traffic = looked.map(|(features, roots)| {
+            let seen = Seen {
+                roots,
+                ..Seen::default()
+            };
+            Traffic::new(&features, &seen, &BTreeMap::new(), self.traffic.as_ref())
+        });
         let settings = Settings {
             plugin_id: PLUGIN.into(),
             label: "Node metrics".into(),
             description: None,
             host: self.host.into(),
+            collectors: self.collectors,
             mend: Mend::Auto,
             cadence: CADENCE,
-            controls: names(),
-            share: match self.cycle {
+            controls: names,
+            spared: SparedPods::default(),
+            traffic: self.traffic.clone(),
+            share: match cycle {
                 Some(cycle) => Share::Turn { number, cycle },
                 None => Share::Whole,
             },
@@ -112,7 +142,12 @@ impl Agent {
         let (known, usage) = self.look(at);
         self.contents = render(&usage, Mode::Cluster(&known), &settings, &mut self.body);
         self.published += 1;
-        self.copies = self.askers.keys().take(MAX_PROBES).cloned().collect();
+        self.copies = self.demand.probes_for_copies_at(self.monotonic(at));
+    }
+
+    fn monotonic(&self, at: SystemTime) -> Instant {
+        let (wall, monotonic) = self.clocks;
+        monotonic + at.duration_since(wall).unwrap_or_default()
     }
 
     fn look(&self, at: SystemTime) -> (Inventory, Usage) {
@@ -152,6 +187,10 @@ impl Agent {
             host: HostUsage {
                 cpus: Some(2),
                 memory_total: Some(4 << 30),
+                waiting: Some(Waiting {
+                    io: 12.5,
+                    idle: 50.0,
+                }),
                 ..HostUsage::default()
             },
             pods: running
@@ -161,6 +200,20 @@ impl Agent {
                 .collect(),
             containers: containers.collect(),
             processes: processes.collect(),
+            volumes: Arc::new(VolumeUses::from([(
+                uid('1'),
+                [
+                    ("cache".to_owned(), used(3)),
+                    (
+                        "data".to_owned(),
+                        VolumeUse {
+                            stale: true,
+                            ..used(70)
+                        },
+                    ),
+                ]
+                .into(),
+            )])),
             problems: Problems::default(),
         };
         (known, usage)
@@ -177,15 +230,23 @@ impl Script for Agent {
                 .as_secs();
             UNIX_EPOCH + Duration::from_secs(second - 1) + self.phase
         };
-        let mut next = self.next.unwrap_or_else(begin);
+        let mut next = match self.next {
+            Some(next) => next,
+            None => {
+                let begin = begin();
+                self.clocks.0 = begin;
+                begin
+            }
+        };
         while next <= ask.now {
             self.tick(next);
             next += CADENCE;
         }
         self.next = Some(next);
-        self.askers
-            .insert(ask.probe_id.clone(), (ask.now, self.published));
-        Ok(match self.copies.contains(&ask.probe_id) {
+        let now = self.monotonic(ask.now);
+        let (id, published) = (&*ask.probe_id, self.published);
+        self.demand.asked_at(Some(id), published, now);
+        Ok(match self.copies.iter().any(|copy| **copy == *id) {
             true => self.contents.slots.fill(&self.body, &ask.probe_id),
             false => self.body.clone(),
         })
@@ -236,10 +297,21 @@ fn figures(of_pod: bool, processes: u64) -> Figures {
 
 /// How many metrics a container and a pod have.
 pub fn metrics_of(kind: Kind) -> usize {
-    metric::METRICS.len() - if kind == Kind::Container { 3 } else { 0 }
+    let topology = match kind {
+        Kind::Container => Topology::Container,
+        _ => Topology::Pod,
+    };
+    ORIGINS
+        .iter()
+        .filter(|origin| {
+            let collectors = metric::collectors_of(origin.metric);
+            origin.nodes.contains(&topology)
+                && collectors.is_none_or(|of| Collectors::default().has_any(of))
+        })
+        .count()
 }
 
-fn names() -> ControlNames {
+fn names(features: Option<&Features>) -> ControlNames {
     let names = |controls: &[&str]| {
         let names = controls.iter();
         names
@@ -250,6 +322,11 @@ fn names() -> ControlNames {
         pod: names(&["deletePod"]),
         container: names(&["freezeContainer", "restartContainer"]),
         frozen_container: names(&["thawContainer"]),
+        network: features.map_or(Vec::new(), |features| {
+            let buttons = active_on_network(&BTreeSet::from(Control::ALL), features);
+            let ids: Vec<&str> = buttons.into_iter().map(Button::id).collect();
+            names(&ids)
+        }),
     }
 }
 
@@ -299,6 +376,14 @@ pub fn cluster(case: Case) -> Cluster {
         owner(Topology::ReplicaSet, "rs-uid", "web-5d"),
         owner(Topology::Deployment, "deploy-uid", "web"),
     ];
+    let web = with_volumes(
+        web,
+        &[
+            ("cache", VolumeKind::EmptyDirInMemory),
+            ("scratch", VolumeKind::EmptyDir),
+            ("data", VolumeKind::Claim),
+        ],
+    );
     let mut backup = pod(&uid('2'), "backup-1-y", &[(&id('d'), "dump")]);
     backup.owners = vec![
         owner(Topology::Job, "job-uid", "backup-1"),
@@ -335,6 +420,8 @@ pub fn cluster(case: Case) -> Cluster {
             known,
             running: running[n].clone(),
             cycle: case.cycle,
+            traffic: None,
+            collectors: case.collectors,
             next: None,
             phase: Duration::from_millis(case.phase * 7 % 1000),
             turns: Turns::default(),
@@ -342,7 +429,8 @@ pub fn cluster(case: Case) -> Cluster {
             body: Vec::new(),
             contents: Contents::default(),
             copies: Vec::new(),
-            askers: BTreeMap::new(),
+            demand: Demand::new(),
+            clocks: (UNIX_EPOCH, Instant::now()),
         };
         world.add_plugin(node, &format!("{PLUGIN}/{PLUGIN}.sock"), agent);
         let controls = Controls {

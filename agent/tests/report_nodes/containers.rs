@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use scope_agent::attribution::{Usage, attribute};
 use scope_agent::collect::{ControlNames, Cycle, Settings, Share};
+use scope_agent::inventory::{Inventory, Pod};
 use scope_agent::sample::Mode;
 use scope_protocol::Topology;
 
@@ -204,6 +205,7 @@ fn with_controls() -> Settings {
         controls: ControlNames {
             container: names(&["nm-controls~freezeContainer"]),
             frozen_container: names(&["nm-controls~thawContainer"]),
+            network: Vec::new(),
             ..settings().controls
         },
         ..settings()
@@ -236,6 +238,7 @@ fn a_frozen_container_is_paused_and_has_other_buttons() {
     let settings = Settings {
         controls: ControlNames {
             frozen_container: Vec::new(),
+            network: Vec::new(),
             ..with_controls().controls
         },
         ..settings()
@@ -244,6 +247,42 @@ fn a_frozen_container_is_paused_and_has_other_buttons() {
     let frozen = format!("{frozen};<container>");
     let frozen = node(&report, Topology::Container, &frozen);
     assert_eq!(latest(frozen, "active_controls"), Some(""));
+}
+
+#[test]
+fn a_container_that_is_never_touched_has_no_buttons() {
+    let spare: [fn(&mut Settings, &mut Pod); 3] = [
+        |settings, pod| settings.spared.own_namespace.clone_from(&pod.namespace),
+        |settings, pod| {
+            settings.spared.protected.insert(pod.namespace.clone());
+        },
+        |_, pod| pod.mirror = true,
+    ];
+    let first = known();
+    let touchable = usage(Mode::Cluster(&first));
+    let id = format!("{};<container>", id('b'));
+    let told = |known: &Inventory, settings: &Settings| {
+        let report = report(&touchable, Mode::Cluster(known), settings);
+        let node = node(&report, Topology::Container, &id);
+        let controls = latest(node, "active_controls").map(str::to_owned);
+        (controls, node.control_probe.is_some())
+    };
+    let freeze = || Some("nm-controls~freezeContainer".to_owned());
+    assert_eq!(told(&first, &with_controls()), (freeze(), true));
+    for spare in spare {
+        let (mut known, mut settings) = (known(), with_controls());
+        for pod in known.pods.values_mut() {
+            spare(&mut settings, pod);
+        }
+        assert_eq!(told(&known, &settings), (None, false));
+    }
+    // Nor one of which it is not known yet whose it is.
+    let mut known = known();
+    known
+        .pods
+        .values_mut()
+        .for_each(|pod| pod.containers.clear());
+    assert_eq!(told(&known, &with_controls()), (None, false));
 }
 
 #[test]

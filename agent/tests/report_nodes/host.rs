@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use scope_agent::Collectors;
 use scope_agent::attribution::attribute;
+use scope_agent::collect::{Mend, Settings};
 use scope_agent::inventory::NodeObject;
 use scope_agent::sample::Mode;
-use scope_protocol::Topology;
+use scope_crds::Collector;
 use scope_protocol::report::TableKind;
+use scope_protocol::{Report, Topology};
 
-use crate::made_node::{Layout, MadeNode};
+use crate::made_node::{Layout, MadeNode, uid};
 use crate::reported::{known, latest, metric, node, report, settings, write};
 
 const HOST: &str = "node1;<host>";
@@ -29,7 +32,14 @@ fn the_host_waits_in_percent() {
     assert_eq!(metric(host, "psi_memory_some"), Some((20.0, 100.0)));
     assert_eq!(metric(host, "psi_memory_full"), Some((10.0, 100.0)));
     assert_eq!(metric(host, "psi_io_full"), Some((5.0, 100.0)));
-    assert_eq!(host.metrics.len(), 5, "full has no meaning for the CPU");
+    assert_eq!(
+        host.metrics
+            .keys()
+            .filter(|id| id.starts_with("psi_"))
+            .count(),
+        5,
+        "full has no meaning for the CPU"
+    );
     let topology = &report.topologies[&Topology::Host];
     assert!(topology.table_templates.is_empty(), "no Kubernetes");
     assert!(
@@ -37,6 +47,100 @@ fn the_host_waits_in_percent() {
             .keys()
             .all(|id| topology.metric_templates.contains_key(id))
     );
+}
+
+/// A mean since boot would say that the node idles, and so would whoever shows one of the two at a time.
+#[test]
+fn waiting_for_io_moves_within_one_interval() {
+    let made = MadeNode::new(Layout::V2Systemd);
+    let collectors = Collectors::from_iter([Collector::IOWait]);
+    let mut sampler = made.sampler_for(collectors);
+    let settings = Settings {
+        collectors,
+        ..settings()
+    };
+    // A day of idling, then seconds of another kind each.
+    let (mut busy, mut idle, mut io_wait) = (1_000, 17_000_000, 2_000);
+    made.cpu_times(busy, idle, io_wait);
+    let mut before = sampler.take(Mode::Standalone);
+    let first = report(
+        &attribute(None, &before, Mode::Standalone),
+        Mode::Standalone,
+        &settings,
+    );
+    let told = |report: &Report, id| {
+        let host = report.topologies[&Topology::Host].nodes.get(HOST);
+        host.and_then(|host| metric(host, id))
+    };
+    assert_eq!(
+        told(&first, "iowait"),
+        None,
+        "not before there is an interval"
+    );
+    for (computing, idling, waiting) in [(20, 180, 0), (20, 20, 160), (0, 0, 200), (0, 200, 0)] {
+        made.pass(std::time::Duration::from_secs(1));
+        (busy, idle, io_wait) = (busy + computing, idle + idling, io_wait + waiting);
+        made.cpu_times(busy, idle, io_wait);
+        let now = sampler.take(Mode::Standalone);
+        let usage = attribute(Some(&before), &now, Mode::Standalone);
+        let report = report(&usage, Mode::Standalone, &settings);
+        let percent = |ticks: u64| Some((ticks as f64 / 2.0, 100.0));
+        assert_eq!(told(&report, "iowait"), percent(waiting));
+        assert_eq!(told(&report, "idle"), percent(idling));
+        before = now;
+    }
+}
+
+#[test]
+fn the_iowait_collector_alone_brings_waiting_for_io_and_nothing_else() {
+    let made = MadeNode::new(Layout::V2Systemd);
+    let collectors = Collectors::from_iter([Collector::IOWait]);
+    let mut sampler = made.sampler_for(collectors);
+    let known = known();
+    let mode = Mode::Cluster(&known);
+    write(&made, 0);
+    let first = sampler.take(mode);
+    made.pass(std::time::Duration::from_secs(1));
+    write(&made, 1);
+    let second = sampler.take(mode);
+    assert!(second.problems.is_empty(), "{:?}", second.problems);
+    let usage = attribute(Some(&first), &second, mode);
+    for (mend, scopes_own) in [
+        (Mend::Never, &[][..]),
+        (
+            Mend::Always,
+            &["docker_cpu_total_usage", "docker_memory_usage"],
+        ),
+    ] {
+        let settings = Settings {
+            collectors,
+            mend,
+            ..settings()
+        };
+        let report = report(&usage, mode, &settings);
+        for (topology, own) in [
+            (Topology::Host, &["idle", "iowait"][..]),
+            (Topology::Pod, scopes_own),
+            (Topology::Container, scopes_own),
+            (Topology::Deployment, scopes_own),
+        ] {
+            let want: Vec<&str> = own
+                .iter()
+                .copied()
+                .chain(["psi_io_full", "psi_io_some"])
+                .collect();
+            let topology = &report.topologies[&topology];
+            let templates: Vec<&str> = topology.metric_templates.keys().map(|id| &**id).collect();
+            assert_eq!(templates, want);
+            assert!(topology.table_templates.is_empty());
+            for (id, node) in &topology.nodes {
+                let has: Vec<&str> = node.metrics.keys().map(|id| &**id).collect();
+                assert!(has == want || has.is_empty(), "{id}: {has:?}");
+            }
+        }
+        let pod = node(&report, Topology::Pod, &format!("{};<pod>", uid('1')));
+        assert!(metric(pod, "psi_io_some").is_some());
+    }
 }
 
 #[test]

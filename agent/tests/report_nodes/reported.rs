@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use scope_agent::Collectors;
 use scope_agent::attribution::{Usage, attribute};
 use scope_agent::collect::{self, ControlNames, Mend, Settings, Share};
+use scope_agent::container_control::SparedPods;
 use scope_agent::inventory::Inventory;
 use scope_agent::sample::Mode;
 use scope_protocol::conformance::{Answer, Rule, check_report};
@@ -98,12 +100,15 @@ pub(crate) fn settings() -> Settings {
         label: "Node metrics".into(),
         description: None,
         host: "node1".into(),
+        collectors: Collectors::default(),
         mend: Mend::Auto,
         cadence: Duration::from_secs(1),
         controls: ControlNames {
             pod: vec!["node-metrics-controls~deletePod".into()],
             ..ControlNames::default()
         },
+        spared: SparedPods::default(),
+        traffic: None,
         share: Share::Whole,
     }
 }

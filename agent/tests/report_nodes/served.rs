@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use scope_agent::Collectors;
 use scope_agent::collect::Mend;
 use scope_agent::inventory::Inventory;
 use scope_agent::serve::{Config, Render, Tick, renderer};
+use scope_agent::volumes::VolumeWatch;
 
 use crate::made_node::{Class, Layout, MadeNode, id, uid};
 use crate::reported::{known, write};
@@ -16,10 +18,12 @@ fn config(node: &MadeNode) -> Config {
         plugin_id: "node-metrics".into(),
         label: "Node metrics".into(),
         description: None,
+        collectors: Collectors::default(),
         sample_interval: Duration::from_secs(1),
         mend: Mend::Auto,
         host: "node1".into(),
         roots: node.roots(),
+        kubelet_dir: "/nonexistent".into(),
         plugin_dir: node.path("plugins"),
         http_listen: None,
         cluster: None,
@@ -58,6 +62,8 @@ fn what_is_not_available_is_said_in_every_report() {
                 ..config(&node)
             },
             None,
+            VolumeWatch::default(),
+            None,
         );
         let first = description(&next(&mut render, 0));
         let missing = "pressure (PSI) of a container or pod (not provided by this kernel";
@@ -80,7 +86,12 @@ fn whether_to_mend_does_not_change_while_no_container_runs() {
         let node = MadeNode::new(Layout::V1Cgroupfs);
         write(&node, 0);
         let inventory = Arc::new(ArcSwap::from_pointee(Inventory::default()));
-        let mut render = renderer(&config(&node), Some(inventory.clone()));
+        let mut render = renderer(
+            &config(&node),
+            Some(inventory.clone()),
+            VolumeWatch::default(),
+            None,
+        );
         let mut seen = Vec::new();
         for (number, known) in [Inventory::default(), running, Inventory::default()]
             .into_iter()

@@ -261,7 +261,11 @@ fn files_of_processes_and_the_host() {
                     },
                     &["Host node1 psi_memory_some"],
                 ),
-                ("stat of the host", |g| g.node.host_ticks(1070), &[]),
+                (
+                    "stat of the host",
+                    |g| g.node.cpu_times(1070, 5100, 50),
+                    &["Host node1 idle", "Host node1 iowait"],
+                ),
             ],
         );
     }

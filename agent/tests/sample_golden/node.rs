@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use scope_agent::Collectors;
 use scope_agent::attribution::attribute;
 use scope_agent::collect::{self, ControlNames, Mend, Settings, Share};
-use scope_agent::inventory::{Inventory, NodeObject};
+use scope_agent::container_control::SparedPods;
+use scope_agent::inventory::{Inventory, NodeObject, VolumeKind};
 use scope_agent::sample::Mode;
+use scope_agent::volumes::{VolumeUse, VolumeUses};
 use scope_protocol::{Topology, encode};
 
-use crate::made_node::inventory::{inventory, owner, pod};
+use crate::made_node::inventory::{inventory, owner, pod, used, with_volumes};
 use crate::made_node::{Cgroup, Class, Further, Layout, MIB, MadeNode, Process, id, uid};
 
 /// A Deployment's pod with two containers and one of a DaemonSet on the node's network.
@@ -48,9 +51,23 @@ impl Golden {
             owner(Topology::ReplicaSet, "rs-uid", "web-5d"),
             owner(Topology::Deployment, "deploy-uid", "web"),
         ];
+        let volumes = [
+            ("cache", VolumeKind::EmptyDirInMemory),
+            ("settings", VolumeKind::ConfigMap),
+            ("data", VolumeKind::Claim),
+        ];
+        let mut web = with_volumes(web, &volumes);
+        // The sidecar has not all of them.
+        if let Some(sidecar) = web.containers.get_mut(&id('c')) {
+            sidecar.volumes.truncate(2);
+        }
         let mut log = pod(&uid('2'), "log-z", &[(&id('d'), "tail")]);
         log.owners = vec![owner(Topology::DaemonSet, "daemon-uid", "log")];
         log.host_network = true;
+        let log = with_volumes(
+            log,
+            &[("logs", VolumeKind::HostPath), ("disk", VolumeKind::Claim)],
+        );
         let mut inventory = inventory([web, log]);
         inventory.node = Some(Arc::new(NodeObject {
             kubelet: "v1.31.2".into(),
@@ -101,7 +118,7 @@ impl Golden {
             node.process(pid, path, &process(share, seconds));
             node.network(pid, u64::from(pid), 10_000 * seconds, 1_000 * seconds);
         }
-        node.host_ticks(1000 + 60 * seconds);
+        node.cpu_times(1000 + 60 * seconds, 5000 + 100 * seconds, 10 + 40 * seconds);
         node.host_waits(100_000 * seconds);
     }
 
@@ -116,15 +133,29 @@ impl Golden {
         self.write(1);
         change(self);
         let second = sampler.take(mode);
-        let usage = attribute(Some(&first), &second, mode);
+        let mut usage = attribute(Some(&first), &second, mode);
+        let stale = VolumeUse {
+            stale: true,
+            ..used(70)
+        };
+        usage.volumes = Arc::new(VolumeUses::from([
+            (
+                uid('1'),
+                [("cache".to_owned(), used(3)), ("data".to_owned(), stale)].into(),
+            ),
+            (uid('2'), [("disk".to_owned(), used(42))].into()),
+        ]));
         let settings = Settings {
             plugin_id: "golden".into(),
             label: "Golden".into(),
             description: Some("As checked in.".into()),
             host: "node1".into(),
+            collectors: Collectors::ALL,
             mend: Mend::Always,
             cadence: Duration::from_secs(1),
             controls: ControlNames::default(),
+            spared: SparedPods::default(),
+            traffic: None,
             share: Share::Whole,
         };
         let mut body = Vec::new();

@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
+use scope_agent::Collectors;
 use scope_agent::attribution::{Usage, attribute};
-use scope_agent::sample::{Mode, Sample};
+use scope_agent::sample::{Mode, Moment, Sample, Sampler};
+use scope_protocol::Timestamp;
 
 use crate::made_node::inventory::{inventory, pod};
 use crate::made_node::{Cgroup, Class, Layout, MIB, MadeNode, Process, id, uid};
@@ -74,6 +77,40 @@ fn processes_and_containers_may_come_and_go_at_any_moment() {
         }
         stop.store(true, Ordering::Relaxed);
     });
+}
+
+#[test]
+fn a_wall_clock_that_steps_changes_dates_and_no_rate() {
+    let node = MadeNode::new(Layout::V2Systemd);
+    let work = Workload::new();
+    let known = work.inventory();
+    let mode = Mode::Cluster(&known);
+    let (seconds, wall) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicI64::new(0)));
+    let clock = (seconds.clone(), wall.clone());
+    let mut sampler = Sampler::new(node.roots(), Collectors::ALL, move || Moment {
+        monotonic: Duration::from_secs(clock.0.load(Ordering::Relaxed)),
+        wall: Timestamp::from_unix_micros(clock.1.load(Ordering::Relaxed)),
+    });
+    let mut previous = None;
+    let mut seen = Vec::new();
+    // Forward by a day, back by an hour, to the year 1970, and not at all.
+    for (second, day) in [(0, 20_780), (1, 20_781), (2, 20_780), (3, 0), (4, 0)] {
+        work.write(&node, second);
+        let date = day * 86_400_000_000;
+        seconds.store(second, Ordering::Relaxed);
+        wall.store(date, Ordering::Relaxed);
+        let sample = sampler.take(mode);
+        assert_eq!(sample.at.wall, Timestamp::from_unix_micros(date));
+        let usage = attribute(previous.as_ref(), &sample, mode);
+        if previous.is_some() {
+            assert_eq!(usage.interval, Some(SECOND));
+            let app = &usage.containers[&*work.app].figures;
+            seen.push((millicores(app.cpu), usage.pods[&*work.web].network));
+        }
+        previous = Some(sample);
+    }
+    assert!(seen[0].0 > Some(0.0) && seen[0].1.is_some(), "{seen:?}");
+    assert!(seen.iter().all(|figures| *figures == seen[0]), "{seen:?}");
 }
 
 #[test]
@@ -338,4 +375,110 @@ fn a_container_without_a_cgroup_does_not_cause_walk_after_walk() {
     assert!(!found(), "it was looked for often enough");
     node.pass(30 * SECOND);
     assert!(found());
+}
+
+/// Pids begin anew at their limit, so a child that was started last may have the lowest one.
+#[test]
+fn a_pods_network_is_read_through_its_oldest_process() {
+    for layout in [Layout::V1Systemd, Layout::V2Cgroupfs] {
+        let (node, work) = (MadeNode::new(layout), Workload::new());
+        let known = work.inventory();
+        for mode in [Mode::Cluster(&known), Mode::Standalone] {
+            let mut sampler = node.sampler();
+            let app = node.container_path(Class::Burstable, &work.web, &work.app);
+            let mut previous = None;
+            for seconds in 0..6 {
+                work.write(&node, seconds);
+                node.remove_process(100);
+                let pause = Process {
+                    start: 10,
+                    ..Process::default()
+                };
+                node.process(
+                    4000,
+                    &node.container_path(Class::Burstable, &work.web, &work.pause),
+                    &pause,
+                );
+                node.network(4000, 7, 5_000_000_000 + 2_000 * seconds, 300 * seconds);
+                match seconds {
+                    2..4 => {
+                        let child = Process {
+                            start: 900 + seconds,
+                            ..Process::default()
+                        };
+                        node.process(50, &app, &child);
+                        // A network of its own, which has moved next to nothing.
+                        node.network(50, 9, 1, 1);
+                    }
+                    4 => node.remove_process(50),
+                    _ => {}
+                }
+                let sample = sampler.take(mode);
+                if previous.is_some() {
+                    let usage = attribute(previous.as_ref(), &sample, mode);
+                    let network = usage.pods[&*work.web].network.unwrap();
+                    assert_eq!(
+                        (network.received, network.sent),
+                        (2_000.0, 300.0),
+                        "{layout:?}"
+                    );
+                }
+                previous = Some(sample);
+                node.pass(SECOND);
+            }
+            node.remove_process(4000);
+        }
+    }
+}
+
+/// CRI-O may put its monitors, which are on the machine's network, into the pod's cgroup.
+#[test]
+fn a_monitor_in_a_pods_cgroup_is_no_way_to_its_network() {
+    let (node, work) = (MadeNode::new(Layout::V2Systemd), Workload::new());
+    let known = work.inventory();
+    for mode in [Mode::Cluster(&known), Mode::Standalone] {
+        let (_, usage) = twice(&node, &mut node.sampler(), mode, |seconds| {
+            work.write(&node, seconds);
+            let pod = node.pod_path(Class::Burstable, &work.web);
+            let monitor = Process {
+                start: 1,
+                ..Process::default()
+            };
+            let path = format!("{pod}/crio-conmon-{}.scope", work.pause);
+            node.process(99, &path, &monitor);
+            node.network(99, 1, 70_000_000 * seconds, 70_000_000 * seconds);
+        });
+        let network = usage.pods[&*work.web].network.unwrap();
+        assert_eq!((network.received, network.sent), (2_000.0, 300.0));
+    }
+}
+
+#[test]
+fn a_change_of_the_process_gives_no_rate_of_the_network_and_one_that_ended_no_gap() {
+    let (node, work) = (MadeNode::new(Layout::V2Systemd), Workload::new());
+    let known = work.inventory();
+    let mode = Mode::Cluster(&known);
+    let mut sampler = node.sampler();
+    let mut previous = None;
+    for seconds in 0..4 {
+        work.write(&node, seconds);
+        // More of both than the other had, as a rate would be impossible.
+        let moved = |per_second| 900_000_000 + per_second * seconds;
+        node.network(110, 7, moved(2_000), moved(300));
+        if seconds >= 1 {
+            // As of one that ends between the list and its network's file.
+            fs::remove_dir_all(node.path("proc/100/net")).unwrap();
+        }
+        let sample = sampler.take(mode);
+        let read = sample.pods[&*work.web].network.unwrap();
+        assert_eq!(read.process.pid, if seconds >= 1 { 110 } else { 100 });
+        let usage = attribute(previous.as_ref(), &sample, mode);
+        let rate = usage.pods[&*work.web]
+            .network
+            .map(|network| network.received);
+        assert_eq!(rate, (seconds >= 2).then_some(2_000.0), "after {seconds} s");
+        assert!(only_gaps(&node, &sample), "{:?}", sample.problems);
+        previous = Some(sample);
+        node.pass(SECOND);
+    }
 }

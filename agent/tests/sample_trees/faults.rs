@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use scope_agent::Collectors;
 use scope_agent::attribution::{Usage, attribute};
 use scope_agent::sample::{Cause, Datum, Mode, Roots, Sampler, system_clock};
 
@@ -147,6 +148,7 @@ fn a_file_that_cannot_be_read_is_counted_by_its_cause() {
             proc: "/nonexistent".into(),
             cgroup: "/nonexistent".into(),
         },
+        Collectors::ALL,
         system_clock(),
     );
     let sample = sampler.take(Mode::Standalone);

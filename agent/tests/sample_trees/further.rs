@@ -30,15 +30,15 @@ fn app(seconds: u64) -> Cgroup {
     }
 }
 
-struct Made {
-    node: MadeNode,
-    work: Workload,
-    app: String,
-    web: String,
+pub(crate) struct Made {
+    pub(crate) node: MadeNode,
+    pub(crate) work: Workload,
+    pub(crate) app: String,
+    pub(crate) web: String,
 }
 
 impl Made {
-    fn new(layout: Layout) -> Self {
+    pub(crate) fn new(layout: Layout) -> Self {
         let (node, work) = (MadeNode::new(layout), Workload::new());
         let app = node.container_path(Class::Burstable, &work.web, &work.app);
         let web = node.pod_path(Class::Burstable, &work.web);
@@ -50,7 +50,7 @@ impl Made {
         }
     }
 
-    fn write(&self, seconds: u64) {
+    pub(crate) fn write(&self, seconds: u64) {
         self.work.write(&self.node, seconds);
         self.node.cgroup(&self.app, app(seconds));
         let further = Further {
@@ -67,7 +67,7 @@ impl Made {
         self.node.host_waits(100_000 * seconds);
     }
 
-    fn twice(&self, mut change: impl FnMut(u64)) -> (Sample, Usage) {
+    pub(crate) fn twice(&self, mut change: impl FnMut(u64)) -> (Sample, Usage) {
         let known = self.work.inventory();
         let mut sampler = self.node.sampler();
         twice(&self.node, &mut sampler, Mode::Cluster(&known), |seconds| {
@@ -76,7 +76,7 @@ impl Made {
         })
     }
 
-    fn figures(&self, usage: &Usage) -> Figures {
+    pub(crate) fn figures(&self, usage: &Usage) -> Figures {
         usage.containers[&*self.work.app].figures
     }
 }

@@ -7,7 +7,7 @@ use scope_agent::sample::{Cause, Datum, Mode};
 
 use crate::made_node::inventory::{inventory, pod};
 use crate::made_node::{Cgroup, Class, Layout, MIB, MadeNode, Process, id, uid};
-use crate::workload::{Workload, millicores, only_gaps, twice};
+use crate::workload::{SECOND, Workload, millicores, only_gaps, twice};
 
 #[test]
 fn every_layout_gives_the_same_usage() {
@@ -103,19 +103,23 @@ fn every_layout_gives_the_same_usage() {
 }
 
 #[test]
-fn standalone_finds_the_same_containers_and_the_pause_container() {
+fn standalone_finds_the_same_containers() {
     for layout in Layout::ALL {
         let node = MadeNode::new(layout);
         let work = Workload::new();
         let mut sampler = node.sampler();
+        // As the kubelet has them for the pods of each class, and the runtime for what it adds.
+        for (pid, score) in [(100, "-998"), (110, "2"), (111, "999"), (130, "-997")] {
+            node.write(&format!("proc/{pid}/oom_score_adj"), format!("{score}\n"));
+        }
         let (_, usage) = twice(&node, &mut sampler, Mode::Standalone, |s| {
             work.write(&node, s)
         });
         let ids: Vec<&str> = usage.containers.keys().map(|id| &**id).collect();
         assert_eq!(
             ids,
-            [&*work.app, &work.sidecar, &work.pause, &work.solo_app],
-            "{layout:?}"
+            [&*work.app, &work.sidecar, &work.solo_app],
+            "{layout:?}: without the pod's sandbox"
         );
         assert_eq!(
             millicores(usage.containers[&*work.app].figures.cpu),
@@ -136,6 +140,49 @@ fn standalone_finds_the_same_containers_and_the_pause_container() {
             usage.pods[&*work.solo].network, None,
             "{layout:?}: the node's own network"
         );
+    }
+}
+
+#[test]
+fn a_sandbox_is_told_by_what_its_runtime_gives_it_alone() {
+    let node = MadeNode::new(Layout::V2Systemd);
+    let work = Workload::new();
+    let mut sampler = node.sampler();
+    let mut found = |second: u64, score: &str| {
+        work.write(&node, second);
+        node.write("proc/100/oom_score_adj", score);
+        if second > 0 {
+            node.pass(SECOND);
+        }
+        let sample = sampler.take(Mode::Standalone);
+        let usage = attribute(None, &sample, Mode::Standalone);
+        let pod = &usage.pods[&*work.web];
+        let processes = pod.processes.map(|totals| totals.count);
+        (usage.containers.contains_key(&*work.pause), processes)
+    };
+    // What the runtime has not finished yet is looked at again, two seconds later.
+    let all = found(0, "0\n").1;
+    assert_eq!(found(1, "-998\n"), (true, all), "not at each sample");
+    assert_eq!(
+        found(2, "-998\n"),
+        (false, all),
+        "it still counts for the pod"
+    );
+    assert_eq!(found(3, "-998\n"), (false, all));
+    assert_eq!(found(4, "0\n"), (false, all), "known for good");
+    // By the shim that containerd started for it; all of these processes have the parent 1.
+    let shim = "/usr/bin/containerd-shim-runc-v2\0-namespace\0k8s.io\0-id\0";
+    node.write("proc/1/cmdline", format!("{shim}{}\0", work.pause));
+    let sample = node.sampler().take(Mode::Standalone);
+    let containers = attribute(None, &sample, Mode::Standalone).containers;
+    let ids: Vec<&str> = containers.keys().map(|id| &**id).collect();
+    assert_eq!(ids, [&*work.app, &work.sidecar, &work.solo_app]);
+    node.write("proc/1/cmdline", "/sbin/init\0");
+    for text in ["-997\n", "-9980\n", "", "x"] {
+        node.write("proc/100/oom_score_adj", text);
+        let sample = node.sampler().take(Mode::Standalone);
+        let usage = attribute(None, &sample, Mode::Standalone);
+        assert!(usage.containers.contains_key(&*work.pause), "{text:?}");
     }
 }
 

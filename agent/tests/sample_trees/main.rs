@@ -6,5 +6,6 @@ mod made_node;
 mod changes;
 mod faults;
 mod further;
+mod half_there;
 mod layouts;
 mod workload;

@@ -41,6 +41,11 @@ operator itself cannot live there.
 {{- toYaml (merge $own $root.Values.extraLabels) -}}
 {{- end }}
 
+{{/* The same with labels of the object's own: (list $ "name of the part" labels). */}}
+{{- define "scope-plugins.labelsAnd" -}}
+{{- toYaml (merge (include "scope-plugins.labels" (list (index . 0) (index . 1)) | fromYaml) (index . 2 | default dict)) -}}
+{{- end }}
+
 {{/* What the Deployment, its spread and its budget find the operator's pods by. It never changes. */}}
 {{- define "scope-plugins.operatorSelector" -}}
 app.kubernetes.io/name: scope-operator
@@ -65,13 +70,9 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 nodeSelector:
-  {{- toYaml (merge (dict "kubernetes.io/os" "linux") .Values.operator.nodeSelector) | nindent 2 }}
+  {{- toYaml (merge (dict "kubernetes.io/os" "linux") (.Values.operator.nodeSelector | default dict)) | nindent 2 }}
 {{- with .Values.operator.tolerations }}
 tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .Values.operator.affinity }}
-affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 securityContext:

@@ -2,7 +2,7 @@
 //! becomes a status, and an Event on the pod if it is as the agent says.
 
 use jiff::Timestamp;
-use scope_crds::{ActionDone, Control, ScopeAction};
+use scope_crds::{ActionDone, ScopeAction};
 
 use super::{
     actor::{Actor, Done, locked},
@@ -56,17 +56,10 @@ impl Actor {
         let Some(container) = &spec.target.container else {
             return Word::Unconfirmed("it names no container");
         };
-        let local = [
-            Control::RestartContainer,
-            Control::FreezeContainer,
-            Control::ThawContainer,
-        ];
         // The right to read pods comes with the permission. What was frozen before it was taken back
         // still thaws.
-        if !local
-            .iter()
-            .any(|c| self.settings.allowed_actions.contains(c))
-        {
+        let mut allowed = self.settings.allowed_actions.iter();
+        if !allowed.any(|control| control.is_node_local()) {
             return Word::Unconfirmed(
                 "actions.allowed has no action on containers, so nobody looked",
             );

@@ -11,6 +11,8 @@ use kube::client::Body;
 use scope_crds::ScopePlugin;
 use serde_json::Value;
 
+use k8s_openapi::api::core::v1::ServiceAccount;
+
 use super::*;
 use crate::{desired, leader, testing};
 

@@ -3,13 +3,14 @@
 
 mod placement;
 mod pod;
+mod revision;
 mod rights;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
     api::{
-        apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet},
+        apps::v1::{DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy},
         core::v1::ServiceAccount,
     },
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference},
@@ -21,7 +22,16 @@ use sha2::{Digest, Sha256};
 
 use crate::{names, settings::Settings};
 
-pub(crate) use placement::selector_in_words;
+pub(crate) use placement::{HOSTLESS, OS, selector_in_words};
+pub(crate) use pod::AGENT_PORT;
+pub(crate) use revision::Revision;
+
+/// The revision that the template of a DaemonSet carries.
+pub(crate) fn carried(daemon_set: &DaemonSet) -> Option<&str> {
+    let template = &daemon_set.spec.as_ref()?.template;
+    let labels = template.metadata.as_ref()?.labels.as_ref()?;
+    labels.get(names::LABEL_REVISION).map(String::as_str)
+}
 
 /// The children of a ScopePlugin.
 #[derive(Clone, Debug)]
@@ -33,8 +43,18 @@ pub(crate) struct Desired {
     pub(crate) daemon_set: Option<DaemonSet>,
 }
 
-/// Builds the children of `plugin`.
+/// Builds the children of `plugin`, with the pods that it asks for.
+#[cfg(test)]
 pub(crate) fn children(plugin: &ScopePlugin, settings: &Settings) -> Desired {
+    children_at(plugin, settings, &Revision::wanted(plugin, settings))
+}
+
+/// Builds the children of `plugin`, with pods of this revision.
+pub(crate) fn children_at(
+    plugin: &ScopePlugin,
+    settings: &Settings,
+    revision: &Revision,
+) -> Desired {
     let id = names::id(plugin);
     let metadata = ObjectMeta {
         name: Some(names::child(id)),
@@ -60,13 +80,11 @@ pub(crate) fn children(plugin: &ScopePlugin, settings: &Settings) -> Desired {
                     match_labels: Some(selector(id)),
                     ..LabelSelector::default()
                 },
-                template: pod::template(plugin, settings),
+                template: revision.placed(plugin),
+                // Pods are replaced by the rollout's plan, not by the DaemonSet controller.
                 update_strategy: Some(DaemonSetUpdateStrategy {
-                    type_: Some("RollingUpdate".into()),
-                    rolling_update: Some(RollingUpdateDaemonSet {
-                        max_unavailable: Some(plugin.spec.rollout.max_unavailable.0.clone()),
-                        max_surge: None,
-                    }),
+                    type_: Some("OnDelete".into()),
+                    rolling_update: None,
                 }),
                 ..DaemonSetSpec::default()
             }),
@@ -133,14 +151,7 @@ pub(crate) fn longest_socket(plugin: &ScopePlugin, settings: &Settings) -> Strin
 /// Writes a hash of the object into its annotations, so that an object which already carries it
 /// need not be written again.
 fn note_intent<K: Resource<DynamicType = ()> + Serialize>(object: &mut K) {
-    let text =
-        serde_json::to_vec(object).expect("Kubernetes objects are plain JSON with text keys");
-    // 16 hex digits: no two intents of one object meet by chance.
-    let hash = Sha256::digest(text)
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = hash(object);
     object
         .meta_mut()
         .annotations
@@ -148,7 +159,18 @@ fn note_intent<K: Resource<DynamicType = ()> + Serialize>(object: &mut K) {
         .insert(names::INTENT.into(), hash);
 }
 
-/// The hash that [`children`] has written into an object.
+/// 16 hex digits: no two contents of one object meet by chance.
+fn hash<T: Serialize>(content: &T) -> String {
+    let text =
+        serde_json::to_vec(content).expect("Kubernetes objects are plain JSON with text keys");
+    Sha256::digest(text)
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// The hash that [`children_at`] has written into an object.
 pub(crate) fn intent(metadata: &ObjectMeta) -> Option<&str> {
     metadata
         .annotations

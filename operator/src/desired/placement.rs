@@ -7,10 +7,11 @@ use k8s_openapi::api::core::v1::{
 };
 use scope_crds::Placement;
 
-const OS: &str = "kubernetes.io/os";
+/// The label with a node's operating system.
+pub(crate) const OS: &str = "kubernetes.io/os";
 
 /// Nodes without a host to look at, by label and value: virtual kubelets and Fargate.
-const HOSTLESS: [(&str, &str); 2] = [
+pub(crate) const HOSTLESS: [(&str, &str); 2] = [
     ("type", "virtual-kubelet"),
     ("eks.amazonaws.com/compute-type", "fargate"),
 ];

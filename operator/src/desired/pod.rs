@@ -16,17 +16,19 @@ use k8s_openapi::{
 use scope_crds::{Amounts, Control, HostName, Resources, ScopePlugin};
 
 use super::{
-    labels, offered, placement,
-    rights::{Right, rights},
+    labels, offered,
+    rights::{Right, rights as needed},
 };
 use crate::{names, settings::Settings};
 
-/// Where the agent answers its kubelet.
-const HTTP_PORT: i32 = 7390;
+/// Where the agent answers its kubelet, and the operator; on every address of its pod.
+pub(crate) const AGENT_PORT: u16 = 7390;
 /// Where the agent finds the host's cgroups: a private cgroup namespace hides their paths.
 const CGROUP_ROOT: &str = "/host/cgroup";
+/// Where the agent finds what it may see of the kubelet's directory.
+const KUBELET: &str = "/host/kubelet";
 
-/// The pod template of `plugin`. What the API server would fill in is left out, except where it is
+/// The pod template of `plugin`, but for where its pods go. What the API server would fill in is left out, except where it is
 /// part of a merge key.
 pub(super) fn template(plugin: &ScopePlugin, settings: &Settings) -> PodTemplateSpec {
     let spec = &plugin.spec;
@@ -35,14 +37,10 @@ pub(super) fn template(plugin: &ScopePlugin, settings: &Settings) -> PodTemplate
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels(names::id(plugin))),
-            annotations: Some(BTreeMap::from([(
-                "kubectl.kubernetes.io/default-container".into(),
-                "agent".into(),
-            )])),
+            annotations: Some(annotations(plugin)),
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
-            affinity: Some(placement::affinity(&spec.placement)),
             automount_service_account_token: Some(true),
             containers: vec![container(plugin, settings)],
             // A pod on the host's network sees the host's name, which is what the probe calls it
@@ -58,7 +56,6 @@ pub(super) fn template(plugin: &ScopePlugin, settings: &Settings) -> PodTemplate
                     .map(|name| LocalObjectReference { name: name.clone() })
                     .collect()
             }),
-            node_selector: Some(placement::node_selector(&spec.placement)),
             priority_class_name: Some(spec.placement.priority_class_name.clone()),
             security_context: Some(PodSecurityContext {
                 seccomp_profile: Some(SeccompProfile {
@@ -75,18 +72,68 @@ pub(super) fn template(plugin: &ScopePlugin, settings: &Settings) -> PodTemplate
             service_account_name: Some(names::child(names::id(plugin))),
             // The agent removes its sockets at once; a new one waits for this one to be gone.
             termination_grace_period_seconds: Some(10),
-            tolerations: placement::tolerations(&spec.placement),
-            volumes: Some(vec![
-                host_path("plugins", &settings.plugin_directory, "DirectoryOrCreate"),
-                host_path("cgroup", "/sys/fs/cgroup", "Directory"),
-            ]),
+            volumes: Some(volumes(settings, &rights(plugin, settings))),
             ..PodSpec::default()
         }),
     }
 }
 
+fn annotations(plugin: &ScopePlugin) -> BTreeMap<String, String> {
+    let container = ("kubectl.kubernetes.io/default-container", "agent");
+    let restarted_at = plugin.spec.rollout.restarted_at.as_deref();
+    [container]
+        .into_iter()
+        .chain(restarted_at.map(|at| (names::RESTARTED_AT, at)))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// What this plugin needs on its nodes.
+fn rights(plugin: &ScopePlugin, settings: &Settings) -> BTreeSet<Right> {
+    needed(&plugin.spec.agent.collectors, &offered(plugin, settings))
+}
+
+fn volumes(settings: &Settings, rights: &BTreeSet<Right>) -> Vec<Volume> {
+    let mut volumes = vec![
+        host_path("plugins", &settings.plugin_directory, "DirectoryOrCreate"),
+        host_path("cgroup", "/sys/fs/cgroup", "Directory"),
+    ];
+    if rights.contains(&Right::KubeletPods) {
+        let pods = format!("{}/pods", settings.kubelet_directory);
+        volumes.push(host_path("pods", &pods, "Directory"));
+    }
+    volumes
+}
+
+fn mounts(settings: &Settings, rights: &BTreeSet<Right>) -> Vec<VolumeMount> {
+    let mut mounts = vec![
+        VolumeMount {
+            name: "plugins".into(),
+            mount_path: settings.plugin_directory.clone(),
+            ..VolumeMount::default()
+        },
+        VolumeMount {
+            name: "cgroup".into(),
+            mount_path: CGROUP_ROOT.into(),
+            read_only: (!rights.contains(&Right::WritableCgroups)).then_some(true),
+            ..VolumeMount::default()
+        },
+    ];
+    if rights.contains(&Right::KubeletPods) {
+        mounts.push(VolumeMount {
+            name: "pods".into(),
+            mount_path: format!("{KUBELET}/pods"),
+            // What is mounted later is seen as well, and what is unmounted is let go.
+            mount_propagation: Some("HostToContainer".into()),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        });
+    }
+    mounts
+}
+
 fn container(plugin: &ScopePlugin, settings: &Settings) -> Container {
-    let rights = rights(&plugin.spec.agent.collectors, &offered(plugin, settings));
+    let rights = rights(plugin, settings);
     Container {
         name: "agent".into(),
         image: Some(settings.image.name.clone()),
@@ -98,7 +145,7 @@ fn container(plugin: &ScopePlugin, settings: &Settings) -> Container {
         ]),
         ports: Some(vec![ContainerPort {
             name: Some("http".into()),
-            container_port: HTTP_PORT,
+            container_port: i32::from(AGENT_PORT),
             protocol: Some("TCP".into()),
             ..ContainerPort::default()
         }]),
@@ -138,19 +185,7 @@ fn container(plugin: &ScopePlugin, settings: &Settings) -> Container {
             ..SecurityContext::default()
         }),
         termination_message_policy: Some("FallbackToLogsOnError".into()),
-        volume_mounts: Some(vec![
-            VolumeMount {
-                name: "plugins".into(),
-                mount_path: settings.plugin_directory.clone(),
-                ..VolumeMount::default()
-            },
-            VolumeMount {
-                name: "cgroup".into(),
-                mount_path: CGROUP_ROOT.into(),
-                read_only: (!rights.contains(&Right::WritableCgroups)).then_some(true),
-                ..VolumeMount::default()
-            },
-        ]),
+        volume_mounts: Some(mounts(settings, &rights)),
         ..Container::default()
     }
 }
@@ -160,7 +195,7 @@ fn capabilities(rights: &BTreeSet<Right>) -> Option<Vec<String>> {
         .iter()
         .filter_map(|right| match right {
             Right::Capability(name) => Some((*name).to_owned()),
-            Right::WritableCgroups | Right::NoAppArmor => None,
+            Right::WritableCgroups | Right::KubeletPods | Right::NoAppArmor => None,
         })
         .collect();
     (!names.is_empty()).then_some(names)
@@ -196,6 +231,12 @@ fn arguments(plugin: &ScopePlugin, settings: &Settings) -> Vec<String> {
             agent.max_actions_per_minute
         ));
     }
+    if offered.contains(&Control::ShapeTraffic) {
+        arguments.push(format!(
+            "--traffic-max-duration={}",
+            agent.traffic_control.max_duration
+        ));
+    }
     arguments.extend([
         format!("--sample-interval={}", agent.sample_interval),
         format!("--mend-scope={}", agent.mend_scope),
@@ -203,6 +244,9 @@ fn arguments(plugin: &ScopePlugin, settings: &Settings) -> Vec<String> {
         format!("--plugin-dir={}", settings.plugin_directory),
         format!("--cgroup-root={CGROUP_ROOT}"),
     ]);
+    if rights(plugin, settings).contains(&Right::KubeletPods) {
+        arguments.push(format!("--kubelet-dir={KUBELET}"));
+    }
     arguments
 }
 

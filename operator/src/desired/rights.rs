@@ -12,6 +12,8 @@ pub(super) enum Right {
     Capability(&'static str),
     /// The mount of the host's cgroup file systems, to be written too.
     WritableCgroups,
+    /// The mount of the kubelet's directory of pods, to be read.
+    KubeletPods,
     /// No AppArmor profile.
     NoAppArmor,
 }
@@ -22,6 +24,9 @@ impl Right {
         match self {
             Self::Capability(name) => format!("capability `{name}`"),
             Self::WritableCgroups => "`/sys/fs/cgroup` mounted read-write".into(),
+            Self::KubeletPods => {
+                "the kubelet's directory of pods, `/var/lib/kubelet/pods`, mounted read-only, with what is mounted below it (`HostToContainer`)".into()
+            }
             Self::NoAppArmor => "AppArmor `Unconfined`".into(),
         }
     }
@@ -74,6 +79,11 @@ pub(super) const NEEDS: &[Need] = &[
         why: "disk bytes as with `SYS_PTRACE`: the runtime's default profile keeps a container from tracing processes outside of it",
     },
     Need {
+        right: Right::KubeletPods,
+        needer: Needer::Collector(Collector::VolumeCount),
+        why: "how full a volume is, says the file system that is mounted there, to whoever can name its path",
+    },
+    Need {
         right: Right::Capability("KILL"),
         needer: Needer::Control(Control::RestartContainer),
         why: "SIGTERM and SIGKILL to a process of another user",
@@ -92,6 +102,26 @@ pub(super) const NEEDS: &[Need] = &[
         right: Right::WritableCgroups,
         needer: Needer::Control(Control::ThawContainer),
         why: "`freezer.state` (v1) or `cgroup.freeze` (v2) of the container",
+    },
+    Need {
+        right: Right::Capability("SYS_ADMIN"),
+        needer: Needer::Collector(Collector::TrafficControl),
+        why: "`setns` into the network of a pod, to read what is set on it: the kernel has no lesser right for that",
+    },
+    Need {
+        right: Right::Capability("SYS_PTRACE"),
+        needer: Needer::Collector(Collector::TrafficControl),
+        why: "`/proc/<pid>/ns/net` of other users' processes, by which a pod's network is entered",
+    },
+    Need {
+        right: Right::NoAppArmor,
+        needer: Needer::Collector(Collector::TrafficControl),
+        why: "as with `SYS_PTRACE`: the runtime's default profile keeps a container from processes outside of it",
+    },
+    Need {
+        right: Right::Capability("NET_ADMIN"),
+        needer: Needer::Control(Control::ShapeTraffic),
+        why: "a root qdisc on `eth0` of the pod that was clicked, and its removal in time",
     },
 ];
 
@@ -198,6 +228,13 @@ mod tests {
             (&resources[..0], vec![FreezeContainer], vec![], true, false),
             (&resources[..0], vec![ThawContainer], vec![], true, false),
             (
+                &[Collector::IOWait, Collector::VolumeCount],
+                vec![],
+                vec![],
+                false,
+                false,
+            ),
+            (
                 &resources[..],
                 vec![],
                 vec!["DAC_READ_SEARCH", "SYS_PTRACE"],
@@ -206,9 +243,23 @@ mod tests {
             ),
             (
                 &resources[..],
-                Control::ALL.to_vec(),
+                vec![RestartContainer, FreezeContainer, ThawContainer],
                 vec!["DAC_READ_SEARCH", "KILL", "SYS_PTRACE"],
                 true,
+                true,
+            ),
+            (
+                &[Collector::TrafficControl],
+                vec![],
+                vec!["SYS_ADMIN", "SYS_PTRACE"],
+                false,
+                true,
+            ),
+            (
+                &[Collector::TrafficControl],
+                vec![ShapeTraffic],
+                vec!["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"],
+                false,
                 true,
             ),
         ] {
@@ -218,6 +269,10 @@ mod tests {
                 rights.contains(&Right::WritableCgroups),
                 cgroups,
                 "{controls:?}"
+            );
+            assert_eq!(
+                rights.contains(&Right::KubeletPods),
+                collectors.contains(&Collector::VolumeCount)
             );
             assert_eq!(
                 rights.contains(&Right::NoAppArmor),
@@ -253,12 +308,18 @@ mod tests {
     fn the_admission_policy_allows_exactly_these_capabilities() {
         let policy = tree("charts/scope-plugins/templates/admission-pods.yaml");
         let text = fs::read_to_string(policy).unwrap();
-        let all = rights(&[Collector::Resources], &BTreeSet::from(Control::ALL));
-        let names: Vec<String> = capabilities(&all)
-            .iter()
-            .map(|n| format!("'{n}'"))
-            .collect();
-        let list = format!("c in [{}]", names.join(", "));
-        assert!(text.contains(&list), "admission-pods.yaml lacks: {list}");
+        // Entering networks is for installations that allow to shape their traffic.
+        let mut without = BTreeSet::from(Control::ALL);
+        without.remove(&Control::ShapeTraffic);
+        let always = rights(&[Collector::Resources], &without);
+        let all = rights(&Collector::ALL, &BTreeSet::from(Control::ALL));
+        for (rights, name) in [(always, "$capabilities"), (all, "$shaping")] {
+            let names: Vec<String> = capabilities(&rights)
+                .iter()
+                .map(|n| format!("\"{n}\""))
+                .collect();
+            let list = format!("{name} := list {} -", names.join(" "));
+            assert!(text.contains(&list), "admission-pods.yaml lacks: {list}");
+        }
     }
 }

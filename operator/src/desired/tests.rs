@@ -133,6 +133,45 @@ fn the_pod_gets_no_more_than_it_needs() {
     );
 }
 
+#[test]
+fn volumes_are_looked_at_where_the_kubelet_has_them() {
+    let plugin = testing::plugin(
+        "volumes",
+        json!({"agent": {"collectors": ["VolumeCount"], "mendScope": "Never"}}),
+    );
+    let mut settings = testing::settings();
+    settings.kubelet_directory = "/var/lib/k0s/kubelet".into();
+    let children = children(&plugin, &settings);
+    let daemon_set = serde_json::to_value(children.daemon_set).unwrap();
+    let pod = &daemon_set["spec"]["template"]["spec"];
+    assert_eq!(
+        pod["volumes"][2],
+        json!({"name": "pods", "hostPath": {"path": "/var/lib/k0s/kubelet/pods", "type": "Directory"}})
+    );
+    let container = &pod["containers"][0];
+    assert_eq!(
+        container["volumeMounts"][2],
+        json!({
+            "name": "pods", "mountPath": "/host/kubelet/pods", "readOnly": true,
+            "mountPropagation": "HostToContainer",
+        })
+    );
+    let arguments = container["args"].as_array().unwrap();
+    assert!(arguments.contains(&json!("--kubelet-dir=/host/kubelet")));
+    assert_eq!(
+        container["securityContext"]["capabilities"],
+        json!({"drop": ["ALL"]}),
+        "it has no other right"
+    );
+    assert_eq!(container["securityContext"]["appArmorProfile"], Value::Null);
+    // Whoever does not ask for it has no such mount.
+    let others = rendered(json!({"agent": {"collectors": ["Resources", "IOWait"]}}));
+    let pod = &others["spec"]["template"]["spec"];
+    for part in [&pod["volumes"], &pod["containers"]] {
+        assert!(part.is_array() && !part.to_string().contains("kubelet"));
+    }
+}
+
 /// The agent's container where these are asked for and those are allowed.
 fn with_controls(asked: &[&str], allowed: &[Control]) -> Value {
     let spec =
@@ -182,6 +221,38 @@ fn each_control_brings_just_what_it_needs() {
             .unwrap()
             .contains(&json!("--controls=DeletePod"))
     );
+}
+
+#[test]
+fn shaping_traffic_brings_what_it_needs_where_it_is_allowed() {
+    let shaping = |allowed: &[Control]| {
+        let spec = json!({"agent": {"collectors": ["TrafficControl"], "controls": ["ShapeTraffic"],
+                                    "trafficControl": {"maxDuration": "2h"}}});
+        let plugin = testing::plugin("traffic", spec);
+        let mut settings = testing::settings();
+        settings.allowed_actions = allowed.iter().copied().collect();
+        let daemon_set = children(&plugin, &settings).daemon_set;
+        serde_json::to_value(daemon_set).unwrap()["spec"]["template"]["spec"]["containers"][0]
+            .clone()
+    };
+    let container = shaping(&Control::ALL);
+    assert_eq!(
+        container["securityContext"]["capabilities"]["add"],
+        json!(["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"])
+    );
+    let has = |container: &Value, argument: &str| {
+        let arguments = container["args"].as_array().unwrap();
+        arguments.iter().any(|a| a.as_str().unwrap() == argument)
+    };
+    assert!(has(&container, "--collectors=TrafficControl"));
+    assert!(has(&container, "--controls=ShapeTraffic"));
+    assert!(has(&container, "--traffic-max-duration=2h"));
+    let looking = shaping(&[Control::DeletePod]);
+    assert_eq!(
+        looking["securityContext"]["capabilities"]["add"],
+        json!(["SYS_ADMIN", "SYS_PTRACE"])
+    );
+    assert!(!has(&looking, "--traffic-max-duration=2h"));
 }
 
 #[test]
@@ -303,9 +374,13 @@ fn the_intent_changes_with_what_is_asked_for_and_with_nothing_else() {
         plain,
         "the operator's own business"
     );
+    assert_eq!(
+        hash(json!({"agent": {}, "rollout": {"maxUnavailable": 1}})),
+        plain,
+        "and so is the pace"
+    );
     for other in [
         json!({"agent": {}, "label": "x"}),
-        json!({"agent": {}, "rollout": {"maxUnavailable": 1}}),
         json!({"agent": {"controls": ["DeletePod"]}}),
         json!({"agent": {}, "placement": {"nodeSelector": {"a": "b"}}}),
     ] {
@@ -322,14 +397,9 @@ fn the_intent_changes_with_what_is_asked_for_and_with_nothing_else() {
 /// operator. That may be wanted; it must not happen unnoticed.
 #[test]
 fn the_rendering_is_stable_across_versions() {
-    let daemon_set = rendered(json!({"agent": {}}));
-    let template = serde_json::to_vec(&daemon_set["spec"]["template"]).unwrap();
-    let hash: String = Sha256::digest(template)
-        .iter()
-        .take(8)
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    assert_eq!(hash, "1b3c49538b0815a2");
+    let plugin = testing::plugin("node-metrics", json!({"agent": {}}));
+    let wanted = Revision::wanted(&plugin, &testing::settings());
+    assert_eq!(wanted.id, "a2fc52ee2242e395");
 }
 
 #[test]

@@ -47,20 +47,28 @@ pub(crate) struct NotLeading;
 #[derive(Clone, Debug)]
 pub(crate) struct Claim {
     deadline: watch::Receiver<Option<Instant>>,
-    term: watch::Receiver<u64>,
+    term: watch::Receiver<Term>,
+}
+
+/// A term of this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Term {
+    /// 0 before the first.
+    number: u64,
+    began: Option<Instant>,
 }
 
 /// Where the claim is written; there is one.
 #[derive(Debug)]
 pub(crate) struct ClaimWriter {
     deadline: watch::Sender<Option<Instant>>,
-    term: watch::Sender<u64>,
+    term: watch::Sender<Term>,
 }
 
 /// A claim that nobody holds yet.
 pub(crate) fn claim() -> (ClaimWriter, Claim) {
     let (deadline, deadline_seen) = watch::channel(None);
-    let (term, term_seen) = watch::channel(0);
+    let (term, term_seen) = watch::channel(Term::default());
     (
         ClaimWriter { deadline, term },
         Claim {
@@ -77,7 +85,10 @@ impl ClaimWriter {
         let led = before.is_some_and(|before| before > now);
         let begins = deadline.is_some() && !led;
         if begins {
-            self.term.send_modify(|term| *term += 1);
+            self.term.send_modify(|term| {
+                term.number += 1;
+                term.began = Some(now);
+            });
         }
         begins
     }
@@ -102,11 +113,17 @@ impl Claim {
 
     /// The number of the newest term of this process; 0 before the first.
     pub(crate) fn term(&self) -> u64 {
-        *self.term.borrow()
+        self.term.borrow().number
+    }
+
+    /// How long the newest term of this process has lasted; nothing before the first.
+    pub(crate) fn leads_for(&self) -> Duration {
+        let began = self.term.borrow().began;
+        began.map_or(Duration::ZERO, |at| at.elapsed())
     }
 
     /// Changes whenever a term of this process begins.
-    pub(crate) fn terms(&self) -> watch::Receiver<u64> {
+    pub(crate) fn terms(&self) -> watch::Receiver<Term> {
         self.term.clone()
     }
 }
@@ -186,7 +203,7 @@ mod tests {
             writer.set(Some(now + 40 * second), now + 22 * second),
             "won again"
         );
-        assert_eq!((*terms.borrow(), claim.term()), (3, 3));
+        assert_eq!((terms.borrow().number, claim.term()), (3, 3));
     }
 
     #[test]

@@ -49,6 +49,7 @@ impl World {
         plan(
             &self.plugin,
             &self.settings,
+            &Revision::wanted(&self.plugin, &self.settings),
             &Observed {
                 service_account: self.service_account.as_ref(),
                 daemon_set: self.daemon_set.as_ref(),
@@ -205,6 +206,7 @@ fn a_child_of_another_name_is_pruned() {
     let plan = plan(
         &world.plugin,
         &world.settings,
+        &Revision::wanted(&world.plugin, &world.settings),
         &Observed {
             service_account: world.service_account.as_ref(),
             daemon_set: world.daemon_set.as_ref(),

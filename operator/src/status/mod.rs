@@ -1,10 +1,12 @@
 //! What a ScopePlugin's status says: a pure function of what is wanted, what is there and what went
 //! wrong.
 //!
-//! The conditions are those that kstatus reads: `Ready` and `Available` always, `Reconciling` and
-//! `Stalled` only while they are true. Suspended, as asked for, is `Ready`. What is left behind when the
-//! operator is uninstalled is neither true nor false.
+//! The conditions are those that kstatus reads: `Ready` and `Available` always, `Reconciling`, `Stalled` and
+//! `Paused` only while they are true. What stands still because the spec says so (suspended, paused, held by
+//! the partition) is `Ready`. What is left behind when the operator is uninstalled is neither true nor
+//! false.
 
+mod progress;
 mod words;
 
 use std::collections::BTreeSet;
@@ -14,18 +16,24 @@ use k8s_openapi::{
     api::apps::v1::DaemonSet,
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
 };
-use scope_crds::{Control, NodeCounts, ScopePlugin, ScopePluginStatus};
+use scope_crds::{Control, FailingNode, NodeCounts, ScopePlugin, ScopePluginStatus};
 
 use crate::{
-    desired,
+    overlap::Overlap,
     plan::{Kind, Obstacle},
+    rollout::Failures,
 };
+
+pub(crate) use progress::Progress;
 
 /// The condition types that this operator writes.
 pub(crate) const READY: &str = "Ready";
 const AVAILABLE: &str = "Available";
 const RECONCILING: &str = "Reconciling";
 const STALLED: &str = "Stalled";
+const PAUSED: &str = "Paused";
+/// Only while agents of an older plugin write what these write, on the same nodes.
+pub(crate) const OVERLAPPING: &str = "Overlapping";
 /// Only while a control is asked for that the installation does not allow. The agents run all the same.
 pub(crate) const CONTROLS_NOT_ALLOWED: &str = "ControlsNotAllowed";
 
@@ -42,6 +50,12 @@ pub(crate) enum Trouble {
     },
     /// The DaemonSet controller cannot create pods: its words.
     PodsNotCreated { message: String },
+    /// No node matches, and so many pods run: they are left alone.
+    PlacementMatchesNothing { pods: usize },
+    /// The rollout record cannot be read.
+    RecordUnreadable { name: String, error: String },
+    /// The template that the DaemonSet should carry is not kept any more.
+    TemplateLost { revision: String },
 }
 
 /// Everything that the status depends on.
@@ -51,8 +65,10 @@ pub(crate) struct Facts<'a> {
     pub(crate) allowed: &'a BTreeSet<Control>,
     /// The plugin's own DaemonSet as it is now.
     pub(crate) daemon_set: Option<&'a DaemonSet>,
-    /// The intent that it should carry.
-    pub(crate) wanted_intent: Option<&'a str>,
+    /// How its rollout goes; nothing where none could be planned.
+    pub(crate) progress: Option<Progress<'a>>,
+    /// Where agents of an older plugin write what these write.
+    pub(crate) overlap: Option<&'a Overlap>,
     pub(crate) trouble: Option<Trouble>,
 }
 
@@ -63,24 +79,64 @@ struct Verdict {
     message: String,
     reconciling: bool,
     stalled: bool,
+    paused: bool,
+}
+
+impl Verdict {
+    fn new(ready: bool, reason: &'static str, message: String) -> Self {
+        Self {
+            ready,
+            reason,
+            message,
+            reconciling: false,
+            stalled: false,
+            paused: false,
+        }
+    }
+
+    /// On its way, and not there yet.
+    fn on_the_way(reason: &'static str, message: String) -> Self {
+        Self {
+            reconciling: true,
+            ..Self::new(false, reason, message)
+        }
+    }
+
+    /// Standing still until a person does something.
+    fn stalled(reason: &'static str, message: String) -> Self {
+        Self {
+            stalled: true,
+            ..Self::new(false, reason, message)
+        }
+    }
+
+    /// Standing still because the spec says so.
+    fn paused(reason: &'static str, message: String) -> Self {
+        Self {
+            paused: true,
+            ..Self::new(true, reason, message)
+        }
+    }
 }
 
 /// The whole status of a plugin. Unchanged conditions keep the time of their last transition.
 pub(crate) fn assess(facts: &Facts<'_>, now: Timestamp) -> ScopePluginStatus {
     let generation = facts.plugin.metadata.generation;
-    let counts = facts.daemon_set.map(Counts::of).unwrap_or_default();
-    let current = is_current(facts);
-    let verdict = judge(facts, &counts, current);
+    let counts = Counts::of_facts(facts);
+    let verdict = judge(facts, &counts);
 
     let mut conditions = Conditions::new(facts.plugin, now);
     conditions.put(READY, verdict.ready, verdict.reason, &verdict.message);
     let (available, reason, message) = availability(facts, &counts);
     conditions.put(AVAILABLE, available, reason, &message);
-    if verdict.reconciling {
-        conditions.put(RECONCILING, true, verdict.reason, &verdict.message);
-    }
-    if verdict.stalled {
-        conditions.put(STALLED, true, verdict.reason, &verdict.message);
+    for (type_, holds) in [
+        (RECONCILING, verdict.reconciling),
+        (STALLED, verdict.stalled),
+        (PAUSED, verdict.paused),
+    ] {
+        if holds {
+            conditions.put(type_, true, verdict.reason, &verdict.message);
+        }
     }
     let refused = not_allowed(facts);
     if !refused.is_empty() {
@@ -92,15 +148,32 @@ pub(crate) fn assess(facts: &Facts<'_>, now: Timestamp) -> ScopePluginStatus {
             &message,
         );
     }
+    if let Some(overlap) = facts.overlap {
+        let message = overlap.in_words();
+        conditions.put(OVERLAPPING, true, "SameNodes", &message);
+    }
+    let progress = facts.progress.as_ref();
+    let failing = progress.map(|progress| &progress.standing.failing);
     ScopePluginStatus {
         observed_generation: generation,
+        revision: progress.map(|progress| progress.wanted.to_owned()),
+        last_good_revision: progress.and_then(|progress| progress.record.good.clone()),
         nodes: Some(NodeCounts {
             desired: counts.desired,
-            // The numbers of a template that is no longer wanted say nothing about the new one.
-            updated: if current { counts.updated } else { 0 },
+            updated: counts.updated,
             ready: counts.ready,
-            unavailable: counts.unavailable,
+            unavailable: counts.desired - counts.serving,
+            not_ready_nodes: counts.down,
         }),
+        rollout: progress.map(|progress| progress.status(&verdict.message)),
+        failing_nodes: failing
+            .into_iter()
+            .flat_map(Failures::worst)
+            .map(|f| FailingNode::new(&f.node, &f.reason, &f.message, f.since))
+            .collect(),
+        failing_nodes_total: failing
+            .map(|failing| number(failing.total()))
+            .filter(|total| *total > 0),
         conditions: conditions.list,
     }
 }
@@ -123,8 +196,8 @@ pub(crate) fn unreadable(
     conditions.put(STALLED, true, "UnreadableSpec", &message);
     ScopePluginStatus {
         observed_generation: generation,
-        nodes: None,
         conditions: conditions.list,
+        ..ScopePluginStatus::default()
     }
 }
 
@@ -153,6 +226,7 @@ pub(crate) fn operator_uninstalled(
         observed_generation: generation,
         nodes: Some(NodeCounts::default()),
         conditions: conditions.list,
+        ..ScopePluginStatus::default()
     }
 }
 
@@ -169,6 +243,19 @@ pub(crate) struct Transition<'a> {
     pub(crate) message: &'a str,
 }
 
+/// Reasons to be ready or not that are the ordinary course of things.
+const QUIET: [&str; 9] = [
+    "AllNodesReady",
+    "ReadyNodesDone",
+    "Suspended",
+    "Suspending",
+    "RollingOut",
+    "CanarySoaking",
+    "Paused",
+    "HeldByPartition",
+    "WaitingForPlugin",
+];
+
 /// What changed from one status to the next: another reason to be ready or not, and controls that
 /// are not allowed. Progress within a rollout is none.
 pub(crate) fn transitions<'a>(
@@ -176,7 +263,7 @@ pub(crate) fn transitions<'a>(
     after: &'a ScopePluginStatus,
 ) -> Vec<Transition<'a>> {
     let stalled = condition(&after.conditions, STALLED).is_some();
-    [READY, CONTROLS_NOT_ALLOWED]
+    [READY, CONTROLS_NOT_ALLOWED, OVERLAPPING]
         .into_iter()
         .filter_map(|type_| {
             let now = condition(&after.conditions, type_)?;
@@ -185,15 +272,11 @@ pub(crate) fn transitions<'a>(
             if then.is_some_and(|then| then.reason == now.reason) || now.reason == "Applying" {
                 return None;
             }
-            let quiet = ["AllNodesReady", "Suspended", "Suspending", "RollingOut"];
             Some(Transition {
-                warning: type_ == CONTROLS_NOT_ALLOWED
-                    || stalled
-                    || !quiet.contains(&now.reason.as_str()),
-                reason: if type_ == READY {
-                    &now.reason
-                } else {
-                    CONTROLS_NOT_ALLOWED
+                warning: type_ != READY || stalled || !QUIET.contains(&now.reason.as_str()),
+                reason: match type_ {
+                    READY => &now.reason,
+                    type_ => type_,
                 },
                 message: &now.message,
             })
@@ -207,18 +290,37 @@ pub(crate) fn missing_pods(daemon_set: &DaemonSet) -> i32 {
     (counts.desired - counts.current).max(0)
 }
 
-/// The numbers of a DaemonSet's status.
+/// The numbers of nodes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     desired: i32,
+    /// Nodes with a pod, in whichever state.
     current: i32,
     updated: i32,
     ready: i32,
-    available: i32,
-    unavailable: i32,
+    serving: i32,
+    down: i32,
 }
 
 impl Counts {
+    /// From the fleet if it is known, else from the DaemonSet.
+    fn of_facts(facts: &Facts<'_>) -> Self {
+        let by_daemon_set = facts.daemon_set.map(Self::of).unwrap_or_default();
+        let Some(progress) = &facts.progress else {
+            return by_daemon_set;
+        };
+        let standing = progress.standing;
+        Self {
+            desired: number(standing.desired),
+            current: by_daemon_set.current,
+            updated: number(standing.updated),
+            ready: number(standing.ready),
+            serving: number(standing.serving),
+            down: number(standing.down.len()),
+        }
+    }
+
+    /// From a DaemonSet's status; it does not tell which pods are the newest.
     fn of(daemon_set: &DaemonSet) -> Self {
         daemon_set
             .status
@@ -226,93 +328,48 @@ impl Counts {
             .map_or_else(Self::default, |status| Self {
                 desired: status.desired_number_scheduled,
                 current: status.current_number_scheduled,
-                updated: status.updated_number_scheduled.unwrap_or_default(),
+                updated: 0,
                 ready: status.number_ready,
-                available: status.number_available.unwrap_or_default(),
-                unavailable: status.number_unavailable.unwrap_or_default(),
+                serving: status.number_available.unwrap_or_default(),
+                down: 0,
             })
     }
 }
 
-/// Whether the DaemonSet asks for what is wanted now and its controller has taken notice.
-fn is_current(facts: &Facts<'_>) -> bool {
-    facts.daemon_set.is_some_and(|daemon_set| {
-        let observed = daemon_set
-            .status
-            .as_ref()
-            .and_then(|status| status.observed_generation);
-        desired::intent(&daemon_set.metadata) == facts.wanted_intent
-            && observed.is_some()
-            && observed >= daemon_set.metadata.generation
-    })
+fn number(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-fn judge(facts: &Facts<'_>, counts: &Counts, current: bool) -> Verdict {
-    let verdict = |ready, reason, message| Verdict {
-        ready,
-        reason,
-        message,
-        reconciling: false,
-        stalled: false,
-    };
-    let on_the_way = |reason, message| Verdict {
-        reconciling: true,
-        ..verdict(false, reason, message)
-    };
+fn judge(facts: &Facts<'_>, counts: &Counts) -> Verdict {
     if let Some(trouble) = &facts.trouble {
         let (reason, message) = words::trouble(trouble);
-        return Verdict {
-            stalled: true,
-            ..verdict(false, reason, message)
-        };
+        return Verdict::stalled(reason, message);
     }
     if facts.plugin.spec.suspended {
         return match facts.daemon_set {
-            None => verdict(true, "Suspended", words::suspended()),
-            Some(_) => on_the_way("Suspending", words::suspending(counts.current)),
+            None => Verdict::new(true, "Suspended", words::suspended()),
+            Some(_) => Verdict::on_the_way("Suspending", words::suspending(counts.current)),
         };
     }
-    if facts.daemon_set.is_none() || !current {
-        return on_the_way("Applying", words::applying());
-    }
+    let (Some(progress), Some(_)) = (&facts.progress, facts.daemon_set) else {
+        return Verdict::on_the_way("Applying", words::applying());
+    };
     if counts.desired == 0 {
         let message = words::no_matching_nodes(&facts.plugin.spec.placement);
-        return verdict(false, "NoMatchingNodes", message);
+        return Verdict::new(false, "NoMatchingNodes", message);
     }
-    let progress = words::progress(counts.ready, counts.updated, counts.desired);
-    if counts.updated < counts.desired || (counts.ready < counts.desired && !was_complete(facts)) {
-        on_the_way("RollingOut", progress)
-    } else if counts.ready < counts.desired {
-        verdict(false, "NodesNotReady", progress)
-    } else {
-        verdict(true, "AllNodesReady", progress)
-    }
+    progress.verdict()
 }
 
-/// Whether this generation was on all nodes before: then an unready node is no rollout.
-fn was_complete(facts: &Facts<'_>) -> bool {
-    let conditions = facts
-        .plugin
-        .status
-        .as_ref()
-        .map(|status| status.conditions.as_slice());
-    conditions
-        .and_then(|conditions| condition(conditions, READY))
-        .is_some_and(|ready| {
-            ready.observed_generation == facts.plugin.metadata.generation
-                && ["AllNodesReady", "NodesNotReady"].contains(&ready.reason.as_str())
-        })
-}
-
-/// Whether the plugin serves Scope on all its nodes but those that a rollout may take down, and on
+/// Whether the plugin serves Scope on all nodes that are up but those that a rollout may take down, and on
 /// one at least.
 fn availability(facts: &Facts<'_>, counts: &Counts) -> (bool, &'static str, String) {
     if facts.plugin.spec.suspended {
         return (false, "Suspended", words::suspended());
     }
     let spare = facts.plugin.spec.rollout.max_unavailable.of(counts.desired);
-    let message = words::available(counts.available, counts.desired);
-    if counts.available > 0 && counts.desired - counts.available <= spare {
+    let message = words::available(counts.serving, counts.desired);
+    if counts.serving > 0 && counts.desired - counts.down - counts.serving <= spare {
         (true, "EnoughNodes", message)
     } else {
         (false, "TooFewNodes", message)

@@ -1,8 +1,14 @@
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{plan::Foreign, testing};
+use crate::{
+    plan::Foreign,
+    rollout::{Failures, Found, Record, Run, Stage, Standing, Waiting},
+    testing,
+};
 
 fn now() -> Timestamp {
     "2030-01-01T00:00:00Z".parse().unwrap()
@@ -15,7 +21,7 @@ fn later() -> Timestamp {
 /// A DaemonSet of (desired, current, updated, ready) that its controller has seen.
 fn daemon_set(desired: i32, current: i32, updated: i32, ready: i32) -> DaemonSet {
     serde_json::from_value(json!({
-        "metadata": {"generation": 2, "annotations": {crate::names::INTENT: "wanted"}},
+        "metadata": {"generation": 2},
         "status": {
             "desiredNumberScheduled": desired, "currentNumberScheduled": current,
             "updatedNumberScheduled": updated, "numberReady": ready, "numberAvailable": ready,
@@ -28,8 +34,37 @@ fn daemon_set(desired: i32, current: i32, updated: i32, ready: i32) -> DaemonSet
 struct Case {
     plugin: ScopePlugin,
     daemon_set: Option<DaemonSet>,
+    record: Record,
+    standing: Standing,
     trouble: Option<Trouble>,
+    overlap: Option<Overlap>,
     allowed: BTreeSet<Control>,
+}
+
+/// A fleet of so many nodes, all of them up.
+fn standing(desired: usize, updated: usize, ready: usize) -> Standing {
+    Standing {
+        desired,
+        updated,
+        ready,
+        serving: ready,
+        ..Standing::default()
+    }
+}
+
+fn at_stage(stage: Stage) -> Record {
+    Record {
+        good: Some("old".into()),
+        run: Some(Run {
+            target: "new".into(),
+            generation: 3,
+            upgrade: false,
+            started: now(),
+            stage,
+            canary: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+        }),
+    }
 }
 
 impl Case {
@@ -37,8 +72,20 @@ impl Case {
         Self {
             plugin: testing::plugin("a", spec),
             daemon_set,
+            record: at_stage(Stage::Done),
+            standing: standing(2, 2, 2),
             trouble: None,
+            overlap: None,
             allowed: BTreeSet::new(),
+        }
+    }
+
+    /// A plugin at this stage of a rollout.
+    fn at(stage: Stage, standing: Standing) -> Self {
+        Self {
+            record: at_stage(stage),
+            standing,
+            ..Self::new(json!({"agent": {}}), Some(daemon_set(2, 2, 2, 2)))
         }
     }
 
@@ -55,7 +102,12 @@ impl Case {
                 plugin: &self.plugin,
                 allowed: &self.allowed,
                 daemon_set: self.daemon_set.as_ref(),
-                wanted_intent: (!self.plugin.spec.suspended).then_some("wanted"),
+                progress: self.daemon_set.as_ref().map(|_| Progress {
+                    record: &self.record,
+                    standing: &self.standing,
+                    wanted: "new",
+                }),
+                overlap: self.overlap.as_ref(),
                 trouble: self.trouble.clone(),
             },
             time,
@@ -87,119 +139,273 @@ impl Case {
 
 #[test]
 fn the_course_of_a_rollout() {
-    let plain = || json!({"agent": {}});
-    let rolling = [
-        "Ready=False RollingOut",
-        "Available=False TooFewNodes",
-        "Reconciling=True RollingOut",
-    ];
-    for (daemon_set_there, said, message) in [
+    let waiting = |waiting, standing| Standing {
+        waiting,
+        ..standing
+    };
+    let under_way = Waiting::Nodes(["n1", "n2", "n3", "n4", "n5"].map(str::to_owned).to_vec());
+    for (stage, standing, said, phase, message) in [
         (
-            None,
-            vec![
-                "Ready=False Applying",
-                "Available=False TooFewNodes",
-                "Reconciling=True Applying",
+            Stage::Canary,
+            waiting(Waiting::Nodes(vec!["n1".into()]), standing(20, 0, 19)),
+            [
+                "Ready=False RollingOut",
+                "Available=True EnoughNodes",
+                "Reconciling=True RollingOut",
+            ]
+            .as_slice(),
+            "Canary",
+            "19 of 20 nodes ready, 0 updated; under way: n1",
+        ),
+        (
+            Stage::Soaking { since: now() },
+            waiting(Waiting::Soak { until: later() }, standing(20, 1, 20)),
+            &[
+                "Ready=False CanarySoaking",
+                "Available=True EnoughNodes",
+                "Reconciling=True CanarySoaking",
             ],
-            "being brought up to date",
+            "Soaking",
+            "the canary is watched until 2030-01-01T01:00:00Z",
         ),
         (
-            Some(daemon_set(20, 0, 0, 0)),
-            rolling.to_vec(),
-            "0 of 20 nodes ready, 0 updated",
+            Stage::Rolling,
+            waiting(under_way, standing(20, 9, 15)),
+            &[
+                "Ready=False RollingOut",
+                "Available=False TooFewNodes",
+                "Reconciling=True RollingOut",
+            ],
+            "Rolling",
+            "under way: n1, n2, n3 (+2)",
         ),
         (
-            Some(daemon_set(20, 20, 20, 1)),
-            rolling.to_vec(),
-            "1 of 20 nodes ready",
-        ),
-        (
-            Some(daemon_set(20, 20, 20, 18)),
-            vec![
+            Stage::Rolling,
+            waiting(
+                Waiting::Budget {
+                    away: vec!["n7".into()],
+                    budget: 1,
+                },
+                standing(20, 9, 19),
+            ),
+            &[
                 "Ready=False RollingOut",
                 "Available=True EnoughNodes",
                 "Reconciling=True RollingOut",
             ],
-            "18 of 20 nodes ready",
+            "Rolling",
+            "waiting, since 1 may be without a serving agent and 1 are: n7",
         ),
         (
-            Some(daemon_set(20, 20, 20, 20)),
-            vec!["Ready=True AllNodesReady", "Available=True EnoughNodes"],
+            Stage::Done,
+            standing(20, 20, 20),
+            &["Ready=True AllNodesReady", "Available=True EnoughNodes"],
+            "Idle",
             "20 of 20 nodes ready",
         ),
         (
-            Some(daemon_set(1, 1, 1, 0)),
-            rolling.to_vec(),
-            "0 of 1 node ready",
+            Stage::Done,
+            Standing {
+                down: vec!["n3".into()],
+                ..standing(20, 19, 19)
+            },
+            &["Ready=True ReadyNodesDone", "Available=True EnoughNodes"],
+            "Idle",
+            "waiting for NotReady nodes n3",
+        ),
+        (
+            Stage::Done,
+            standing(20, 20, 19),
+            &["Ready=False NodesNotReady", "Available=True EnoughNodes"],
+            "Idle",
+            "19 of 20 nodes ready",
+        ),
+        (
+            Stage::Halted {
+                why: "n1: CrashLoopBackOff: no".into(),
+            },
+            standing(20, 1, 19),
+            &[
+                "Ready=False RolloutHalted",
+                "Available=True EnoughNodes",
+                "Stalled=True RolloutHalted",
+            ],
+            "Halted",
+            "The rollout stopped: n1: CrashLoopBackOff: no. 19 of 20 nodes ready, 1 updated",
+        ),
+        (
+            Stage::RolledBack {
+                why: "n1: no".into(),
+            },
+            standing(20, 0, 20),
+            &[
+                "Ready=False RolledBack",
+                "Available=True EnoughNodes",
+                "Stalled=True RolledBack",
+            ],
+            "RolledBack",
+            "Back at the last good revision: n1: no",
         ),
     ] {
-        let case = Case::new(plain(), daemon_set_there);
+        let case = Case::at(stage, standing);
+        assert_eq!(case.said(), said);
+        assert!(case.message().contains(message), "{}", case.message());
+        let rollout = case.assess_at(now()).rollout.unwrap();
+        assert_eq!(rollout.phase.as_str(), phase);
+        assert_eq!(rollout.message, case.message());
+    }
+    let nothing = Case::new(json!({"agent": {}}), None);
+    assert_eq!(
+        nothing.said(),
+        [
+            "Ready=False Applying",
+            "Available=False TooFewNodes",
+            "Reconciling=True Applying",
+        ]
+    );
+}
+
+#[test]
+fn what_the_spec_holds_is_ready_and_what_contradicts_itself_is_stalled() {
+    for (waiting, said, message) in [
+        (
+            Waiting::Paused,
+            [
+                "Ready=True Paused",
+                "Available=True EnoughNodes",
+                "Paused=True Paused",
+            ],
+            "2 of 2 nodes ready, 0 updated. Paused by spec",
+        ),
+        (
+            Waiting::Partition { stay: 2 },
+            [
+                "Ready=True HeldByPartition",
+                "Available=True EnoughNodes",
+                "Paused=True HeldByPartition",
+            ],
+            "Held by partition: 2 stay at the old revision",
+        ),
+        (
+            Waiting::PartitionTooLarge { partition: 9 },
+            [
+                "Ready=False PartitionTooLarge",
+                "Available=True EnoughNodes",
+                "Stalled=True PartitionTooLarge",
+            ],
+            "spec.rollout.partition is 9 and the plugin has 2 nodes",
+        ),
+        (
+            Waiting::NoCanary,
+            [
+                "Ready=False CanaryMatchesNoNode",
+                "Available=True EnoughNodes",
+                "Stalled=True CanaryMatchesNoNode",
+            ],
+            "spec.rollout.canary.nodeSelector",
+        ),
+    ] {
+        let standing = Standing {
+            waiting,
+            ..standing(2, 0, 2)
+        };
+        let case = Case::at(Stage::Rolling, standing);
         assert_eq!(case.said(), said);
         assert!(case.message().contains(message), "{}", case.message());
     }
 }
 
 #[test]
-fn an_update_counts_only_what_its_controller_has_seen() {
-    let mut behind = daemon_set(2, 2, 2, 2);
-    behind.metadata.generation = Some(3);
-    let case = Case::new(json!({"agent": {}}), Some(behind));
-    assert_eq!(case.said()[0], "Ready=False Applying");
-    assert_eq!(case.assess_at(now()).nodes.unwrap().updated, 0);
-
-    let mut old_intent = daemon_set(2, 2, 2, 2);
-    old_intent.metadata.annotations = None;
-    let case = Case::new(json!({"agent": {}}), Some(old_intent));
-    assert_eq!(
-        case.said(),
-        [
-            "Ready=False Applying",
-            "Available=True EnoughNodes",
-            "Reconciling=True Applying"
-        ]
+fn failing_nodes_are_named_up_to_a_number_and_counted() {
+    let mut failing = Failures::default();
+    for n in 0..13 {
+        failing.add(Found {
+            node: &format!("n{n:02}"),
+            reason: "CrashLoopBackOff",
+            message: "exit code 64".into(),
+            since: now(),
+            counts: true,
+        });
+    }
+    let standing = Standing {
+        failing,
+        ..standing(20, 13, 7)
+    };
+    let case = Case::at(Stage::Rolling, standing);
+    let status = case.assess_at(now());
+    assert_eq!(status.failing_nodes.len(), 10);
+    assert_eq!(status.failing_nodes_total, Some(13));
+    assert_eq!(status.failing_nodes[0].node, "n00");
+    assert_eq!(status.failing_nodes[0].message, "exit code 64");
+    assert!(
+        case.message()
+            .contains("n00: CrashLoopBackOff: exit code 64")
     );
-
-    let half = Case::new(json!({"agent": {}}), Some(daemon_set(2, 2, 1, 2)));
-    assert_eq!(half.said()[0], "Ready=False RollingOut");
-    assert_eq!(half.message(), "2 of 2 nodes ready, 1 updated");
+    let well = Case::at(Stage::Done, Standing::default()).assess_at(now());
     assert_eq!(
-        half.assess_at(now()).nodes,
-        Some(NodeCounts {
-            desired: 2,
-            updated: 1,
-            ready: 2,
-            unavailable: 0
-        })
+        (well.failing_nodes.len(), well.failing_nodes_total),
+        (0, None)
     );
 }
 
 #[test]
-fn a_node_that_goes_down_later_is_no_rollout() {
-    let mut case = Case::new(json!({"agent": {}}), Some(daemon_set(2, 2, 2, 2)));
-    case.plugin.status = Some(case.assess_at(now()));
-    case.daemon_set = Some(daemon_set(2, 2, 2, 1));
+fn counts_revisions_and_times_are_those_of_the_fleet() {
+    let standing = Standing {
+        down: vec!["n3".into()],
+        serving: 1,
+        ..standing(4, 1, 2)
+    };
+    let status = Case::at(Stage::Rolling, standing).assess_at(later());
     assert_eq!(
-        case.said(),
-        ["Ready=False NodesNotReady", "Available=True EnoughNodes"]
+        status.nodes,
+        Some(NodeCounts {
+            desired: 4,
+            updated: 1,
+            ready: 2,
+            unavailable: 3,
+            not_ready_nodes: 1,
+        })
     );
-    case.plugin.status = Some(case.assess_at(now()));
-    assert_eq!(
-        case.said(),
-        ["Ready=False NodesNotReady", "Available=True EnoughNodes"]
-    );
+    assert_eq!(status.revision.as_deref(), Some("new"));
+    assert_eq!(status.last_good_revision.as_deref(), Some("old"));
+    let rollout = status.rollout.unwrap();
+    assert_eq!(rollout.started_at.unwrap().0, now());
+    assert_eq!(rollout.wave.as_deref(), Some("rest"));
+}
 
-    case.plugin.metadata.generation = Some(4);
+#[test]
+fn an_overlap_is_said_beside_ready() {
+    let mut case = Case::at(Stage::Done, standing(2, 2, 2));
+    case.overlap = Some(Overlap {
+        with: "older".into(),
+        nodes: vec!["n1".into()],
+        more_nodes: 0,
+        more_plugins: 0,
+    });
     assert_eq!(
-        case.said()[0],
-        "Ready=False RollingOut",
-        "a new generation is one"
+        case.said(),
+        [
+            "Ready=True AllNodesReady",
+            "Available=True EnoughNodes",
+            "Overlapping=True SameNodes"
+        ]
     );
+    let after = case.assess_at(now());
+    let told = transitions(
+        Some(&Case::at(Stage::Done, standing(2, 2, 2)).assess_at(now())),
+        &after,
+    )
+    .iter()
+    .map(|transition| (transition.reason.to_owned(), transition.warning))
+    .collect::<Vec<_>>();
+    assert_eq!(told, [("Overlapping".to_owned(), true)]);
 }
 
 #[test]
 fn no_node_names_the_selector() {
     let spec = json!({"agent": {}, "placement": {"nodeSelector": {"pool": "none"}}});
-    let case = Case::new(spec, Some(daemon_set(0, 0, 0, 0)));
+    let mut case = Case::new(spec, Some(daemon_set(0, 0, 0, 0)));
+    case.standing = standing(0, 0, 0);
     assert_eq!(
         case.said(),
         ["Ready=False NoMatchingNodes", "Available=False TooFewNodes"]
@@ -332,12 +538,12 @@ fn only_what_the_operator_carries_out_is_offered_and_refused() {
 
 #[test]
 fn an_unchanged_status_is_equal_and_a_transition_moves_the_time() {
-    let mut case = Case::new(json!({"agent": {}}), Some(daemon_set(2, 2, 2, 1)));
+    let mut case = Case::at(Stage::Done, standing(2, 2, 1));
     let first = case.assess_at(now());
     case.plugin.status = Some(first.clone());
     assert_eq!(case.assess_at(later()), first);
 
-    case.daemon_set = Some(daemon_set(2, 2, 2, 2));
+    case.standing = standing(2, 2, 2);
     let second = case.assess_at(later());
     assert_eq!(
         condition(&second.conditions, READY)
@@ -454,7 +660,10 @@ fn transitions_are_told_once_and_progress_is_not() {
             .map(|transition| (transition.reason.to_owned(), transition.warning))
             .collect::<Vec<_>>()
     };
-    let at = |ready| Case::new(json!({"agent": {}}), Some(daemon_set(2, 2, 2, ready)));
+    let at = |ready| match ready {
+        2 => Case::at(Stage::Done, standing(2, 2, 2)),
+        ready => Case::at(Stage::Rolling, standing(2, 2, ready)),
+    };
     assert_eq!(told(&at(0), &at(1)), []);
     assert_eq!(told(&at(1), &at(2)), [("AllNodesReady".to_owned(), false)]);
     assert_eq!(told(&at(2), &at(2)), []);
@@ -465,7 +674,7 @@ fn transitions_are_told_once_and_progress_is_not() {
         told(&at(2), &forbidden),
         [("PodsNotCreated".to_owned(), true)]
     );
-    let nowhere = Case::new(json!({"agent": {}}), Some(daemon_set(0, 0, 0, 0)));
+    let nowhere = Case::at(Stage::Done, standing(0, 0, 0));
     assert_eq!(
         told(&at(2), &nowhere),
         [("NoMatchingNodes".to_owned(), true)]

@@ -47,6 +47,29 @@ pub(super) fn trouble(trouble: &Trouble) -> (&'static str, String) {
             "PodsNotCreated",
             format!("Pods cannot be created: {message}. {}", remedy(message)),
         ),
+        Trouble::PlacementMatchesNothing { pods } => (
+            "PlacementMatchesNothing",
+            format!(
+                "No node matches spec.placement, and {pods} {} {} on nodes that it does not match. They are left \
+                 alone. Correct spec.placement, or set spec.suspended to remove them",
+                if *pods == 1 { "pod" } else { "pods" },
+                if *pods == 1 { "runs" } else { "run" },
+            ),
+        ),
+        Trouble::RecordUnreadable { name, error } => (
+            "RecordUnreadable",
+            format!(
+                "The rollout record (ConfigMap {name}) cannot be read: {error}. Nothing is rolled out. Install \
+                 the operator that wrote it, or delete it: the rollout then starts anew"
+            ),
+        ),
+        Trouble::TemplateLost { revision } => (
+            "TemplateLost",
+            format!(
+                "The template of revision {revision}, which is being rolled out, is not kept any more. Change \
+                 spec.rollout.restartedAt to start anew"
+            ),
+        ),
     }
 }
 
@@ -149,12 +172,22 @@ pub(super) fn no_matching_nodes(placement: &Placement) -> String {
     )
 }
 
-pub(super) fn progress(ready: i32, updated: i32, desired: i32) -> String {
+pub(super) fn progress(ready: usize, updated: usize, desired: usize) -> String {
     let nodes = if desired == 1 { "node" } else { "nodes" };
     if updated < desired {
         format!("{ready} of {desired} {nodes} ready, {updated} updated")
     } else {
         format!("{ready} of {desired} {nodes} ready")
+    }
+}
+
+/// The first names, and how many there are more.
+pub(super) fn names(names: &[String]) -> String {
+    const NAMED: usize = 3;
+    let first = names.iter().take(NAMED).cloned().collect::<Vec<_>>();
+    match names.len().saturating_sub(NAMED) {
+        0 => first.join(", "),
+        more => format!("{} (+{more})", first.join(", ")),
     }
 }
 

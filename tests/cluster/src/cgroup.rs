@@ -56,6 +56,14 @@ impl Hierarchies {
             .any(|mount| mount.file_name().is_some_and(controls_memory))
     }
 
+    /// The hierarchy that every process of a container is in, whatever the machine.
+    fn with_memory(&self) -> Option<&PathBuf> {
+        self.v1
+            .iter()
+            .find(|mount| mount.file_name().is_some_and(controls_memory))
+            .or(self.v2.as_ref())
+    }
+
     fn all(&self) -> impl Iterator<Item = &PathBuf> {
         self.v1.iter().chain(&self.v2)
     }
@@ -106,6 +114,37 @@ impl ClusterCgroups {
         format!("/{}/{node}", self.tree)
     }
 
+    /// The pids, as this machine counts them, of a container of a node. None when it has no cgroup
+    /// there.
+    pub(crate) fn processes_of_container(&self, node: &str, id: &str) -> Result<Vec<i32>> {
+        let Some(mount) = self.hierarchies.with_memory() else {
+            return Ok(Vec::new());
+        };
+        let top = mount.join(&self.tree).join(node);
+        let mut found = Vec::new();
+        let mut left = vec![(top, false)];
+        while let Some((directory, inside)) = left.pop() {
+            let inside = inside
+                || directory
+                    .file_name()
+                    .is_some_and(|name| is_container(&name.to_string_lossy(), id));
+            if inside {
+                found.extend(pids(&directory.join("cgroup.procs"))?);
+            }
+            let entries = match std::fs::read_dir(&directory) {
+                // Another container's may go at any time.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries.at("read directory", &directory)?,
+            };
+            for entry in entries.flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    left.push((entry.path(), inside));
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Makes a node's cgroups anew: what a crashed node left is removed.
     pub(crate) fn create(&self, node: &str) -> Result<()> {
         self.remove_node(node)?;
@@ -130,6 +169,22 @@ impl ClusterCgroups {
     /// Removes everything of the cluster.
     pub(crate) fn remove(&self) -> Result<()> {
         self.trees().iter().try_for_each(|tree| remove_tree(tree))
+    }
+}
+
+/// Whether a cgroup's name is a container's: its ID, or that in the way of systemd.
+fn is_container(name: &str, id: &str) -> bool {
+    !id.is_empty() && (name == id || name == format!("cri-containerd-{id}.scope"))
+}
+
+fn pids(file: &Path) -> Result<Vec<i32>> {
+    match std::fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        text => Ok(text
+            .at("read", file)?
+            .lines()
+            .filter_map(|line| line.parse().ok())
+            .collect()),
     }
 }
 
@@ -272,6 +327,31 @@ mod tests {
     fn a_tree_below_a_delegated_cgroup() {
         assert_eq!(tree_name("/user.slice/x/", "t"), "user.slice/x/t");
         assert_eq!(tree_name("", "t"), "t");
+    }
+
+    #[test]
+    fn processes_of_a_container_are_found_wherever_its_cgroup_is() {
+        let scratch = Scratch::new();
+        let mount = scratch.path().join("memory");
+        let pod = mount.join("throwaway-t0-m/node1/kubepods/burstable/podx");
+        for (name, text) in [("abc", "1\n2\n"), ("abc/below", "3\n"), ("abcd", "4\n")] {
+            std::fs::create_dir_all(pod.join(name)).unwrap();
+            std::fs::write(pod.join(name).join("cgroup.procs"), text).unwrap();
+        }
+        let cgroups = ClusterCgroups::new(
+            Hierarchies {
+                v1: vec![mount],
+                v2: None,
+            },
+            "t0",
+            "m",
+        );
+        let of = |node, id| cgroups.processes_of_container(node, id).unwrap();
+        assert_eq!(of("node1", "abc"), [1, 2, 3]);
+        assert_eq!(of("node1", "abcd"), [4]);
+        assert_eq!(of("node1", ""), [0; 0]);
+        assert_eq!(of("node2", "abc"), [0; 0]);
+        assert!(is_container("cri-containerd-abc.scope", "abc"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use crate::audit::WRITES;
 use crate::network::Network;
 use crate::pki::Identity;
 
@@ -114,13 +115,16 @@ pub(crate) fn kube_proxy(network: Network) -> Value {
     })
 }
 
-/// The audit policy: one line per request, and one more when a watch opens.
+/// The audit policy: one line per request, one more when a watch opens, and one more when a write
+/// comes in, so that a test can do something between a write's arrival and its answer.
 pub(crate) fn audit_policy() -> Value {
     json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
-        "omitStages": ["RequestReceived"],
-        "rules": [{"level": "Metadata"}],
+        "rules": [
+            {"level": "Metadata", "verbs": WRITES},
+            {"level": "Metadata", "omitStages": ["RequestReceived"]},
+        ],
     })
 }
 

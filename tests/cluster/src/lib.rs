@@ -45,8 +45,8 @@ mod record;
 mod scratch;
 pub mod tools;
 
-pub use audit::{AuditEvent, AuditMark, Stage};
-pub use cluster::{Cluster, Node, Options, leftovers, sweep, take_down};
+pub use audit::{AuditEvent, AuditMark, Stage, WRITES};
+pub use cluster::{AuditFollow, Cluster, Node, Options, RunningPod, leftovers, sweep, take_down};
 pub use error::{Error, Result, tail_of};
 pub use layout::Layout;
 pub use patience::Patience;

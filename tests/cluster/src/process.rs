@@ -62,8 +62,8 @@ impl Process {
         }
     }
 
-    /// A handle that cannot come to mean another process.
-    fn open(self) -> io::Result<Option<OwnedFd>> {
+    /// A handle that cannot come to mean another process; none when it has ended.
+    pub(crate) fn open(self) -> io::Result<Option<OwnedFd>> {
         let Some(pid) = Pid::from_raw(self.pid) else {
             return Ok(None);
         };

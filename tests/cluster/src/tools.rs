@@ -5,6 +5,7 @@
 //! tested with, and its own entry in the cache. The entry's key covers everything that decides
 //! about the result, so an entry is never wrong, only absent.
 
+mod definitions;
 mod family;
 
 use std::path::{Path, PathBuf};
@@ -17,7 +18,9 @@ use crate::command::run;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::progress::Progress;
-use family::{ETCD, Family, HELM, KUBE};
+use family::{ETCD, Family, HELM, HELM3, KUBE, LINT};
+
+pub use definitions::monitoring_definitions;
 
 /// Names a directory with programs that are used as they are.
 pub const DIRECTORY_VARIABLE: &str = "HARNESS_BIN_DIR";
@@ -31,6 +34,9 @@ pub struct Tools {
     kube: PathBuf,
     etcd: PathBuf,
     helm: PathBuf,
+    /// Not in what an older version wrote down about a cluster.
+    #[serde(default)]
+    helm3: PathBuf,
 }
 
 impl Tools {
@@ -41,7 +47,8 @@ impl Tools {
         Tools {
             kube: directory.clone(),
             etcd: directory.clone(),
-            helm: directory,
+            helm: directory.clone(),
+            helm3: directory,
         }
     }
 
@@ -50,9 +57,14 @@ impl Tools {
         self.kube.join("kubectl")
     }
 
-    /// The path of helm.
+    /// The path of helm, which is Helm 4.
     pub fn helm(&self) -> PathBuf {
         self.helm.join("helm")
+    }
+
+    /// The path of Helm 3, which many still have.
+    pub fn helm3(&self) -> PathBuf {
+        self.helm3.join("helm3")
     }
 
     /// The path of etcd.
@@ -67,7 +79,7 @@ impl Tools {
 
     /// The directories of all programs, each once.
     pub(crate) fn directories(&self) -> Vec<&Path> {
-        let mut directories: Vec<&Path> = vec![&self.kube, &self.etcd, &self.helm];
+        let mut directories: Vec<&Path> = vec![&self.kube, &self.etcd, &self.helm, &self.helm3];
         directories.dedup();
         directories
     }
@@ -95,18 +107,46 @@ pub fn ensure_in_background(progress: Progress) -> Pending {
 
 /// Finds or builds all programs.
 pub fn ensure(progress: &Progress) -> Result<Tools> {
-    let layout = Layout::from_environment()?;
-    let given = std::env::var_os(DIRECTORY_VARIABLE).filter(|value| !value.is_empty());
-    let given = given.map(PathBuf::from);
-    let find = |family: &Family| match &given {
-        Some(directory) => family.in_given_directory(directory),
-        None => family.in_cache(&layout, progress),
-    };
+    let find = |family: &Family| one(family, progress);
     Ok(Tools {
         kube: find(&KUBE)?,
         etcd: find(&ETCD)?,
         helm: find(&HELM)?,
+        helm3: find(&HELM3)?,
     })
+}
+
+/// Finds or builds both Helms alone, for what needs no cluster.
+pub fn helms(progress: &Progress) -> Result<[PathBuf; 2]> {
+    Ok([
+        one(&HELM3, progress)?.join("helm3"),
+        one(&HELM, progress)?.join("helm"),
+    ])
+}
+
+/// The directories of kubectl and helm as far as they were built before; builds nothing.
+pub fn clients_already_built() -> Vec<PathBuf> {
+    if let Some(directory) = std::env::var_os(DIRECTORY_VARIABLE).filter(|value| !value.is_empty())
+    {
+        return vec![PathBuf::from(directory)];
+    }
+    let Ok(layout) = Layout::from_environment() else {
+        return Vec::new();
+    };
+    let built = [&KUBE, &HELM].map(|family| family.in_cache_already(&layout));
+    built.into_iter().flatten().collect()
+}
+
+/// Finds or builds kube-score, which has opinions about manifests.
+pub fn kube_score(progress: &Progress) -> Result<PathBuf> {
+    Ok(one(&LINT, progress)?.join("kube-score"))
+}
+
+fn one(family: &Family, progress: &Progress) -> Result<PathBuf> {
+    match std::env::var_os(DIRECTORY_VARIABLE).filter(|value| !value.is_empty()) {
+        Some(directory) => family.in_given_directory(Path::new(&directory)),
+        None => family.in_cache(&Layout::from_environment()?, progress),
+    }
 }
 
 /// `go`, undisturbed by the surroundings: no other toolchain, workspace or flags.

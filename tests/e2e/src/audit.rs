@@ -11,8 +11,12 @@ use crate::product::{PLUGINS, SYSTEM};
 pub struct Request {
     /// `system:serviceaccount:<namespace>:<name>` for ours.
     pub user: String,
+    /// The pod whose token the request carried; empty for anybody else's.
+    pub pod: String,
     /// `list`, `watch`, `get`, `patch` …
     pub verb: String,
+    /// API group; empty for the core group.
+    pub group: String,
     /// Resource with its subresource, such as `scopeplugins/status`.
     pub resource: String,
     /// Namespace of the object; empty for all.
@@ -23,6 +27,15 @@ pub struct Request {
     pub uri: String,
     /// HTTP status.
     pub code: u16,
+    /// Which binding allowed it, in the API server's words.
+    pub allowed_by: String,
+}
+
+impl Request {
+    /// Whether it changes something, or would have.
+    pub fn is_write(&self) -> bool {
+        throwaway_cluster::WRITES.contains(&self.verb.as_str())
+    }
 }
 
 /// The operator's account.
@@ -35,9 +48,15 @@ pub fn agent(plugin: &str) -> String {
     format!("system:serviceaccount:{PLUGINS}:scope-plugin-{plugin}")
 }
 
-/// Whether a request is by the operator or an agent.
+/// The account of the clean-up before an uninstall.
+pub fn cleanup() -> String {
+    format!("system:serviceaccount:{SYSTEM}:scope-plugins-cleanup")
+}
+
+/// Whether a request is by the operator, the clean-up or an agent.
 pub fn ours(request: &Request) -> bool {
     request.user == operator()
+        || request.user == cleanup()
         || request
             .user
             .starts_with(&format!("system:serviceaccount:{PLUGINS}:scope-plugin-"))

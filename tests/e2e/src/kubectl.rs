@@ -1,17 +1,24 @@
 //! kubectl and Helm as the tests use them: independent peers of the project's own client.
 
 use std::io::Write;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-/// kubectl and Helm of the throw-away cluster, with one user's credentials.
+/// kubectl and Helm on one cluster, with one user's credentials.
 #[derive(Debug, Clone)]
 pub struct Kubectl {
     /// What finds the programs and the credentials: `PATH`, `KUBECONFIG`, caches.
     pub environment: Vec<(String, String)>,
+    /// The context of the kubeconfig, so that it stays the same one when somebody switches meanwhile;
+    /// the current one without.
+    pub context: Option<String>,
+    /// Whether a Ctrl-C in the terminal is kept from the programs, so that what they are at is done
+    /// whole.
+    pub shielded: bool,
 }
 
 impl Kubectl {
@@ -21,6 +28,16 @@ impl Kubectl {
         command
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::null());
+        if let Some(context) = &self.context {
+            let option = match program {
+                "kubectl" => "--context",
+                _ => "--kube-context",
+            };
+            command.arg(format!("{option}={context}"));
+        }
+        if self.shielded {
+            command.process_group(0);
+        }
         command
     }
 
@@ -104,17 +121,37 @@ impl Kubectl {
         Ok(child.wait_with_output()?)
     }
 
-    /// Runs Helm.
+    /// Runs Helm 4.
     ///
     /// # Errors
     /// When it fails, with its words.
     pub fn helm(&self, args: &[&str]) -> anyhow::Result<String> {
-        let output = self
-            .command("helm")
+        self.either_helm("helm", args)
+    }
+
+    /// Runs Helm 3.
+    ///
+    /// # Errors
+    /// When it fails, with its words.
+    pub fn helm3(&self, args: &[&str]) -> anyhow::Result<String> {
+        self.either_helm("helm3", args)
+    }
+
+    fn either_helm(&self, program: &str, args: &[&str]) -> anyhow::Result<String> {
+        let mut output = self
+            .command(program)
             .args(args)
             .output()
-            .context("helm could not be started")?;
-        words(&format!("helm {}", args.join(" ")), output)
+            .with_context(|| format!("{program} could not be started"))?;
+        if args.first() == Some(&"test") {
+            // The log of the test's pod goes there.
+            let log = std::mem::take(&mut output.stderr);
+            match output.status.success() {
+                true => output.stdout.extend(log),
+                false => output.stderr = [output.stdout.as_slice(), &log].concat(),
+            }
+        }
+        words(&format!("{program} {}", args.join(" ")), output)
     }
 
     /// The same tools with another kubeconfig.
@@ -122,7 +159,10 @@ impl Kubectl {
         let mut environment = self.environment.clone();
         environment.retain(|(name, _)| name != "KUBECONFIG");
         environment.push(("KUBECONFIG".to_owned(), kubeconfig.display().to_string()));
-        Kubectl { environment }
+        Kubectl {
+            environment,
+            ..self.clone()
+        }
     }
 }
 

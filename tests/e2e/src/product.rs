@@ -11,7 +11,14 @@ use crate::progress::await_some;
 
 /// The chart's value that allows every action there is.
 pub const ALL_ACTIONS: &str =
-    "actions.allowed={DeletePod,RestartContainer,FreezeContainer,ThawContainer}";
+    "actions.allowed={DeletePod,RestartContainer,FreezeContainer,ThawContainer,ShapeTraffic}";
+/// The images that the cluster's nodes have.
+pub const IMAGES: [&str; 4] = [
+    "--set",
+    "operator.image.repository=harness.local/scope-operator",
+    "--set",
+    "agent.image.repository=harness.local/scope-agent",
+];
 /// Release and chart name.
 pub const RELEASE: &str = "scope-plugins";
 /// Where the operator runs.
@@ -48,29 +55,61 @@ impl Product {
         std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))
     }
 
+    /// The example's ScopePlugin, whose canary soaks for two seconds: with its own minute and a half most
+    /// of the time of the tests would be waiting for canaries.
+    ///
+    /// # Errors
+    /// When the example cannot be read.
+    pub fn example(&self) -> anyhow::Result<String> {
+        let text = self.text("examples/node-metrics.yaml")?;
+        Ok(text + "  rollout: {canary: {soak: 2s}, minReady: 1s}\n")
+    }
+
     /// `helm install` with images of the throw-away cluster; `extra` are further arguments.
     ///
     /// # Errors
     /// When Helm fails.
     pub fn install(&self, kubectl: &Kubectl, extra: &[&str]) -> anyhow::Result<()> {
-        let chart = self.path("charts/scope-plugins");
-        let chart = chart.to_str().context("the chart's path is text")?;
-        let mut args = vec![
-            "install",
-            RELEASE,
-            chart,
-            "--namespace",
-            SYSTEM,
-            "--create-namespace",
-            "--set",
-            "operator.image.repository=harness.local/scope-operator",
-            "--set",
-            "agent.image.repository=harness.local/scope-agent",
-            "--set",
-            ALL_ACTIONS,
-        ];
+        let mut args = IMAGES.to_vec();
+        args.extend(["--set", ALL_ACTIONS]);
         args.extend(extra);
+        self.install_with(kubectl, &args)
+    }
+
+    /// `helm install` with these arguments alone.
+    ///
+    /// # Errors
+    /// When Helm fails.
+    pub fn install_with(&self, kubectl: &Kubectl, values: &[&str]) -> anyhow::Result<()> {
+        let chart = self.chart()?;
+        let mut args = vec!["install", RELEASE, &chart, "--namespace", SYSTEM];
+        args.push("--create-namespace");
+        args.extend(values);
         kubectl.helm(&args).map(drop)
+    }
+
+    /// The chart's path.
+    ///
+    /// # Errors
+    /// When it is no text.
+    pub fn chart(&self) -> anyhow::Result<String> {
+        let chart = self.path("charts/scope-plugins");
+        Ok(chart
+            .to_str()
+            .context("the chart's path is text")?
+            .to_owned())
+    }
+
+    /// What [`Self::install`] applies, hooks included, as Helm renders it.
+    ///
+    /// # Errors
+    /// When Helm fails.
+    pub fn render(&self, kubectl: &Kubectl) -> anyhow::Result<String> {
+        let chart = self.chart()?;
+        let mut args = vec!["template", RELEASE, &chart, "--namespace", SYSTEM];
+        args.extend(IMAGES);
+        args.extend(["--set", ALL_ACTIONS]);
+        kubectl.helm(&args)
     }
 
     /// `helm upgrade` of what is installed, changed by these further arguments; waits until the
@@ -79,15 +118,14 @@ impl Product {
     /// # Errors
     /// When Helm fails or a new pod does not get ready in time.
     pub fn upgrade(&self, kubectl: &Kubectl, changes: &[&str]) -> anyhow::Result<()> {
-        let chart = self.path("charts/scope-plugins");
-        let chart = chart.to_str().context("the chart's path is text")?;
+        let chart = self.chart()?;
         let mut args = vec![
             "upgrade",
             RELEASE,
-            chart,
+            &chart,
             "--namespace",
             SYSTEM,
-            "--reuse-values",
+            "--reset-then-reuse-values",
         ];
         args.extend(changes);
         kubectl.helm(&args)?;
@@ -128,13 +166,38 @@ impl Product {
 /// When they are not in time.
 pub fn await_operator(kubectl: &Kubectl, deadline: Duration) -> anyhow::Result<()> {
     await_some("two ready operator pods", deadline, || {
-        let deployment = kubectl.json(&["get", "deployment", "scope-operator", "-n", SYSTEM])?;
-        let ready = deployment["status"]["readyReplicas"].as_i64().unwrap_or(0);
-        Ok(if ready == 2 {
-            Ok(())
-        } else {
-            Err(format!("{ready} ready"))
-        })
+        operator_ready(kubectl)
+    })
+}
+
+/// Whether both operator pods are ready now.
+///
+/// # Errors
+/// When kubectl fails.
+pub fn operator_ready(kubectl: &Kubectl) -> anyhow::Result<Result<(), String>> {
+    let deployment = kubectl.json(&["get", "deployment", "scope-operator", "-n", SYSTEM])?;
+    let ready = deployment["status"]["readyReplicas"].as_i64().unwrap_or(0);
+    Ok(if ready == 2 {
+        Ok(())
+    } else {
+        Err(format!("{ready} ready"))
+    })
+}
+
+/// Whether a ScopePlugin is ready as it is now; otherwise its own words.
+///
+/// # Errors
+/// When kubectl fails.
+pub fn plugin_ready(kubectl: &Kubectl, plugin: &str) -> anyhow::Result<Result<(), String>> {
+    let object = kubectl.json(&["get", "scopeplugin", plugin])?;
+    let Some(ready) = condition(&object, "Ready") else {
+        return Ok(Err("the operator has not looked at it yet".to_owned()));
+    };
+    let seen = ready["observedGeneration"] == object["metadata"]["generation"];
+    Ok(if seen && ready["status"] == "True" {
+        Ok(())
+    } else {
+        Err(ready["message"].as_str().unwrap_or_default().to_owned())
     })
 }
 

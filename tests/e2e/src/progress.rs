@@ -1,7 +1,15 @@
 //! One line per step, with the time it took, so that nobody waits without knowing for what.
 
+use std::fmt::Arguments;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
+
+/// Tells whoever still listens. A terminal may be closed meanwhile, which must not end what has to be
+/// taken away again, as `eprint!` would.
+fn tell(what: Arguments) {
+    let mut err = std::io::stderr().lock();
+    let _ = err.write_fmt(what).and_then(|()| err.flush());
+}
 
 /// A step under way. Prints its name at once and its time when it ends.
 pub struct Step {
@@ -19,10 +27,9 @@ impl Step {
             live: std::io::stderr().is_terminal(),
         };
         if step.live {
-            eprint!("  … {}", step.name);
-            let _ = std::io::stderr().flush();
+            tell(format_args!("  … {}", step.name));
         } else {
-            eprintln!("  … {}", step.name);
+            tell(format_args!("  … {}\n", step.name));
         }
         step
     }
@@ -30,8 +37,7 @@ impl Step {
     /// Says what the step waits for now; on a terminal in the step's own line.
     pub fn note(&self, what: &str) {
         if self.live {
-            eprint!("\r\x1b[K  … {}: {what}", self.name);
-            let _ = std::io::stderr().flush();
+            tell(format_args!("\r\x1b[K  … {}: {what}", self.name));
         }
     }
 
@@ -39,9 +45,13 @@ impl Step {
     pub fn done(self) -> Duration {
         let took = self.started.elapsed();
         if self.live {
-            eprint!("\r\x1b[K");
+            tell(format_args!("\r\x1b[K"));
         }
-        eprintln!("  ✓ {} ({:.1} s)", self.name, took.as_secs_f64());
+        tell(format_args!(
+            "  ✓ {} ({:.1} s)\n",
+            self.name,
+            took.as_secs_f64()
+        ));
         took
     }
 }
@@ -58,7 +68,7 @@ pub fn step<T>(name: &str, work: impl FnOnce(&Step) -> anyhow::Result<T>) -> any
             Ok(value)
         }
         Err(error) => {
-            eprintln!("  ✗ {name}");
+            tell(format_args!("  ✗ {name}\n"));
             Err(error)
         }
     }

@@ -7,11 +7,18 @@ use serde_json::Value;
 
 use crate::kubectl::Kubectl;
 
+/// The annotation with the hash of a static pod's file.
+const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+/// The annotation that makes a pod the API server's image of a static one.
+const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
+
 /// A pod as the API server has it.
 #[derive(Debug, Clone)]
 pub struct PodTruth {
-    /// Object UID.
+    /// What it is known by in Scope: the object's UID, or the hash of a static pod's file.
     pub uid: String,
+    /// Whether the kubelet runs it from a file.
+    pub is_static: bool,
     /// Namespace.
     pub namespace: String,
     /// Name.
@@ -38,8 +45,20 @@ impl PodTruth {
 /// # Errors
 /// When kubectl fails.
 pub fn pods(kubectl: &Kubectl) -> anyhow::Result<Vec<PodTruth>> {
-    let owners = owners(kubectl)?;
-    let list = kubectl.json(&["get", "pods", "-A"])?;
+    among(kubectl, &["-A"])
+}
+
+/// The pods of one namespace, which costs a large cluster little.
+///
+/// # Errors
+/// When kubectl fails.
+pub fn pods_in(kubectl: &Kubectl, namespace: &str) -> anyhow::Result<Vec<PodTruth>> {
+    among(kubectl, &["-n", namespace])
+}
+
+fn among(kubectl: &Kubectl, place: &[&str]) -> anyhow::Result<Vec<PodTruth>> {
+    let owners = owners(kubectl, place)?;
+    let list = kubectl.json(&[&["get", "pods"], place].concat())?;
     list["items"]
         .as_array()
         .context("a list of pods")?
@@ -63,8 +82,8 @@ pub fn pod_named(
 }
 
 /// Owner UID to (kind, UID) of the owner's own controller.
-fn owners(kubectl: &Kubectl) -> anyhow::Result<BTreeMap<String, (String, String)>> {
-    let list = kubectl.json(&["get", "replicasets,jobs", "-A"])?;
+fn owners(kubectl: &Kubectl, place: &[&str]) -> anyhow::Result<BTreeMap<String, (String, String)>> {
+    let list = kubectl.json(&[&["get", "replicasets,jobs"], place].concat())?;
     let mut owners = BTreeMap::new();
     for object in list["items"].as_array().context("a list")? {
         for owner in object["metadata"]["ownerReferences"]
@@ -116,7 +135,8 @@ fn pod(pod: &Value, owners: &BTreeMap<String, (String, String)>) -> anyhow::Resu
         }
     }
     Ok(PodTruth {
-        uid: text(&pod["metadata"]["uid"]),
+        uid: scope_uid(pod),
+        is_static: pod["metadata"]["annotations"][CONFIG_MIRROR].is_string(),
         namespace: text(&pod["metadata"]["namespace"]),
         name: text(&pod["metadata"]["name"]),
         node: text(&pod["spec"]["nodeName"]),
@@ -124,6 +144,13 @@ fn pod(pod: &Value, owners: &BTreeMap<String, (String, String)>) -> anyhow::Resu
         containers,
         parents,
     })
+}
+
+/// What Scope's probe knows a pod by.
+pub fn scope_uid(pod: &Value) -> String {
+    let metadata = &pod["metadata"];
+    let hash = metadata["annotations"][CONFIG_HASH].as_str();
+    hash.map_or_else(|| text(&metadata["uid"]), str::to_owned)
 }
 
 /// Scope's name of a kind's topology and the tag of its node IDs.

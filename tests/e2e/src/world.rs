@@ -3,19 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use scope_emulator::{Click, Exchange, Kind, Merged, Node, Options, Probe, Stamp};
-use scope_protocol::conformance::{Answer, check_report};
-use throwaway_cluster::{AuditMark, Cluster, Progress};
+use scope_emulator::{Click, Options, Probe};
+use throwaway_cluster::{AuditEvent, AuditFollow, AuditMark, Cluster, Progress, RunningPod};
 
 use crate::audit::Request;
+use crate::footprint::Footprint;
+use crate::heard::Heard;
 use crate::kubectl::Kubectl;
 use crate::product::Product;
 
 /// Prefix of the tests' and the demo's cluster.
 pub const PREFIX: &str = "scope";
+/// Prefix of the tests' cluster of four nodes, which may be up at the same time.
+pub const FLEET_PREFIX: &str = "fleet";
 /// What the emulated app calls itself.
 const APP: &str = "40a7031ee6466403";
 
@@ -25,17 +28,35 @@ pub struct World {
     pub kubectl: Kubectl,
     /// The product in this source tree.
     pub product: Product,
+    /// Whether every scenario is played, so that what none of them uses is used by nobody.
+    pub whole_run: bool,
     cluster: Cluster,
+    /// Stretches of the audit log in which our accounts are refused things on purpose.
+    refusals: Vec<(AuditMark, AuditMark)>,
     probes: BTreeMap<(String, &'static str), Probe>,
 }
 
 impl World {
-    /// Starts the cluster with the two images of this directory loaded on each node.
+    /// Starts a cluster of two nodes with the two images of this directory loaded on each.
     ///
     /// # Errors
     /// When the machine cannot have a cluster or a part of it does not start.
     pub fn up(images: &Path) -> anyhow::Result<World> {
-        let mut options = throwaway_cluster::Options::new(PREFIX);
+        World::start(images, throwaway_cluster::Options::new(PREFIX))
+    }
+
+    /// The same with four nodes, for what happens to some of them; that one is lost is noticed soon.
+    ///
+    /// # Errors
+    /// When the machine cannot have a cluster or a part of it does not start.
+    pub fn fleet(images: &Path) -> anyhow::Result<World> {
+        let mut options = throwaway_cluster::Options::new(FLEET_PREFIX);
+        options.nodes = 4;
+        options.notice_lost_nodes_soon();
+        World::start(images, options)
+    }
+
+    fn start(images: &Path, mut options: throwaway_cluster::Options) -> anyhow::Result<World> {
         options.progress = Progress::to_stderr();
         for entry in std::fs::read_dir(images)
             .with_context(|| format!("{}: run `cargo xtask image` first", images.display()))?
@@ -53,11 +74,15 @@ impl World {
         let cluster = Cluster::up(options)?;
         let kubectl = Kubectl {
             environment: cluster.client_env(),
+            context: None,
+            shielded: false,
         };
         Ok(World {
             kubectl,
             product: Product::in_tree(),
+            whole_run: false,
             cluster,
+            refusals: Vec::new(),
             probes: BTreeMap::new(),
         })
     }
@@ -68,8 +93,9 @@ impl World {
     /// When something is left on the machine.
     pub fn down(self) -> anyhow::Result<()> {
         drop(self.probes);
+        let prefix = self.cluster.prefix().to_owned();
         self.cluster.down()?;
-        let left = throwaway_cluster::leftovers(PREFIX)?;
+        let left = throwaway_cluster::leftovers(&prefix)?;
         ensure!(left.is_empty(), "left on this machine: {}", left.join(", "));
         Ok(())
     }
@@ -92,7 +118,11 @@ impl World {
             .collect()
     }
 
-    fn node(&self, name: &str) -> anyhow::Result<&throwaway_cluster::Node> {
+    /// A node: what can happen to it.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn node(&self, name: &str) -> anyhow::Result<&throwaway_cluster::Node> {
         let node = self.cluster.nodes().iter().find(|n| n.name() == name);
         node.with_context(|| format!("there is no node {name}"))
     }
@@ -251,7 +281,10 @@ impl World {
     /// # Errors
     /// When there is not exactly one.
     pub fn agent_pid(&self, node: &str) -> anyhow::Result<u32> {
-        let (cluster, below) = (format!("/throwaway-{PREFIX}-"), format!("/{node}/"));
+        let (cluster, below) = (
+            format!("/throwaway-{}-", self.cluster.prefix()),
+            format!("/{node}/"),
+        );
         let mut found = BTreeSet::new();
         for entry in std::fs::read_dir("/proc")?.flatten() {
             let Some(pid) = entry
@@ -277,18 +310,7 @@ impl World {
     /// # Errors
     /// When there is no agent or it ends meanwhile.
     pub fn agent_footprint(&self, node: &str) -> anyhow::Result<Footprint> {
-        let process = PathBuf::from(format!("/proc/{}", self.agent_pid(node)?));
-        let status = std::fs::read_to_string(process.join("status"))?;
-        let resident = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok())
-            .context("VmRSS of the agent")?;
-        Ok(Footprint {
-            resident: resident * 1024,
-            descriptors: std::fs::read_dir(process.join("fd"))?.count() as u64,
-            cgroup_memory: cgroup_memory(&process)?,
-        })
+        Footprint::of(self.agent_pid(node)?)
     }
 
     /// SIGKILL.
@@ -333,6 +355,22 @@ impl World {
             .map_err(|error| error.to_string())
     }
 
+    /// A pod whose processes can be stopped or cut off.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn running_pod(&self, namespace: &str, name: &str) -> anyhow::Result<RunningPod<'_>> {
+        Ok(self.cluster.running_pod(namespace, name)?)
+    }
+
+    /// The audit log from now on, as it is written.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn audit_follow(&self) -> anyhow::Result<AuditFollow> {
+        Ok(self.cluster.audit_follow(self.cluster.audit_mark()?)?)
+    }
+
     /// The place in the audit log that has been reached now.
     ///
     /// # Errors
@@ -346,55 +384,60 @@ impl World {
     /// # Errors
     /// When the log cannot be read.
     pub fn audit_since(&self, mark: AuditMark) -> anyhow::Result<Vec<Request>> {
-        let events = self.cluster.audit_since(mark)?;
-        Ok(events
-            .into_iter()
-            .filter(|e| e.counts())
-            .map(|e| Request {
-                user: e.user,
-                verb: e.verb,
-                resource: match e.subresource.as_str() {
-                    "" => e.resource,
-                    sub => format!("{}/{sub}", e.resource),
-                },
-                namespace: e.namespace,
-                name: e.name,
-                uri: e.uri,
-                code: e.code.unwrap_or_default(),
-            })
-            .collect())
+        Ok(requests(self.cluster.audit_since(mark)?))
+    }
+
+    /// What is tried in here by our accounts is meant to be refused.
+    ///
+    /// # Errors
+    /// Those of `attempts`, and when the audit log cannot be read.
+    pub fn refused_on_purpose<T>(
+        &mut self,
+        attempts: impl FnOnce(&mut World) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let from = self.audit_mark()?;
+        let result = attempts(self);
+        let to = self.audit_mark()?;
+        self.refusals.push((from, to));
+        result
+    }
+
+    /// All requests so far but those that were [refused on purpose](Self::refused_on_purpose).
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn audit_without_refusals(&self) -> anyhow::Result<Vec<Request>> {
+        let mut all = Vec::new();
+        let mut from = AuditMark::START;
+        for (begin, end) in &self.refusals {
+            all.extend(requests(self.cluster.audit_between(from, *begin)?));
+            from = *end;
+        }
+        all.extend(self.audit_since(from)?);
+        Ok(all)
     }
 }
 
-/// What a process takes up.
-#[derive(Debug, Clone, Copy)]
-pub struct Footprint {
-    /// Resident bytes.
-    pub resident: u64,
-    /// Open descriptors.
-    pub descriptors: u64,
-    /// Bytes that its cgroup is charged with, those of the kernel included.
-    pub cgroup_memory: u64,
-}
-
-/// What the memory cgroup of a process is charged with, on v1 and v2.
-fn cgroup_memory(process: &Path) -> anyhow::Result<u64> {
-    let lines = std::fs::read_to_string(process.join("cgroup"))?;
-    let line = |controllers: &str| {
-        lines.lines().find_map(|line| {
-            let (_, rest) = line.split_once(':')?;
-            let (names, path) = rest.split_once(':')?;
-            (names == controllers).then(|| path.trim_start_matches('/'))
+fn requests(events: Vec<AuditEvent>) -> Vec<Request> {
+    events
+        .into_iter()
+        .filter(AuditEvent::counts)
+        .map(|e| Request {
+            user: e.user,
+            pod: e.pod,
+            verb: e.verb,
+            group: e.group,
+            resource: match e.subresource.as_str() {
+                "" => e.resource,
+                sub => format!("{}/{sub}", e.resource),
+            },
+            namespace: e.namespace,
+            name: e.name,
+            uri: e.uri,
+            code: e.code.unwrap_or_default(),
+            allowed_by: e.reason,
         })
-    };
-    let root = Path::new("/sys/fs/cgroup");
-    let file = match (line("memory"), line("")) {
-        (Some(path), _) => root.join("memory").join(path).join("memory.usage_in_bytes"),
-        (None, Some(path)) => root.join(path).join("memory.current"),
-        (None, None) => bail!("no memory cgroup in {lines:?}"),
-    };
-    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-    Ok(text.trim().parse()?)
+        .collect()
 }
 
 /// What came of a click, as Scope's app would answer the page.
@@ -410,148 +453,4 @@ pub struct Clicked {
     pub app: String,
     /// The probe's ID in the request.
     pub probe: String,
-}
-
-/// What a probe heard in one look: all plugins' reports, merged.
-pub struct Heard {
-    merged: Merged,
-    /// Each plugin's socket and its answer as it came over the wire.
-    answers: Vec<(PathBuf, Exchange)>,
-}
-
-impl Heard {
-    /// A node by topology key (`Pod`) and ID.
-    pub fn node(&self, topology: &str, id: &str) -> Option<Seen<'_>> {
-        self.merged
-            .node(topology.parse::<Kind>().ok()?, id)
-            .map(Seen)
-    }
-
-    /// All nodes of a topology by ID.
-    pub fn nodes(&self, topology: &str) -> impl Iterator<Item = (&str, Seen<'_>)> {
-        let kind = topology.parse::<Kind>().ok();
-        kind.into_iter()
-            .flat_map(|k| self.merged.nodes(k))
-            .map(|(id, node)| (id, Seen(node)))
-    }
-
-    /// The label of a plugin in Scope's list.
-    pub fn plugin_label(&self, id: &str) -> Option<String> {
-        self.merged
-            .plugins()
-            .find(|p| p.id == id)
-            .map(|p| p.label.clone())
-    }
-
-    /// Exactly these plugins are listed, each with status `ok`.
-    ///
-    /// # Errors
-    /// When one is missing, refused, or there are others.
-    pub fn must_be_accepted(&self, ids: &[&str]) -> anyhow::Result<()> {
-        let listed: BTreeMap<_, _> = self
-            .merged
-            .plugins()
-            .map(|p| (p.id.as_str(), p.status.as_str()))
-            .collect();
-        let want: BTreeMap<_, _> = ids.iter().map(|id| (*id, "ok")).collect();
-        ensure!(listed == want, "Scope lists {listed:?}, want {want:?}");
-        Ok(())
-    }
-
-    /// No answer breaks a conformance rule.
-    ///
-    /// # Errors
-    /// When one does, with all violations.
-    pub fn must_conform(&self) -> anyhow::Result<()> {
-        for (socket, exchange) in &self.answers {
-            let status = exchange.status.as_deref().unwrap_or_default();
-            let answer = Answer {
-                status: status
-                    .split(' ')
-                    .next()
-                    .and_then(|s| s.parse().ok())
-                    .unwrap_or(0),
-                ..Answer::ok(&exchange.body, exchange.took)
-            };
-            let socket = socket.display().to_string();
-            let verdict = check_report(&socket, &answer);
-            ensure!(verdict.conformant(), "{socket}: {:?}", verdict.violations());
-        }
-        Ok(())
-    }
-
-    /// The last sample of every metric: topology, node, metric, value.
-    pub fn figures(&self) -> impl Iterator<Item = (Kind, &str, &str, f64)> {
-        self.merged
-            .report()
-            .topologies()
-            .flat_map(|(kind, topology)| {
-                topology.nodes.iter().flat_map(move |(id, node)| {
-                    node.metrics.iter().filter_map(move |(metric, m)| {
-                        Some((kind, id.as_str(), metric.as_str(), m.samples.last()?.value))
-                    })
-                })
-            })
-    }
-
-    /// The newest stamp of any sample.
-    pub fn newest_sample(&self) -> Option<String> {
-        self.newest().map(|stamp| stamp.to_string())
-    }
-
-    /// How old the newest sample is now.
-    pub fn age(&self) -> Option<Duration> {
-        self.newest().map(|stamp| Stamp::now().since(stamp))
-    }
-
-    fn newest(&self) -> Option<Stamp> {
-        let pods = self.nodes("Pod");
-        let samples = pods.flat_map(|(_, pod)| pod.0.metrics.values());
-        samples.filter_map(|m| Some(m.samples.last()?.date)).max()
-    }
-}
-
-/// A node as the merged report has it.
-#[derive(Debug, Clone, Copy)]
-pub struct Seen<'a>(&'a Node);
-
-impl<'a> Seen<'a> {
-    /// The last sample of a metric.
-    pub fn metric(&self, id: &str) -> Option<f64> {
-        self.0.last_sample(id)
-    }
-
-    /// The last sample of a metric with its stamp.
-    pub fn sample(&self, id: &str) -> Option<(String, f64)> {
-        let sample = self.0.metrics.get(id)?.samples.last()?;
-        Some((sample.date.to_string(), sample.value))
-    }
-
-    /// The last sample of a metric with its stamp in seconds since 1970.
-    pub fn timed(&self, id: &str) -> Option<(f64, f64)> {
-        let sample = self.0.metrics.get(id)?.samples.last()?;
-        let at = SystemTime::from(sample.date).duration_since(UNIX_EPOCH);
-        Some((at.ok()?.as_secs_f64(), sample.value))
-    }
-
-    /// A `latest` value.
-    pub fn latest(&self, key: &str) -> Option<&'a str> {
-        self.0.latest(key)
-    }
-
-    /// Parents of a topology, by its name (`replica_set`).
-    pub fn parents(&self, topology: &str) -> BTreeSet<String> {
-        self.0
-            .parents
-            .get(topology)
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect()
-    }
-
-    /// Whether this is among the parents.
-    pub fn has_parent(&self, topology: &str, id: &str) -> bool {
-        self.parents(topology).contains(id)
-    }
 }

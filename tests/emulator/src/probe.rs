@@ -129,6 +129,13 @@ impl Deref for Merged {
     }
 }
 
+impl From<Report> for Merged {
+    /// What is merged when there is one plugin.
+    fn from(report: Report) -> Self {
+        Self { report }
+    }
+}
+
 impl Merged {
     /// The whole report.
     pub fn report(&self) -> &Report {

@@ -58,16 +58,27 @@ pub struct Scenario {
 }
 
 /// All scenarios.
-pub const SCENARIOS: [Scenario; 1] = [Scenario {
-    name: throwaway_vm_guest::CGROUP_V2,
-    about: "the agent on a machine with cgroup version 2 only",
-    modules: &["veth", "null_blk"],
-    // The agent takes no configuration for an API server without root certificates.
-    tools: &["/sbin/ip", "/etc/ssl/certs/ca-certificates.crt"],
-    cpus: 2,
-    memory_mib: 512,
-    limit: Duration::from_secs(240),
-}];
+pub const SCENARIOS: [Scenario; 2] = [
+    Scenario {
+        name: throwaway_vm_guest::CGROUP_V2,
+        about: "the agent on a machine with cgroup version 2 only",
+        modules: &["veth", "null_blk"],
+        // The agent takes no configuration for an API server without root certificates.
+        tools: &["/sbin/ip", "/etc/ssl/certs/ca-certificates.crt"],
+        cpus: 2,
+        memory_mib: 512,
+        limit: Duration::from_secs(240),
+    },
+    Scenario {
+        name: throwaway_vm_guest::TRAFFIC,
+        about: "the traffic of a pod shaped on a kernel with netem",
+        modules: &["veth", "sch_netem", "sch_tbf"],
+        tools: &["/sbin/ip", "/sbin/tc", "/etc/ssl/certs/ca-certificates.crt"],
+        cpus: 2,
+        memory_mib: 512,
+        limit: Duration::from_secs(240),
+    },
+];
 
 /// The static programs that go into the guest.
 #[derive(Debug, Clone)]

@@ -171,6 +171,28 @@ fn containers_are_told_apart_by_kind_and_probe() {
 }
 
 #[test]
+fn a_container_starts_until_its_startup_probe_has_succeeded() {
+    for (probe, started, starting) in [
+        (true, serde_json::json!(false), true),
+        (true, serde_json::json!(null), true),
+        (true, serde_json::json!(true), false),
+        // Without such a probe the kubelet says `false` for moments only, and kills nobody.
+        (false, serde_json::json!(false), false),
+    ] {
+        let mut json = of_each_kind();
+        if probe {
+            json["spec"]["initContainers"][2]["startupProbe"] = serde_json::json!({"exec": {}});
+        }
+        json["status"]["initContainerStatuses"][2]["started"] = started.clone();
+        let pod = pod(json).observe().expect("runs").pod;
+        let starting_now: Vec<_> = pod.containers.values().filter(|c| c.starting).collect();
+        let names: Vec<_> = starting_now.iter().map(|c| c.name.as_str()).collect();
+        let want: &[&str] = if starting { &["proxy"] } else { &[] };
+        assert_eq!(names, want, "{probe} {started}");
+    }
+}
+
+#[test]
 fn a_user_namespace_changes_nothing() {
     let mut json = of_each_kind();
     let with_host_users = pod(json.clone()).observe();
@@ -327,4 +349,24 @@ proptest::proptest! {
             proptest::prop_assert!(reasons.max() <= Some(64));
         }
     }
+}
+
+#[test]
+fn what_is_not_started_again_is_known() {
+    let runs_once = |policy: Option<&str>, own: Option<&str>| -> Vec<String> {
+        let mut json = of_each_kind();
+        json["spec"]["restartPolicy"] = policy.into();
+        json["spec"]["containers"][0]["name"] = "app".into();
+        json["spec"]["containers"][0]["restartPolicy"] = own.into();
+        let pod = pod(json).observe().expect("runs").pod;
+        let once = pod.containers.into_values().filter(|c| c.runs_once);
+        once.map(|container| container.name).collect()
+    };
+    for policy in [None, Some("Always"), Some("OnFailure"), Some("Other")] {
+        assert_eq!(runs_once(policy, None), ["debug"], "{policy:?}");
+        assert_eq!(runs_once(policy, Some("Never")), ["app", "debug"]);
+    }
+    // `setup` and `proxy` have policies of their own.
+    assert_eq!(runs_once(Some("Never"), None), ["app", "early", "debug"]);
+    assert_eq!(runs_once(Some("Never"), Some("Always")), ["early", "debug"]);
 }

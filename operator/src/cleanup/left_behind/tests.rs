@@ -115,7 +115,7 @@ async fn what_stays_says_that_nothing_runs() {
     for status in world.statuses.values() {
         assert_eq!(
             status["nodes"],
-            json!({"desired": 0, "updated": 0, "ready": 0, "unavailable": 0})
+            json!({"desired": 0, "updated": 0, "ready": 0, "unavailable": 0, "notReadyNodes": 0})
         );
         assert_eq!(status["observedGeneration"], 3);
         let conditions: Vec<_> = status["conditions"]

@@ -2,10 +2,12 @@
 
 mod cleanup;
 mod control_plane;
+mod follow;
 mod node;
 mod node_files;
 mod options;
 mod ownership;
+mod pod;
 mod requests;
 mod site;
 
@@ -16,8 +18,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use cleanup::{leftovers, sweep, take_down};
+pub use follow::AuditFollow;
 pub use node::Node;
 pub use options::Options;
+pub use pod::RunningPod;
 
 use crate::command::{output, run, run_with_input};
 use crate::error::{Error, Result};

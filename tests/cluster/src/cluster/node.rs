@@ -38,6 +38,14 @@ pub struct Node {
     machine: Mutex<Option<Machine>>,
 }
 
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Node {
     /// Writes what the node needs; nothing runs yet.
     pub(super) fn prepare(
@@ -160,7 +168,17 @@ impl Node {
 
     /// Stops kubelet and starts it again; pods live on. Waits until the node is ready.
     pub fn kubelet_restart(&self) -> Result<()> {
-        self.stop_component(KUBELET)?;
+        self.kubelet_stop()?;
+        self.kubelet_start()
+    }
+
+    /// Stops kubelet. Pods live on, but nobody looks after them, and the node gets not ready.
+    pub fn kubelet_stop(&self) -> Result<()> {
+        self.stop_component(KUBELET)
+    }
+
+    /// Starts kubelet again and waits until the node is ready.
+    pub fn kubelet_start(&self) -> Result<()> {
         wait_for_next_second();
         let since = Timestamp::now();
         self.start_component(KUBELET)?;

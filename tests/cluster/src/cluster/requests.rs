@@ -13,7 +13,7 @@ use crate::error::{At, Error, Result};
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// In the query of requests that mark a place in the audit log.
-const MARKER: &str = "throwaway-cluster-mark";
+pub(super) const MARKER: &str = "throwaway-cluster-mark";
 
 impl Cluster {
     /// Everything in the audit log up to now.

@@ -71,6 +71,30 @@ pub(super) const HELM: Family = Family {
     },
 };
 
+pub(super) const HELM3: Family = Family {
+    name: "helm3",
+    go_mod: include_str!("../../../tools/helm3/go.mod"),
+    go_sum: include_str!("../../../tools/helm3/go.sum"),
+    module: "helm.sh/helm/v3",
+    programs: &["helm3"],
+    package: "helm.sh/helm/v3/cmd/helm",
+    stamp: |version| {
+        Some(format!(
+            " -X helm.sh/helm/v3/internal/version.version={version}"
+        ))
+    },
+};
+
+pub(super) const LINT: Family = Family {
+    name: "lint",
+    go_mod: include_str!("../../../tools/lint/go.mod"),
+    go_sum: include_str!("../../../tools/lint/go.sum"),
+    module: "github.com/zegl/kube-score",
+    programs: &["kube-score"],
+    package: "github.com/zegl/kube-score/cmd/kube-score",
+    stamp: |_| Some(String::new()),
+};
+
 impl Family {
     fn version(&self) -> Result<&'static str> {
         module_version(self.go_mod, self.module).ok_or_else(|| {
@@ -140,6 +164,16 @@ impl Family {
         }
         mark_used(&entry)?;
         Ok(programs)
+    }
+
+    /// In the cache, if they are there.
+    pub(super) fn in_cache_already(&self, layout: &Layout) -> Option<PathBuf> {
+        let key = self.key(&self.ldflags().ok()?, &go_identity().ok()?);
+        let programs = layout
+            .root()
+            .join(format!("{}-{key}", self.name))
+            .join("bin");
+        self.is_complete(&programs).then_some(programs)
     }
 
     fn key(&self, ldflags: &str, go: &str) -> String {
@@ -273,6 +307,8 @@ mod tests {
         assert!(KUBE.version().unwrap().starts_with("v1."));
         assert!(ETCD.version().unwrap().starts_with("v3."));
         assert!(HELM.version().unwrap().starts_with("v4."));
+        assert!(HELM3.version().unwrap().starts_with("v3."));
+        assert!(LINT.version().unwrap().starts_with("v1."));
         let go_mod = "module m\nrequire a/b v1.2.3\nrequire (\n\tc/d v0.1.0 // indirect\n)\n";
         assert_eq!(module_version(go_mod, "a/b"), Some("v1.2.3"));
         assert_eq!(module_version(go_mod, "c/d"), Some("v0.1.0"));

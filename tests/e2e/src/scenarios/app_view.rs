@@ -11,7 +11,10 @@ use scope_emulator::{
 };
 use serde_json::Value;
 
+use super::local_controls::{STATIC_POD, with_all_controls};
 use crate::kubectl::Kubectl;
+use crate::product::{PLUGINS, SYSTEM};
+use crate::progress::await_some;
 use crate::truth::{self, PodTruth};
 use crate::world::World;
 
@@ -22,18 +25,103 @@ const POD_BUTTONS: [&str; 4] = [
     "kubernetes_describe",
     "node-metrics-controls~deletePod",
 ];
+/// Ours on a container that runs. Scope has none of its own on containers of a CRI runtime.
+const CONTAINER_BUTTONS: [&str; 2] = [
+    "node-metrics-controls~freezeContainer",
+    "node-metrics-controls~restartContainer",
+];
+/// The namespace whose containers Scope's page hides until it is asked for them, and that is protected.
+const HIDDEN: &str = "kube-system";
+/// Namespaces whose containers nobody may touch, and which therefore have no buttons.
+const SPARED: [&str; 3] = [HIDDEN, PLUGINS, SYSTEM];
+/// A pod in a protected namespace, and one that the kubelet has from a file.
+const PROTECTED_POD: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: looked-at, namespace: kube-system}
+spec:
+  nodeName: node1
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: guarded
+      image: harness.local/box:1
+      command: [sleep, "1000000"]
+"#;
+const STATIC_ON: &str = "node1";
+const STATIC_NAME: &str = "rooted";
 /// Longer than the app's window of 15 s: what was told before is not on the page any more, pods that are
 /// gone and what a probe tells at its start included.
 const WINDOW: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// With the probes asking the container runtime, as `--probe.cri` makes them.
 pub(super) fn with_cri(world: &mut World) -> anyhow::Result<()> {
-    steady(world, Runtime::Cri, Duration::from_secs(60))
+    stays_with_cri(world, Duration::from_secs(60))
+}
+
+/// The same for as long as somebody may leave the page open.
+pub(super) fn stays_with_cri(world: &mut World, length: Duration) -> anyhow::Result<()> {
+    with_pods_of_all_sorts(world, |world| steady(world, Runtime::Cri, length))
 }
 
 /// Without, as in Scope's own manifests: every container that is seen comes from the agents.
 pub(super) fn without_cri(world: &mut World) -> anyhow::Result<()> {
-    steady(world, Runtime::Unseen, Duration::from_secs(30))
+    stays_without_cri(world, Duration::from_secs(30))
+}
+
+/// The same for longer.
+pub(super) fn stays_without_cri(world: &mut World, length: Duration) -> anyhow::Result<()> {
+    with_pods_of_all_sorts(world, |world| steady(world, Runtime::Unseen, length))
+}
+
+/// With all controls on, and with pods that they are not for.
+fn with_pods_of_all_sorts(
+    world: &mut World,
+    run: impl FnOnce(&mut World) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    world.kubectl.apply(PROTECTED_POD)?;
+    world.static_pod(STATIC_ON, STATIC_NAME, Some(STATIC_POD))?;
+    let result = with_all_controls(world, |world| {
+        settled(world)?;
+        run(world)
+    });
+    world.static_pod(STATIC_ON, STATIC_NAME, None)?;
+    world
+        .kubectl
+        .ok(&["delete", "pod", "looked-at", "-n", HIDDEN])?;
+    let kubectl = world.kubectl.clone();
+    let mirror = format!("{STATIC_NAME}-{STATIC_ON}");
+    await_some("the end of the static pod", SOON, || {
+        let pod = truth::pod_named(&kubectl, "default", &mirror)?;
+        Ok(pod.map_or(Ok(()), |pod| Err(format!("{pod:?}"))))
+    })?;
+    result
+}
+
+/// Waits until every pod runs and none is about to go, the two of [`with_pods_of_all_sorts`] among them.
+fn settled(world: &World) -> anyhow::Result<()> {
+    await_some("nothing but pods that run", SOON, || {
+        let list = world.kubectl.json(&["get", "pods", "-A"])?;
+        let going = |pod: &Value| !pod["metadata"]["deletionTimestamp"].is_null();
+        let leaves = list["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|p| going(p));
+        if let Some(pod) = leaves {
+            return Ok(Err(format!("{} goes", pod["metadata"]["name"])));
+        }
+        let pods = truth::pods(&world.kubectl)?;
+        let sorts = [
+            pods.iter().any(|pod| pod.namespace == HIDDEN),
+            pods.iter().any(|pod| pod.is_static),
+        ];
+        let starts = |pod: &&PodTruth| pod.phase != "Running" || pod.containers.is_empty();
+        Ok(match pods.iter().find(starts) {
+            None if sorts == [true, true] => Ok(()),
+            starts => Err(format!("{sorts:?}, {starts:?}")),
+        })
+    })
 }
 
 /// Every look in this time shows all of it: one that does not is a flicker.
@@ -56,9 +144,11 @@ fn steady(world: &mut World, runtime: Runtime, length: Duration) -> anyhow::Resu
     while started.elapsed() < length {
         let view = scope.view();
         sees_everything(&view, &pods).with_context(|| {
+            let plugins = view.plugins().map(|p| format!("{}: {}", p.id, p.status));
             format!(
-                "after {:.1} s ({runtime:?})",
-                started.elapsed().as_secs_f64()
+                "after {:.1} s ({runtime:?}; {})",
+                started.elapsed().as_secs_f64(),
+                plugins.collect::<Vec<_>>().join(", ")
             )
         })?;
         looks += 1;
@@ -83,7 +173,16 @@ fn sees_everything(view: &View, pods: &[PodTruth]) -> anyhow::Result<()> {
         let panel = view.panel(Tab::Pods, &id)?.context("a panel")?;
         pod_is_right(pod, &shown[&id], &panel).with_context(|| format!("pod {}", pod.name))?;
     }
-    containers_are_right(view, &running)?;
+    let (hidden, drawn): (Vec<&PodTruth>, Vec<_>) =
+        running.iter().partition(|p| p.namespace == HIDDEN);
+    containers_are_right(view, &drawn)?;
+    for pod in hidden {
+        for id in pod.containers.keys() {
+            let id = format!("{id};<container>");
+            let panel = view.panel(Tab::Containers, &id)?.context("a panel")?;
+            has_its_buttons(pod, &panel).with_context(|| format!("pod {}", pod.name))?;
+        }
+    }
     controllers_are_right(view, &running)?;
     let mut names = view.namespaces();
     let all = names.len();
@@ -158,7 +257,6 @@ fn containers_are_right(view: &View, running: &[&PodTruth]) -> anyhow::Result<()
             want.insert(format!("{id};<container>"), (pod, names));
         }
     }
-    // The page hides what is in kube-system until it is asked for; nothing of these tests is there.
     let extra: Vec<_> = shown.keys().filter(|id| !want.contains_key(*id)).collect();
     ensure!(extra.is_empty(), "ghosts among the containers: {extra:?}");
     for (id, (pod, (name, image))) in want {
@@ -190,7 +288,20 @@ fn containers_are_right(view: &View, running: &[&PodTruth]) -> anyhow::Result<()
             "{}: no process inside",
             about()
         );
+        has_its_buttons(pod, &panel).with_context(about)?;
     }
+    Ok(())
+}
+
+/// A container has the buttons that make sense on it, and none that could only refuse.
+fn has_its_buttons(pod: &PodTruth, panel: &Panel) -> anyhow::Result<()> {
+    let spared = pod.is_static || SPARED.contains(&pod.namespace.as_str());
+    let want: &[&str] = if spared { &[] } else { &CONTAINER_BUTTONS };
+    ensure!(
+        panel.control_ids() == want,
+        "its buttons are {:?}, want {want:?}",
+        panel.control_ids()
+    );
     Ok(())
 }
 
@@ -243,7 +354,7 @@ fn whole_truth(world: &World, pods: &[PodTruth]) -> anyhow::Result<Truth> {
     for item in items(kubectl, "pods")? {
         let meta = &item["metadata"];
         let pod = Pod::new(
-            &text(&meta["uid"]),
+            &truth::scope_uid(&item),
             &text(&meta["namespace"]),
             &text(&meta["name"]),
             &text(&item["spec"]["nodeName"]),

@@ -3,14 +3,19 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
+use super::app_view;
+use crate::footprint::Footprint;
+use crate::heard::{Figure, Heard};
 use crate::progress::await_some;
 use crate::truth;
-use crate::world::{Footprint, Heard, World};
+use crate::world::World;
 
 /// Of the tests; `scope-e2e --soak` has its own.
 const SHORT: Duration = Duration::from_secs(60);
+/// How long a soak looks at the page before the churn, and again after it: five minutes together.
+const PAGE: Duration = Duration::from_secs(150);
 /// Until the agent has seen what there is: its caches have then the size that they keep.
 const WARM: Duration = Duration::from_secs(15);
 /// One pod in this time, which is 20 a minute.
@@ -45,14 +50,23 @@ spec:
 
 /// The short one.
 pub(super) fn churn(world: &mut World) -> anyhow::Result<()> {
-    soak(world, SHORT)
+    busy(world, SHORT)
+}
+
+/// Keeps the nodes busy for so long. Before, and when it is over, Scope's page is looked at, which must
+/// always show the same.
+///
+/// # Errors
+/// At the first report that is wrong, if an agent grew, or at the first look at the page that lacks
+/// something.
+pub fn soak(world: &mut World, length: Duration) -> anyhow::Result<()> {
+    app_view::stays_with_cri(world, PAGE)?;
+    busy(world, length)?;
+    app_view::stays_without_cri(world, PAGE)
 }
 
 /// Keeps the nodes busy for so long and asks once a second.
-///
-/// # Errors
-/// At the first report that is wrong, or at the end if an agent grew.
-pub fn soak(world: &mut World, length: Duration) -> anyhow::Result<()> {
+fn busy(world: &mut World, length: Duration) -> anyhow::Result<()> {
     world.kubectl.apply(FORKER)?;
     await_some("the forker runs", Duration::from_secs(60), || {
         let pods = truth::pods(&world.kubectl)?;
@@ -88,6 +102,9 @@ pub fn soak(world: &mut World, length: Duration) -> anyhow::Result<()> {
 }
 
 fn keep_busy(world: &mut World, length: Duration) -> anyhow::Result<()> {
+    wake(world)?;
+    let caps = Caps::of_this_machine()?;
+    let said_before = descriptions(world)?;
     let forks_before = forks()?;
     let mut footprints: Vec<Vec<Footprint>> = vec![Vec::new(); world.nodes().len()];
     let started = Instant::now();
@@ -103,7 +120,7 @@ fn keep_busy(world: &mut World, length: Duration) -> anyhow::Result<()> {
                 let report = world.hear_by(&node, probe)?;
                 report.must_be_accepted(&["node-metrics", "node-metrics-controls"])?;
                 report.must_conform()?;
-                possible(&report)?;
+                possible(&report, caps)?;
                 oldest = oldest.max(fresh(&report)?);
                 asked += 1;
             }
@@ -121,14 +138,34 @@ fn keep_busy(world: &mut World, length: Duration) -> anyhow::Result<()> {
         (forks()? - forks_before) as f64 / seconds,
         made as f64 / seconds * 60.0
     );
+    let said = descriptions(world)?;
+    ensure!(
+        said == said_before,
+        "containers came and went, and the agents say {said:?} instead of {said_before:?}"
+    );
     for (node, footprints) in world.nodes().iter().zip(&footprints) {
         flat(node, footprints)?;
     }
     Ok(())
 }
 
-/// One of an agent's figures.
-type Figure = fn(&Footprint) -> u64;
+/// An agent that nobody asks reads its node every 15 s; the first question after that gets what it has, and
+/// wakes it.
+fn wake(world: &mut World) -> anyhow::Result<()> {
+    for node in world.nodes() {
+        await_some("a fresh report", Duration::from_secs(20), || {
+            let age = world.hear(&node)?.age();
+            Ok(match age {
+                Some(age) if age < OLD => Ok(()),
+                age => Err(format!("{age:?} old")),
+            })
+        })?;
+    }
+    Ok(())
+}
+
+/// One of an agent's own figures.
+type Own = fn(&Footprint) -> u64;
 
 /// Makes a pod, and removes the one that is old enough.
 fn come_and_go(world: &World, number: u64) -> anyhow::Result<()> {
@@ -151,20 +188,103 @@ fn come_and_go(world: &World, number: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The most that this machine can show. A counter taken for a rate, or the difference of two that are not
+/// the same, is nearly always above one of these.
+#[derive(Debug, Clone, Copy)]
+struct Caps {
+    cpus: f64,
+    /// Bytes.
+    memory: f64,
+    /// Of the whole machine.
+    threads: f64,
+}
+
+/// Nobody downloads anything here: pods' networks carry little more than health checks.
+const NETWORK: f64 = 100e6;
+/// A fast disk, or the memory that stands in for one.
+const DISK: f64 = 5e9;
+/// The smallest CPU limit that the kernel takes: 1 ms in each tenth of a second.
+const LEAST_LIMIT_MILLICORES: f64 = 10.0;
+/// Clock and counter are not read at the same instant.
+const SLACK: f64 = 1.5;
+/// A process may have about a million descriptors open, and none here has more than some hundred.
+const FILES: f64 = 1e5;
+
+impl Caps {
+    fn of_this_machine() -> anyhow::Result<Caps> {
+        let memory = std::fs::read_to_string("/proc/meminfo")?;
+        let memory = memory
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:"))
+            .and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+        // The fourth word: threads that can run, and all that there are.
+        let threads = std::fs::read_to_string("/proc/loadavg")?;
+        let threads = threads
+            .split(' ')
+            .nth(3)
+            .and_then(|word| word.split_once('/')?.1.parse::<f64>().ok());
+        Ok(Caps {
+            cpus: std::thread::available_parallelism()?.get() as f64,
+            memory: memory.context("MemTotal in /proc/meminfo")? * 1024.0,
+            // Twenty pods and the forker's processes come and go.
+            threads: threads.context("threads in /proc/loadavg")? * 2.0 + 1000.0,
+        })
+    }
+
+    /// Those of a metric, by its ID or else by how it is shown.
+    fn most(self, figure: &Figure<'_>) -> anyhow::Result<f64> {
+        let Caps {
+            cpus,
+            memory,
+            threads,
+        } = self;
+        Ok(match (figure.metric, figure.format) {
+            ("cpu_limit_use", _) => cpus * 1000.0 / LEAST_LIMIT_MILLICORES * 100.0 * SLACK,
+            // A limit may be lowered below what is in use.
+            ("memory_limit_use", _) => 100.0 * SLACK,
+            ("docker_cpu_total_usage", _) | (_, Some("percent")) => 100.0,
+            ("network_rx" | "network_tx", _) => NETWORK,
+            ("disk_read" | "disk_write", _) => DISK,
+            ("docker_memory_usage", _) | (_, Some("filesize")) => memory,
+            ("cpu_millicores", _) => cpus * 1000.0 * SLACK,
+            ("block_io_delay", _) => 1000.0 * threads,
+            ("open_files", _) => FILES,
+            // Few pods here have too little memory, and the kubelet waits longer after each end.
+            ("oom_kills", _) => 100.0,
+            ("threads" | "processes", _) => threads,
+            // More than the kubelet takes by itself on both nodes.
+            ("pods", _) => 2.0 * 110.0,
+            (metric, format) => bail!("nothing is known of what {metric} ({format:?}) can be"),
+        })
+    }
+}
+
 /// No figure that cannot be.
-fn possible(report: &Heard) -> anyhow::Result<()> {
-    for (topology, id, metric, value) in report.figures() {
+fn possible(report: &Heard, caps: Caps) -> anyhow::Result<()> {
+    for figure in report.figures() {
+        let most = caps.most(&figure)?;
+        let Figure {
+            topology,
+            node,
+            metric,
+            value,
+            ..
+        } = figure;
         ensure!(
-            value.is_finite() && value >= 0.0,
-            "{topology} {id}: {metric} is {value}"
-        );
-        let percent = metric == "docker_cpu_total_usage" || metric.ends_with("_percent");
-        ensure!(
-            !percent || value <= 100.0,
-            "{topology} {id}: {metric} is {value} %"
+            value.is_finite() && (0.0..=most).contains(&value),
+            "{topology} {node}: {metric} is {value}, and cannot be above {most}"
         );
     }
     Ok(())
+}
+
+/// What each agent says of itself, which includes what is not available.
+fn descriptions(world: &mut World) -> anyhow::Result<Vec<Option<String>>> {
+    let nodes = world.nodes();
+    let heard = nodes.iter().map(|node| world.hear(node));
+    heard
+        .map(|heard| Ok(heard?.plugin_description("node-metrics")))
+        .collect()
 }
 
 /// The age of the newest sample.
@@ -192,14 +312,14 @@ fn flat(node: &str, footprints: &[Footprint]) -> anyhow::Result<()> {
         &footprints[..third],
         &footprints[footprints.len() - third..],
     );
-    let median = |of: &[Footprint], what: Figure| {
+    let median = |of: &[Footprint], what: Own| {
         let mut values: Vec<u64> = of.iter().map(what).collect();
         values.sort_unstable();
         values[values.len() / 2] as f64
     };
     let cpus = std::thread::available_parallelism()?.get() as f64;
     // The third is what the figure itself may be off by.
-    let figures: [(&str, Figure, f64); 3] = [
+    let figures: [(&str, Own, f64); 3] = [
         ("resident memory", |f| f.resident, 0.0),
         ("descriptors", |f| f.descriptors, 0.0),
         (

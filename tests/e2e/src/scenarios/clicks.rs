@@ -337,6 +337,16 @@ pub(super) fn pending_without_operator(world: &mut World) -> anyhow::Result<()> 
         "the answer does not name {name}: {}",
         click.body
     );
+    // Whoever saw nothing happen clicks once more, and asks about the same action with that.
+    let again = world.click(&first, &pod.node_id(), DELETE)?;
+    ensure!(
+        again.body.contains("pending") && again.body.contains(name),
+        "the second click, HTTP {}: {}",
+        again.http,
+        again.body
+    );
+    let now = actions_on(world, &pod.uid)?;
+    ensure!(now.len() == 1, "the second click made another: {now:?}");
     let deadline = actions[0]["spec"]["notAfter"]
         .as_str()
         .context("notAfter")?

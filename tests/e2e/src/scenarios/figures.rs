@@ -1,7 +1,6 @@
 //! What the emulated probe on each node hears for a minute: valid reports, right IDs, right parents,
 //! right figures, and no API requests meanwhile.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -11,7 +10,7 @@ use crate::audit;
 use crate::kubectl::Kubectl;
 use crate::progress::await_some;
 use crate::truth::{self, PodTruth};
-use crate::world::{Seen, World};
+use crate::world::World;
 
 /// What a pod that does nothing stays below.
 const IDLE_MILLICORES: f64 = 2.0;
@@ -126,13 +125,56 @@ pub(super) fn minute_of_reports(world: &mut World) -> anyhow::Result<()> {
         "two probes heard the same sample only {twice} times"
     );
     burns_a_tenth(&burner)?;
+    let kubectl = world.kubectl.clone();
+    for node in world.nodes() {
+        // A large report tells the rows in turns.
+        await_some(
+            "the table of the Node object",
+            Duration::from_secs(20),
+            || node_table(&world.hear(&node)?, &node, &kubectl),
+        )?;
+    }
     let quiet = world.audit_since(audit_from)?;
     audit::must_be_idle(&quiet)
 }
 
+/// The host's rows of its Node object say what `kubectl get node` does. `Err` in words while they do not.
+fn node_table(
+    report: &crate::heard::Heard,
+    node: &str,
+    kubectl: &Kubectl,
+) -> anyhow::Result<Result<(), String>> {
+    let object = kubectl.json(&["get", "node", node])?;
+    let pods = truth::pods(kubectl)?;
+    let over = |pod: &&PodTruth| !["Succeeded", "Failed"].contains(&&*pod.phase);
+    let here = pods.iter().filter(|pod| pod.node == node).filter(over);
+    let text = |pointer: &str| {
+        let value = object.pointer(pointer).and_then(Value::as_str);
+        value.with_context(|| format!("{pointer} of node {node}"))
+    };
+    let most = text("/status/allocatable/pods")?;
+    let host = format!("{node};<host>");
+    let Some(seen) = report.node("Host", &host) else {
+        return Ok(Err(format!("{host} is missing")));
+    };
+    for (row, want) in [
+        (
+            "Kubelet",
+            text("/status/nodeInfo/kubeletVersion")?.to_owned(),
+        ),
+        ("Pods", format!("{} of {most}", here.count())),
+    ] {
+        let said = seen.latest(&format!("kubernetes_node_{row}"));
+        if said != Some(&*want) {
+            return Ok(Err(format!("{host}: {row} is {said:?}, want {want:?}")));
+        }
+    }
+    Ok(Ok(()))
+}
+
 /// Every running pod and container of the node is there with the right parents, and none of another
 /// node.
-fn identities(report: &crate::world::Heard, node: &str, pods: &[PodTruth]) -> anyhow::Result<()> {
+fn identities(report: &crate::heard::Heard, node: &str, pods: &[PodTruth]) -> anyhow::Result<()> {
     let host = format!("{node};<host>");
     for pod in pods {
         let id = pod.node_id();
@@ -293,160 +335,4 @@ fn burns_a_tenth(samples: &[(Option<f64>, Option<f64>)]) -> anyhow::Result<()> {
         millicores.len()
     );
     Ok(())
-}
-
-/// The holder's memory within 5 % of 64 MiB; CPU and memory within 10 % of what the kubelet says.
-pub(super) fn against_the_kubelet(world: &mut World) -> anyhow::Result<()> {
-    let kubectl = world.kubectl.clone();
-    for node in world.nodes() {
-        // The kubelet's figures are a mean over some 10 s up to the stamp it gives. Ours are taken
-        // over the same time, and compared when the kubelet has moved on.
-        let mut ours = Vec::new();
-        let before = kubelet_figures(&kubectl, &node)?;
-        let started = Instant::now();
-        let theirs = loop {
-            ours.push(our_figures(world, &node)?);
-            let theirs = kubelet_figures(&kubectl, &node)?;
-            let moved = theirs
-                .iter()
-                .all(|(k, v)| before.get(k).is_none_or(|b| b.time != v.time));
-            if moved && started.elapsed() > Duration::from_secs(15) {
-                break theirs;
-            }
-            ensure!(
-                started.elapsed() < Duration::from_secs(60),
-                "the kubelet's figures stand still"
-            );
-            std::thread::sleep(Duration::from_secs(1));
-        };
-        let mut compared = 0;
-        for (key, kubelet) in &theirs {
-            let of_us: Vec<_> = ours.iter().filter_map(|f| f.get(key)).collect();
-            ensure!(
-                !of_us.is_empty(),
-                "{key} is known to the kubelet of {node} but not reported"
-            );
-            let cpu = of_us.iter().map(|f| f.0).sum::<f64>() / of_us.len() as f64;
-            let memory = of_us[of_us.len() - 1].1;
-            if kubelet.millicores > 20.0 {
-                close(
-                    &format!("millicores of {key}"),
-                    cpu,
-                    kubelet.millicores,
-                    0.10,
-                    0.0,
-                )?;
-            }
-            // A page here or there is not ten percent of anything that matters.
-            close(
-                &format!("memory of {key}"),
-                memory,
-                kubelet.working_set,
-                0.10,
-                128.0 * 1024.0,
-            )?;
-            compared += 1;
-            if key.starts_with("figures/holder") {
-                let held = 64.0 * 1024.0 * 1024.0;
-                close(
-                    "memory of the process that holds 64 MiB",
-                    memory,
-                    held,
-                    0.05,
-                    0.0,
-                )?;
-                eprintln!("    holder: {:.2} MiB of 64 MiB", memory / 1024.0 / 1024.0);
-            }
-        }
-        ensure!(
-            compared >= 2,
-            "only {compared} containers of {node} could be compared"
-        );
-    }
-    Ok(())
-}
-
-fn close(what: &str, ours: f64, theirs: f64, part: f64, slack: f64) -> anyhow::Result<()> {
-    ensure!(
-        (ours - theirs).abs() <= theirs * part + slack,
-        "{what}: we say {ours:.1}, the other side {theirs:.1}"
-    );
-    Ok(())
-}
-
-#[derive(Debug)]
-struct KubeletFigures {
-    time: String,
-    millicores: f64,
-    working_set: f64,
-}
-
-/// Containers of namespace `figures` by `namespace/pod/container`.
-fn kubelet_figures(
-    kubectl: &Kubectl,
-    node: &str,
-) -> anyhow::Result<BTreeMap<String, KubeletFigures>> {
-    let path = format!("/api/v1/nodes/{node}/proxy/stats/summary");
-    let summary: Value = serde_json::from_str(&kubectl.ok(&["get", "--raw", &path])?)?;
-    let mut figures = BTreeMap::new();
-    for pod in summary["pods"]
-        .as_array()
-        .context("pods in the kubelet's summary")?
-    {
-        if pod["podRef"]["namespace"] != "figures" {
-            continue;
-        }
-        let name = pod["podRef"]["name"].as_str().unwrap_or_default();
-        for container in pod["containers"].as_array().into_iter().flatten() {
-            let (Some(nanocores), Some(working_set)) = (
-                container["cpu"]["usageNanoCores"].as_f64(),
-                container["memory"]["workingSetBytes"].as_f64(),
-            ) else {
-                continue;
-            };
-            figures.insert(
-                format!(
-                    "figures/{name}/{}",
-                    container["name"].as_str().unwrap_or_default()
-                ),
-                KubeletFigures {
-                    time: container["cpu"]["time"]
-                        .as_str()
-                        .unwrap_or_default()
-                        .to_owned(),
-                    millicores: nanocores / 1e6,
-                    working_set,
-                },
-            );
-        }
-    }
-    Ok(figures)
-}
-
-/// Our figures (millicores, bytes) of the same containers.
-fn our_figures(world: &mut World, node: &str) -> anyhow::Result<BTreeMap<String, (f64, f64)>> {
-    let report = world.hear(node)?;
-    let label = |seen: &Seen, key: &str| {
-        seen.latest(&format!("docker_label_io.kubernetes.{key}"))
-            .unwrap_or_default()
-            .to_owned()
-    };
-    Ok(report
-        .nodes("Container")
-        .filter_map(|(_, seen)| {
-            let name = format!(
-                "{}/{}/{}",
-                label(&seen, "pod.namespace"),
-                label(&seen, "pod.name"),
-                label(&seen, "container.name")
-            );
-            Some((
-                name,
-                (
-                    seen.metric("cpu_millicores")?,
-                    seen.metric("docker_memory_usage")?,
-                ),
-            ))
-        })
-        .collect())
 }

@@ -19,12 +19,20 @@ const PLUGIN: &str = "node-metrics";
 /// Chart in, two operator pods ready; example in, Ready in under 30 s; both sockets on both nodes.
 pub(super) fn install(world: &mut World) -> anyhow::Result<()> {
     let mark = world.audit_mark()?;
-    world.product.install(&world.kubectl, &[])?;
-    await_operator(&world.kubectl, Duration::from_secs(60))?;
+    // As a careful team has it: no pod of the chart may need more than `restricted` allows.
+    world.kubectl.ok(&["create", "namespace", SYSTEM])?;
+    world.kubectl.ok(&[
+        "label",
+        "namespace",
+        SYSTEM,
+        "pod-security.kubernetes.io/enforce=restricted",
+    ])?;
+    let wait = ["--wait", "--timeout", "60s"];
+    world.product.install(&world.kubectl, &wait)?;
+    // Helm waited for that.
+    await_operator(&world.kubectl, Duration::ZERO)?;
     let started = Instant::now();
-    world
-        .kubectl
-        .apply(&world.product.text("examples/node-metrics.yaml")?)?;
+    world.kubectl.apply(&world.product.example()?)?;
     await_ready(&world.kubectl, PLUGIN, Duration::from_secs(30))?;
     eprintln!(
         "    Ready {:.1} s after the apply",
@@ -63,6 +71,26 @@ pub(super) fn install(world: &mut World) -> anyhow::Result<()> {
     let requests = world.audit_since(mark)?;
     audit::nothing_forbidden(&requests)?;
     audit::agents_start(&requests, PLUGIN, &world.nodes())?;
+    Ok(())
+}
+
+/// The same as quickly as possible on more nodes.
+pub(super) fn install_on_a_fleet(world: &mut World) -> anyhow::Result<()> {
+    let wait = ["--wait", "--timeout", "60s"];
+    world.product.install(&world.kubectl, &wait)?;
+    world.kubectl.apply(&world.product.example()?)?;
+    await_ready(&world.kubectl, PLUGIN, Duration::from_secs(60))?;
+    let agents = agent_pods(&world.kubectl, PLUGIN)?;
+    ensure!(agents.len() == world.nodes().len(), "agents: {agents:?}");
+    // One lost node must not take both along.
+    let operators = world.kubectl.json(&["get", "pods", "-n", SYSTEM])?;
+    let nodes: BTreeSet<_> = operators["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|pod| pod["spec"]["nodeName"].to_string())
+        .collect();
+    ensure!(nodes.len() == 2, "the operator is on {nodes:?}");
     Ok(())
 }
 
@@ -133,9 +161,7 @@ pub(super) fn without_controls(world: &mut World) -> anyhow::Result<()> {
             .find(|(_, p)| p.latest("active_controls").is_some());
         ensure!(named.is_none(), "a pod names controls: {named:?}");
     }
-    world
-        .kubectl
-        .apply(&world.product.text("examples/node-metrics.yaml")?)?;
+    world.kubectl.apply(&world.product.example()?)?;
     rolled(world, "the controls again")?;
     for node in world.nodes() {
         sockets_are_private(&world.plugin_dir(&node), PLUGIN, true)?;
@@ -198,24 +224,29 @@ pub(super) fn change_of_label(world: &mut World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `suspended: true` removes pods and sockets and says so; taking it back brings them back.
-pub(super) fn suspend(world: &mut World) -> anyhow::Result<()> {
-    let patch = |world: &World, suspended: bool| {
-        let patch = format!(r#"{{"spec":{{"suspended":{suspended}}}}}"#);
-        world
-            .kubectl
-            .ok(&["patch", "scopeplugin", PLUGIN, "--type=merge", "-p", &patch])
-    };
-    patch(world, true)?;
+/// Suspends this plugin, or takes that back.
+pub(super) fn set_suspended(world: &World, plugin: &str, suspended: bool) -> anyhow::Result<()> {
+    let patch = format!(r#"{{"spec":{{"suspended":{suspended}}}}}"#);
+    let patch = ["patch", "scopeplugin", plugin, "--type=merge", "-p", &patch];
+    world.kubectl.ok(&patch).map(drop)
+}
+
+/// Until no plugin has a pod.
+pub(super) fn await_no_agents(world: &World) -> anyhow::Result<()> {
     await_some("no agents", Duration::from_secs(60), || {
         let pods = world.kubectl.json(&["get", "pods", "-n", PLUGINS])?;
         let count = pods["items"].as_array().map_or(0, Vec::len);
-        Ok(if count == 0 {
-            Ok(())
-        } else {
-            Err(format!("{count} pods"))
+        Ok(match count {
+            0 => Ok(()),
+            _ => Err(format!("{count} pods")),
         })
-    })?;
+    })
+}
+
+/// `suspended: true` removes pods and sockets and says so; taking it back brings them back.
+pub(super) fn suspend(world: &mut World) -> anyhow::Result<()> {
+    set_suspended(world, PLUGIN, true)?;
+    await_no_agents(world)?;
     for node in world.nodes() {
         let left = files_below(&world.plugin_dir(&node))?;
         ensure!(left.is_empty(), "left on {node}: {left:?}");
@@ -230,7 +261,7 @@ pub(super) fn suspend(world: &mut World) -> anyhow::Result<()> {
             Ok(if good { Ok(()) } else { Err(ready.to_string()) })
         },
     )?;
-    patch(world, false)?;
+    set_suspended(world, PLUGIN, false)?;
     rolled(world, "the end of the suspension")
 }
 
@@ -379,57 +410,10 @@ pub(super) fn delete_plugin(world: &mut World) -> anyhow::Result<()> {
 /// `helm uninstall` keeps the CRDs and ScopePlugins, which say that nobody looks after them, and nothing
 /// else.
 pub(super) fn uninstall(world: &mut World) -> anyhow::Result<()> {
-    world
-        .kubectl
-        .apply(&world.product.text("examples/node-metrics.yaml")?)?;
+    world.kubectl.apply(&world.product.example()?)?;
     await_ready(&world.kubectl, PLUGIN, Duration::from_secs(60))?;
     world.product.uninstall(&world.kubectl)?;
-    await_some(
-        "only CRDs and ScopePlugins",
-        Duration::from_secs(60),
-        || {
-            let mut left = Vec::new();
-            for (namespace, kinds) in [
-                (
-                    Some(SYSTEM),
-                    "deployments,pods,jobs,services,serviceaccounts,leases,roles,rolebindings,configmaps,secrets,poddisruptionbudgets",
-                ),
-                (
-                    None,
-                    "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings",
-                ),
-            ] {
-                let selector = format!("app.kubernetes.io/instance={RELEASE}");
-                let mut args = vec!["get", kinds, "-o", "name", "-l", &selector];
-                if let Some(namespace) = namespace {
-                    args.extend(["-n", namespace]);
-                }
-                left.extend(world.kubectl.ok(&args)?.lines().map(str::to_owned));
-            }
-            if world.kubectl.exists(&["namespace", PLUGINS])? {
-                left.push(format!("namespace/{PLUGINS}"));
-            }
-            let system = world.kubectl.ok(&[
-                "get",
-                "pods,deployments,serviceaccounts,leases",
-                "-n",
-                SYSTEM,
-                "-o",
-                "name",
-            ])?;
-            left.extend(
-                system
-                    .lines()
-                    .filter(|l| *l != "serviceaccount/default")
-                    .map(str::to_owned),
-            );
-            Ok(if left.is_empty() {
-                Ok(())
-            } else {
-                Err(left.join(" "))
-            })
-        },
-    )?;
+    only_definitions_and_plugins_are_left(world)?;
     let object = world
         .kubectl
         .json(&["get", "scopeplugin", PLUGIN])
@@ -470,12 +454,63 @@ pub(super) fn uninstall(world: &mut World) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What `helm uninstall` may leave of the release in the cluster.
+pub(super) fn only_definitions_and_plugins_are_left(world: &World) -> anyhow::Result<()> {
+    await_some(
+        "only CRDs and ScopePlugins",
+        Duration::from_secs(60),
+        || {
+            let mut left = Vec::new();
+            for (namespace, kinds) in [
+                (
+                    Some(SYSTEM),
+                    "deployments,pods,jobs,services,serviceaccounts,leases,roles,rolebindings,configmaps,secrets,poddisruptionbudgets,networkpolicies",
+                ),
+                (
+                    None,
+                    "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings",
+                ),
+            ] {
+                let selector = format!("app.kubernetes.io/instance={RELEASE}");
+                let mut args = vec!["get", kinds, "-o", "name", "-l", &selector];
+                if let Some(namespace) = namespace {
+                    args.extend(["-n", namespace]);
+                }
+                left.extend(world.kubectl.ok(&args)?.lines().map(str::to_owned));
+            }
+            if world.kubectl.exists(&["namespace", PLUGINS])? {
+                left.push(format!("namespace/{PLUGINS}"));
+            }
+            let system = world.kubectl.ok(&[
+                "get",
+                "pods,deployments,serviceaccounts,leases",
+                "-n",
+                SYSTEM,
+                "-o",
+                "name",
+            ])?;
+            left.extend(
+                system
+                    .lines()
+                    .filter(|l| *l != "serviceaccount/default")
+                    .map(str::to_owned),
+            );
+            Ok(if left.is_empty() {
+                Ok(())
+            } else {
+                Err(left.join(" "))
+            })
+        },
+    )
+}
+
 /// CRDs by kubectl and the chart without them do as well; the ScopePlugin that stayed comes to life.
 pub(super) fn crds_by_kubectl(world: &mut World) -> anyhow::Result<()> {
     let crds = world.product.path("crds");
     world.kubectl.ok(&[
         "delete",
         "crd",
+        "--ignore-not-found",
         "scopeplugins.scopeplugins.dev",
         "scopeactions.scopeplugins.dev",
     ])?;
@@ -504,9 +539,7 @@ pub(super) fn crds_by_kubectl(world: &mut World) -> anyhow::Result<()> {
     world
         .product
         .install(&world.kubectl, &["--set", "crds.install=false"])?;
-    world
-        .kubectl
-        .apply(&world.product.text("examples/node-metrics.yaml")?)?;
+    world.kubectl.apply(&world.product.example()?)?;
     await_ready(&world.kubectl, PLUGIN, Duration::from_secs(60))?;
     product::await_operator(&world.kubectl, Duration::from_secs(60))?;
     world.product.uninstall(&world.kubectl)

@@ -13,12 +13,12 @@ use crate::truth;
 use crate::world::{Clicked, World};
 
 const PLUGIN: &str = "node-metrics";
-const NODE: &str = "node1";
+pub(super) const NODE: &str = "node1";
 const NAMESPACE: &str = "touched";
 const PROBE_LIMIT: Duration = Duration::from_millis(500);
-const SOON: Duration = Duration::from_secs(60);
+pub(super) const SOON: Duration = Duration::from_secs(60);
 
-/// One that heeds SIGTERM, one that does not, one that has to answer, and one that is protected.
+/// One that heeds SIGTERM, one that does not, two that have to answer, and one that is protected.
 const PODS: &str = r#"
 apiVersion: v1
 kind: Namespace
@@ -61,6 +61,18 @@ spec:
 ---
 apiVersion: v1
 kind: Pod
+metadata: {name: starting, namespace: touched}
+spec:
+  nodeName: node1
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: starting
+      image: harness.local/box:1
+      command: [sleep, "1000000"]
+      startupProbe: {exec: {command: ["false"]}, periodSeconds: 10, failureThreshold: 1000}
+---
+apiVersion: v1
+kind: Pod
 metadata: {name: touched-guarded, namespace: kube-system}
 spec:
   nodeName: node1
@@ -82,7 +94,7 @@ spec:
       command: [sleep, "1000000"]
 "#;
 
-const STATIC_POD: &str = r#"
+pub(super) const STATIC_POD: &str = r#"
 apiVersion: v1
 kind: Pod
 metadata: {name: rooted, namespace: default}
@@ -96,21 +108,21 @@ spec:
 
 /// A running container.
 #[derive(Debug, Clone)]
-struct Container {
-    namespace: String,
-    pod: String,
+pub(super) struct Container {
+    pub(super) namespace: String,
+    pub(super) pod: String,
     pod_uid: String,
-    id: String,
+    pub(super) id: String,
 }
 
 impl Container {
-    fn node_id(&self) -> String {
+    pub(super) fn node_id(&self) -> String {
         format!("{};<container>", self.id)
     }
 }
 
 /// The only container of this pod, once it runs.
-fn container(world: &World, namespace: &str, pod: &str) -> anyhow::Result<Container> {
+pub(super) fn container(world: &World, namespace: &str, pod: &str) -> anyhow::Result<Container> {
     await_some(&format!("{namespace}/{pod} running"), SOON, || {
         let found = truth::pod_named(&world.kubectl, namespace, pod)?;
         let running = found
@@ -182,12 +194,23 @@ fn click(
     control: &str,
     args: &[(&str, &str)],
 ) -> anyhow::Result<Clicked> {
+    click_of(PLUGIN, world, node_id, control, args)
+}
+
+/// The same on a control of this plugin.
+pub(super) fn click_of(
+    plugin: &str,
+    world: &mut World,
+    node_id: &str,
+    control: &str,
+    args: &[(&str, &str)],
+) -> anyhow::Result<Clicked> {
     let args: BTreeMap<String, String> = args
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
     world.hear(NODE)?;
-    let control = format!("{PLUGIN}-controls~{control}");
+    let control = format!("{plugin}-controls~{control}");
     let clicked = world.click_with(NODE, node_id, &control, &args)?;
     ensure!(
         clicked.took < PROBE_LIMIT,
@@ -197,7 +220,7 @@ fn click(
     Ok(clicked)
 }
 
-fn done(clicked: &Clicked) -> anyhow::Result<()> {
+pub(super) fn done(clicked: &Clicked) -> anyhow::Result<()> {
     ensure!(
         clicked.http == 200,
         "HTTP {}: {}",
@@ -207,7 +230,7 @@ fn done(clicked: &Clicked) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn refused(clicked: &Clicked, words: &str) -> anyhow::Result<()> {
+pub(super) fn refused(clicked: &Clicked, words: &str) -> anyhow::Result<()> {
     ensure!(clicked.http == 400, "not refused: {}", clicked.body);
     ensure!(
         clicked.body.contains(words),
@@ -218,7 +241,12 @@ fn refused(clicked: &Clicked, words: &str) -> anyhow::Result<()> {
 }
 
 /// An Event of ours on the pod with these words, and the ScopeAction that it comes from.
-fn await_record(world: &World, of: &Container, control: &str, words: &str) -> anyhow::Result<()> {
+pub(super) fn await_record(
+    world: &World,
+    of: &Container,
+    control: &str,
+    words: &str,
+) -> anyhow::Result<()> {
     await_some(
         &format!("an Event with {words:?} on {}", of.pod),
         SOON,
@@ -261,7 +289,7 @@ fn await_record(world: &World, of: &Container, control: &str, words: &str) -> an
 }
 
 /// What the agent of the node says of the container.
-fn await_latest(
+pub(super) fn await_latest(
     world: &mut World,
     of: &Container,
     key: &str,
@@ -287,6 +315,20 @@ fn await_latest(
     }
 }
 
+/// Does something while the agents offer everything there is.
+pub(super) fn with_all_controls(
+    world: &mut World,
+    run: impl FnOnce(&mut World) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    offer(
+        world,
+        r#""DeletePod","RestartContainer","FreezeContainer","ThawContainer""#,
+    )?;
+    let result = run(world);
+    offer(world, r#""DeletePod""#)?;
+    result
+}
+
 fn offer(world: &World, controls: &str) -> anyhow::Result<()> {
     let patch = format!(r#"{{"spec":{{"agent":{{"controls":[{controls}]}}}}}}"#);
     world
@@ -299,15 +341,12 @@ fn offer(world: &World, controls: &str) -> anyhow::Result<()> {
 pub(super) fn containers(world: &mut World) -> anyhow::Result<()> {
     world.kubectl.apply(PODS)?;
     world.static_pod(NODE, "rooted", Some(STATIC_POD))?;
-    offer(
-        world,
-        r#""DeletePod","RestartContainer","FreezeContainer","ThawContainer""#,
-    )?;
-    let result = frozen_and_thawed(world)
-        .context("freezing")
-        .and_then(|()| thaws_whatever_happens(world).context("thawing"))
-        .and_then(|()| restarted(world).context("restarting"))
-        .and_then(|()| refusals(world).context("refusing"));
+    let result = with_all_controls(world, |world| {
+        frozen_and_thawed(world).context("freezing")?;
+        thaws_whatever_happens(world).context("thawing")?;
+        restarted(world).context("restarting")?;
+        refusals(world).context("refusing")
+    });
     world.static_pod(NODE, "rooted", None)?;
     world.kubectl.ok(&[
         "delete",
@@ -320,7 +359,6 @@ pub(super) fn containers(world: &mut World) -> anyhow::Result<()> {
     world
         .kubectl
         .ok(&["delete", "namespace", NAMESPACE, "--wait=false"])?;
-    offer(world, r#""DeletePod""#)?;
     result
 }
 
@@ -501,7 +539,10 @@ fn refusals(world: &mut World) -> anyhow::Result<()> {
     ] {
         refused(&click(world, &node_id, "freezeContainer", args)?, words)?;
     }
-    for untouched in [&probed, &guarded, &own, &rooted, &elsewhere] {
+    let starting = container(world, NAMESPACE, "starting")?;
+    let unasked = click(world, &starting.node_id(), "freezeContainer", &[])?;
+    refused(&unasked, "startup probe has not succeeded yet")?;
+    for untouched in [&probed, &starting, &guarded, &own, &rooted, &elsewhere] {
         ensure!(!is_frozen(&untouched.id)?, "{} is frozen", untouched.pod);
         let now = container(world, &untouched.namespace, &untouched.pod)?;
         ensure!(now.id == untouched.id, "{} was restarted", untouched.pod);
@@ -511,10 +552,10 @@ fn refusals(world: &mut World) -> anyhow::Result<()> {
     done(&click(world, &node_id, "thawContainer", &[])?)?;
 
     // Nobody may say that something is done which the operator would have to do.
-    forged_records(world)
+    world.refused_on_purpose(forged_records)
 }
 
-fn forged_records(world: &World) -> anyhow::Result<()> {
+fn forged_records(world: &mut World) -> anyhow::Result<()> {
     let agents = agent_pods(&world.kubectl, PLUGIN)?;
     let (_, node, uid) = agents
         .iter()

@@ -2,17 +2,30 @@
 
 mod app_view;
 mod bad_input;
+mod bypasses;
+mod chart;
 mod churn;
 mod clicks;
+mod demo_here;
 mod figures;
+mod installation;
+mod kubelet;
+mod least_privilege;
 mod lifecycle;
 mod local_controls;
+mod official;
 mod rights;
+mod rollouts;
+mod standalone;
+mod traffic;
 mod usage;
+
+use std::path::Path;
 
 use crate::world::World;
 
 pub use churn::soak;
+pub use rollouts::at_writes as killed_at_writes;
 
 /// A scenario: what it shows, and how.
 pub struct Scenario {
@@ -22,9 +35,40 @@ pub struct Scenario {
     pub run: fn(&mut World) -> anyhow::Result<()>,
 }
 
-/// All of them. Later ones build on the installation that the first makes; the figures come before
+/// Scenarios that share a cluster.
+pub struct Suite {
+    /// Makes their cluster.
+    pub start: fn(&Path) -> anyhow::Result<World>,
+    /// In the order in which they are played.
+    pub scenarios: &'static [Scenario],
+    /// How many of them install what the others need.
+    pub installing: usize,
+    /// The last one that compares figures, which wants a machine with nothing else to do.
+    pub quiet_until: Option<&'static str>,
+}
+
+/// A word that selects the scenarios of the fleet and no others.
+pub const OF_THE_FLEET: &str = "fleet";
+
+/// All scenarios.
+pub const ALL: [Suite; 2] = [
+    Suite {
+        start: World::up,
+        scenarios: TWO_NODES,
+        installing: 2,
+        quiet_until: Some("churn"),
+    },
+    Suite {
+        start: World::fleet,
+        scenarios: FLEET,
+        installing: 1,
+        quiet_until: None,
+    },
+];
+
+/// Those for two nodes. Later ones build on the installation that the first makes; the figures come before
 /// anything is refused, so that "nothing was forbidden" can be read from the audit log.
-pub const ALL: &[Scenario] = &[
+const TWO_NODES: &[Scenario] = &[
     Scenario {
         name: "install",
         run: lifecycle::install,
@@ -34,16 +78,32 @@ pub const ALL: &[Scenario] = &[
         run: figures::start_workloads,
     },
     Scenario {
+        name: "helm-test",
+        run: chart::helm_test,
+    },
+    Scenario {
         name: "minute-of-reports",
         run: figures::minute_of_reports,
     },
     Scenario {
         name: "against-the-kubelet",
-        run: figures::against_the_kubelet,
+        run: kubelet::against_the_kubelet,
     },
     Scenario {
         name: "against-the-kernel",
         run: usage::against_the_kernel,
+    },
+    Scenario {
+        name: "iowait-against-the-kernel",
+        run: official::iowait_against_the_kernel,
+    },
+    Scenario {
+        name: "volumes-against-df",
+        run: official::volumes_against_df,
+    },
+    Scenario {
+        name: "standalone-on-a-node",
+        run: standalone::same_containers,
     },
     Scenario {
         name: "page-with-cri",
@@ -90,8 +150,40 @@ pub const ALL: &[Scenario] = &[
         run: rights::nobody_borrows_the_account,
     },
     Scenario {
+        name: "no-way-to-a-pod",
+        run: bypasses::to_a_pod,
+    },
+    Scenario {
+        name: "no-way-to-a-token",
+        run: bypasses::to_a_token,
+    },
+    Scenario {
+        name: "no-way-to-a-rollout",
+        run: bypasses::to_a_rollout,
+    },
+    Scenario {
+        name: "no-way-to-a-record",
+        run: bypasses::to_a_record,
+    },
+    Scenario {
+        name: "operator-is-restricted",
+        run: bypasses::operator_is_restricted,
+    },
+    Scenario {
+        name: "what-plugins-may-ask",
+        run: installation::what_plugins_may_ask,
+    },
+    Scenario {
+        name: "second-installation",
+        run: installation::second_installation,
+    },
+    Scenario {
         name: "containers-by-click",
         run: local_controls::containers,
+    },
+    Scenario {
+        name: "traffic-by-click",
+        run: traffic::by_click,
     },
     Scenario {
         name: "click-pending-without-operator",
@@ -110,6 +202,26 @@ pub const ALL: &[Scenario] = &[
         run: lifecycle::without_controls,
     },
     Scenario {
+        name: "rollout-halts-at-the-canary",
+        run: rollouts::halts_at_the_canary,
+    },
+    Scenario {
+        name: "rollout-rolls-back",
+        run: rollouts::rolls_back,
+    },
+    Scenario {
+        name: "rollout-agent-says-why",
+        run: rollouts::agent_says_why,
+    },
+    Scenario {
+        name: "rollout-is-paused-and-held",
+        run: rollouts::is_paused_and_held,
+    },
+    Scenario {
+        name: "rollout-forgets-old-templates",
+        run: rollouts::forgets_old_templates,
+    },
+    Scenario {
         name: "killed-agent",
         run: lifecycle::killed_agent,
     },
@@ -126,6 +238,18 @@ pub const ALL: &[Scenario] = &[
         run: bad_input::cannot_work,
     },
     Scenario {
+        name: "helm-wait-for-plugins",
+        run: chart::wait_for_plugins,
+    },
+    Scenario {
+        name: "helm-every-object",
+        run: chart::every_object,
+    },
+    Scenario {
+        name: "helm-rollback",
+        run: chart::rollback,
+    },
+    Scenario {
         name: "delete-plugin",
         run: lifecycle::delete_plugin,
     },
@@ -133,9 +257,63 @@ pub const ALL: &[Scenario] = &[
         name: "uninstall",
         run: lifecycle::uninstall,
     },
+    // Wants a cluster with nothing of ours in it, and leaves one.
+    Scenario {
+        name: "demo-here",
+        run: demo_here::leaves_nothing,
+    },
     Scenario {
         name: "crds-by-kubectl",
         run: lifecycle::crds_by_kubectl,
+    },
+    // Before the chart of before, whose rights are too few for the present operator.
+    Scenario {
+        name: "least-privilege",
+        run: least_privilege::both_ways,
+    },
+    Scenario {
+        name: "helm-3-from-the-chart-before",
+        run: chart::helm3_from_the_chart_before,
+    },
+];
+
+/// Those for a fleet of four, of which some are lost.
+const FLEET: &[Scenario] = &[
+    Scenario {
+        name: "install-on-a-fleet",
+        run: lifecycle::install_on_a_fleet,
+    },
+    Scenario {
+        name: "fleet-two-bad-revisions",
+        run: rollouts::two_bad_revisions,
+    },
+    Scenario {
+        name: "fleet-lost-and-found",
+        run: rollouts::lost_and_found,
+    },
+    Scenario {
+        name: "fleet-node-dies-after-its-update",
+        run: rollouts::dies_after_its_update,
+    },
+    Scenario {
+        name: "fleet-node-reboots",
+        run: rollouts::reboots,
+    },
+    Scenario {
+        name: "fleet-api-server-restarts",
+        run: rollouts::api_server_restarts,
+    },
+    Scenario {
+        name: "fleet-leader-cut-off",
+        run: rollouts::leader_cut_off,
+    },
+    Scenario {
+        name: "fleet-leader-frozen",
+        run: rollouts::leader_frozen,
+    },
+    Scenario {
+        name: "fleet-leader-killed-at-a-write",
+        run: rollouts::at_a_write,
     },
 ];
 

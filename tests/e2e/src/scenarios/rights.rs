@@ -2,6 +2,7 @@
 
 use anyhow::{Context, ensure};
 
+use super::bypasses;
 use crate::kubectl::Kubectl;
 use crate::product::{PLUGINS, agent_pods};
 use crate::world::World;
@@ -60,6 +61,10 @@ pub(super) fn agents_write_only_actions(world: &mut World) -> anyhow::Result<()>
 
 /// A token taken from an agent's pod speaks for that plugin on that node only, and opens nothing else.
 pub(super) fn stolen_token(world: &mut World) -> anyhow::Result<()> {
+    world.refused_on_purpose(try_stolen_token)
+}
+
+fn try_stolen_token(world: &mut World) -> anyhow::Result<()> {
     let pods = agent_pods(&world.kubectl, "node-metrics")?;
     let (_, node, uid) = pods
         .iter()
@@ -102,9 +107,13 @@ pub(super) fn stolen_token(world: &mut World) -> anyhow::Result<()> {
             "plugin {plugin} on {node}: {words}"
         );
     }
+    bypasses::in_an_agents_own_words(&thief)?;
     for args in [
         &["delete", "pod", "-n", "figures", "idle-0"][..],
         &["get", "secrets", "-n", PLUGINS],
+        &["get", "configmaps", "-n", PLUGINS],
+        &["get", "controllerrevisions", "-n", PLUGINS],
+        &["delete", "scopeplugin", "node-metrics"],
         &["get", "nodes"],
         &["get", "scopeplugins"],
         &[

@@ -148,12 +148,11 @@ impl Member {
         }
     }
 
-    /// Timers that nobody waited for do not go off later.
+    /// A timer that nobody waited for goes off once, late, as Go's tickers do: they keep one tick, and
+    /// drop what comes before it is taken.
     pub(super) fn skip_missed(&mut self, now: i64) {
         for (_, time, every) in &mut self.due {
-            let every = nanos_of(*every).max(1);
-            let missed = (now - *time).div_euclid(every) + 1;
-            *time += every * missed.max(0);
+            *time = last_missed(*time, nanos_of(*every).max(1), now);
         }
     }
 
@@ -236,4 +235,27 @@ fn own_report(truth: &Truth, setup: &ProbeSetup, by: By<'_>) -> Report {
     };
     reporters::kubernetes(&mut report, truth, node, by);
     report
+}
+
+/// The last point of the timer's grid that is not after `now`; that of `due` if that lies ahead.
+fn last_missed(due: i64, every: i64, now: i64) -> i64 {
+    due + every * (now - due).div_euclid(every).max(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_that_was_missed_goes_off_once() {
+        for (due, now, next) in [
+            (30, 29, 30),
+            (30, 30, 30),
+            (30, 39, 30),
+            (30, 40, 40),
+            (30, 95, 90),
+        ] {
+            assert_eq!(last_missed(due, 10, now), next, "{due} {now}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The agent in the guest, and what it reports.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -32,10 +33,11 @@ impl Agent {
         Agent::serve_as("alone", container, start, &["--standalone"])
     }
 
-    /// Starts one that asks the guest's API server and offers these controls.
+    /// Starts one that asks the guest's API server, collects this and offers these controls.
     pub(crate) fn serve_cluster(
         container: &Container,
         start: &Start,
+        collectors: &str,
         controls: &str,
     ) -> anyhow::Result<Agent> {
         let arguments = [
@@ -45,6 +47,8 @@ impl Agent {
             "scope-plugins",
             "--http-listen",
             "off",
+            "--collectors",
+            collectors,
             "--controls",
             controls,
         ];
@@ -111,11 +115,24 @@ impl Agent {
 
     /// What it answers to a click, as Scope's probe passes one on.
     pub(crate) fn click(&self, node: &str, control: &str) -> anyhow::Result<Value> {
+        self.click_with(node, control, &BTreeMap::new())
+    }
+
+    /// The same with arguments, as only programs send them.
+    pub(crate) fn click_with(
+        &self,
+        node: &str,
+        control: &str,
+        args: &BTreeMap<&str, &str>,
+    ) -> anyhow::Result<Value> {
         let socket = self.socket("-controls");
         let mut stream =
             UnixStream::connect(&socket).with_context(|| format!("cannot connect to {socket}"))?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-        let body = json!({"AppID": "guest", "NodeID": node, "Control": control}).to_string();
+        let body = json!({
+            "AppID": "guest", "NodeID": node, "Control": control, "ControlArgs": args,
+        });
+        let body = body.to_string();
         write!(
             stream,
             "POST /control HTTP/1.1\r\nHost: plugin\r\nContent-Type: application/json\r\n\

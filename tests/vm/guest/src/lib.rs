@@ -18,6 +18,8 @@ pub const AGENT: &str = "/bin/scope-agent";
 pub const GUEST: &str = "/init";
 /// The scenario about the agent on a machine with cgroup version 2 only.
 pub const CGROUP_V2: &str = "cgroup-v2";
+/// The scenario about shaping the traffic of pods on a kernel with netem.
+pub const TRAFFIC: &str = "traffic";
 
 /// One line from the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use crate::workload::{Network, Start};
 
 /// The address at the machine's end.
 pub(crate) const HOST: &str = "10.9.0.1";
-const POD: &str = "10.9.0.2";
+/// The address at the pod's end.
+pub(crate) const POD: &str = "10.9.0.2";
 /// The interface at the pod's end.
 pub(crate) const POD_INTERFACE: &str = "eth0";
 

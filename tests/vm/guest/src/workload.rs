@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -22,6 +22,11 @@ pub(crate) const BLOCK: usize = 64 << 10;
 pub(crate) const PACKET: usize = 1000;
 /// Packets per second; an emulated machine sends fewer.
 pub(crate) const PACKETS: u32 = 20;
+/// Where a workload sends packets back.
+pub(crate) const ECHO_PORT: u16 = 7;
+/// Where it sends this many bytes to whoever connects.
+pub(crate) const SEND_PORT: u16 = 19;
+pub(crate) const SENT_BYTES: usize = 512 << 10;
 
 /// Where a process starts, besides its control group.
 #[derive(Debug, Clone, Copy, Default)]
@@ -121,6 +126,7 @@ fn act(role: &[&str]) -> anyhow::Result<()> {
         }
         ["disk", device] => use_disk(device),
         ["send", to] => send(to),
+        ["answer"] => answer(),
         ["exec", program, arguments @ ..] => {
             let error = Command::new(program).args(arguments).exec();
             Err(error).with_context(|| format!("cannot start {program}"))
@@ -165,6 +171,24 @@ fn use_disk(device: &str) -> anyhow::Result<()> {
     loop {
         disk.write_all_at(block, 0).context("cannot write")?;
         disk.read_exact_at(block, 0).context("cannot read")?;
+    }
+}
+
+/// Sends back what comes, and data to whoever connects.
+fn answer() -> anyhow::Result<()> {
+    let packets = UdpSocket::bind(("0.0.0.0", ECHO_PORT)).context("cannot make a socket")?;
+    let listener = TcpListener::bind(("0.0.0.0", SEND_PORT)).context("cannot listen")?;
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // Who leaves early has no need of the rest.
+            stream.write_all(&vec![0; SENT_BYTES]).ok();
+        }
+    });
+    ready();
+    let mut packet = [0; PACKET];
+    loop {
+        let (length, from) = packets.recv_from(&mut packet)?;
+        packets.send_to(&packet[..length], from).ok();
     }
 }
 

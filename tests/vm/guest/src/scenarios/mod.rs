@@ -1,9 +1,10 @@
 //! What is played.
 
 mod cgroup_v2;
+mod traffic;
 
 use anyhow::bail;
-use throwaway_vm_guest::{CGROUP_V2, Line};
+use throwaway_vm_guest::{CGROUP_V2, Line, TRAFFIC};
 
 use crate::init::say;
 
@@ -11,6 +12,7 @@ use crate::init::say;
 pub(crate) fn play(name: &str) -> anyhow::Result<()> {
     match name {
         CGROUP_V2 => cgroup_v2::play(),
+        TRAFFIC => traffic::play(),
         _ => bail!("the guest knows no scenario {name:?}"),
     }
 }

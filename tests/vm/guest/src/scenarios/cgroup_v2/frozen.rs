@@ -46,7 +46,8 @@ impl Frozen {
             private_cgroups: true,
             ..Start::default()
         };
-        let agent = Agent::serve_cluster(&own, &start, "FreezeContainer,ThawContainer")?;
+        let agent =
+            Agent::serve_cluster(&own, &start, "Resources", "FreezeContainer,ThawContainer")?;
         self.check_state(&agent, true)?;
         self.click(&agent, "freezeContainer")?;
         self.check_state(&agent, false)?;

@@ -1,0 +1,172 @@
+//! On which nodes an agent serves, looked at all the time while something else goes on.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use scope_emulator::{Options, Probe};
+
+use crate::world::World;
+
+/// How often each node is looked at.
+const PERIOD: Duration = Duration::from_millis(200);
+/// A machine with few cores may be late now and then; a gap beyond this could hide a whole outage.
+const LONGEST_GAP: Duration = Duration::from_secs(2);
+
+/// A look at one node.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    at: Instant,
+    serving: bool,
+}
+
+/// What was seen on every node, in the order of time.
+pub struct Seen {
+    nodes: Vec<(String, Vec<Sample>)>,
+}
+
+/// Does `work`, and has each node's plugin socket asked for a report every 200 ms meanwhile, as Scope's
+/// probe would ask it.
+///
+/// # Errors
+/// Those of `work`, and when a node could not be looked at.
+pub fn while_watched(
+    world: &mut World,
+    plugin: &str,
+    work: impl FnOnce(&mut World) -> anyhow::Result<()>,
+) -> anyhow::Result<Seen> {
+    let over = AtomicBool::new(false);
+    let nodes: Vec<(String, PathBuf)> = world
+        .nodes()
+        .into_iter()
+        .map(|name| (name.clone(), world.plugin_dir(&name)))
+        .collect();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = nodes
+            .iter()
+            .map(|(name, directory)| {
+                let over = &over;
+                (name, scope.spawn(move || watch(directory, plugin, over)))
+            })
+            .collect();
+        let worked = work(world);
+        over.store(true, Ordering::Relaxed);
+        let mut seen = Vec::new();
+        for (name, thread) in threads {
+            let samples = thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            seen.push((name.clone(), samples.with_context(|| name.clone())));
+        }
+        worked?;
+        let nodes = seen
+            .into_iter()
+            .map(|(name, samples)| Ok((name, samples?)))
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Seen { nodes })
+    })
+}
+
+fn watch(directory: &Path, plugin: &str, over: &AtomicBool) -> anyhow::Result<Vec<Sample>> {
+    let mut probe = Probe::new(directory, Options::default())?;
+    let mut samples = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        let at = Instant::now();
+        probe.scan()?;
+        let serving = probe
+            .spy()?
+            .plugins()
+            .any(|heard| heard.id == plugin && heard.status == "ok");
+        samples.push(Sample { at, serving });
+        std::thread::sleep(PERIOD.saturating_sub(at.elapsed()));
+    }
+    Ok(samples)
+}
+
+impl Seen {
+    /// The most nodes without a serving agent at any one time.
+    ///
+    /// # Errors
+    /// When a node was not looked at for so long that something may have been missed.
+    pub fn most_away(&self) -> anyhow::Result<usize> {
+        let mut changes: Vec<(Instant, isize)> = Vec::new();
+        for (name, samples) in &self.nodes {
+            ensure!(!samples.is_empty(), "{name} was never looked at");
+            let mut away = false;
+            for pair in samples.windows(2) {
+                let gap = pair[1].at - pair[0].at;
+                ensure!(
+                    gap < LONGEST_GAP,
+                    "{name} was not looked at for {:.1} s",
+                    gap.as_secs_f64()
+                );
+            }
+            for sample in samples {
+                if away == sample.serving {
+                    away = !away;
+                    changes.push((sample.at, if away { 1 } else { -1 }));
+                }
+            }
+        }
+        // Who is back is back first, where both were seen at the same instant.
+        changes.sort();
+        let (mut now, mut most) = (0, 0);
+        for (_, change) in changes {
+            now += change;
+            most = most.max(now);
+        }
+        Ok(most.unsigned_abs())
+    }
+
+    /// Looks at all nodes together.
+    pub fn looks(&self) -> usize {
+        self.nodes.iter().map(|(_, samples)| samples.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(nodes: &[&str]) -> Seen {
+        let start = Instant::now();
+        let samples = |marks: &str| {
+            let sample = |(n, mark)| Sample {
+                at: start + PERIOD * u32::try_from(n).unwrap(),
+                serving: mark == '+',
+            };
+            marks.chars().enumerate().map(sample).collect()
+        };
+        let named = nodes
+            .iter()
+            .map(|marks| ((*marks).to_owned(), samples(marks)));
+        Seen {
+            nodes: named.collect(),
+        }
+    }
+
+    #[test]
+    fn who_is_away_at_the_same_time_is_counted() {
+        for (nodes, most) in [
+            (&["++++", "++++"][..], 0),
+            (&["+--+", "++++"], 1),
+            (&["--++", "++--"], 1),
+            (&["+--+", "++--"], 2),
+            (&["----", "----", "+-++"], 3),
+        ] {
+            let seen = seen(nodes);
+            assert_eq!(seen.most_away().unwrap(), most, "{nodes:?}");
+            assert_eq!(seen.looks(), nodes.len() * 4);
+        }
+    }
+
+    #[test]
+    fn a_gap_is_no_proof() {
+        let mut seen = seen(&["++++"]);
+        seen.nodes[0].1[3].at += LONGEST_GAP;
+        assert!(seen.most_away().is_err());
+        seen.nodes[0].1.clear();
+        assert!(seen.most_away().is_err());
+    }
+}

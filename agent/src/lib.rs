@@ -5,6 +5,7 @@
 //! sockets ([`serve`]). A click flows the other way: socket → [`control`] → `ScopeAction`.
 
 pub mod attribution;
+pub mod bpf;
 pub mod catalogue;
 pub mod check;
 pub mod cli;

@@ -17,7 +17,7 @@ use crate::progress::{Step, await_some, step};
 use super::asking::{self, Asker, PROBES};
 use super::image::{ImageName, pull_failure};
 use super::target::{self, CRDS, NAMESPACES, Target};
-use super::{BUSYBOX, Place, Told, WORKLOAD};
+use super::{BUSYBOX, Place, Told, WORKLOAD, is_refusal};
 
 /// Images come over a network, and a registry may be slow.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -451,7 +451,7 @@ fn clicked(well: bool, printed: &str) -> anyhow::Result<Told> {
     });
     let (took, body) = took.with_context(|| printed.trim().to_owned())?;
     Ok(Told {
-        refused: !well,
+        refused: !well && is_refusal(body),
         body: body.trim().to_owned(),
         took,
     })
@@ -484,6 +484,19 @@ mod tests {
         let told = told.expect("an answer");
         assert_eq!((told.refused, told.took.as_millis()), (false, 12));
         assert_eq!(told.body, "{\"removedNode\":\"a\"}");
+        let pending = clicked(
+            false,
+            "/a.sock: 200 OK after 406 ms\n{\"error\":\"pending: see it\",\"value\":{\"phase\":\"Pending\"}}\n",
+        );
+        assert!(!pending.expect("an answer").refused);
+        for no in [
+            "{\"error\":\"no\",\"value\":{\"phase\":\"Refused\"}}",
+            "{\"error\":\"no\"}",
+            "not found",
+        ] {
+            let told = clicked(false, &format!("/a.sock: 200 OK after 9 ms\n{no}\n"));
+            assert!(told.expect("an answer").refused, "{no}");
+        }
         let error = clicked(false, "scope-agent: /a.sock does not exist\n").expect_err("none");
         assert!(error.to_string().contains("does not exist"), "{error}");
     }

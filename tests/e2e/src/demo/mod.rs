@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use serde_json::Value;
 
 use crate::heard::Heard;
 use crate::kubectl::Kubectl;
@@ -79,12 +80,22 @@ pub trait Place {
 /// What came of a click.
 #[derive(Debug)]
 pub struct Told {
-    /// Whether Scope would show an error.
+    /// Whether it is not going to be done.
     pub refused: bool,
     /// The answer's body.
     pub body: String,
     /// From the click to the answer.
     pub took: Duration,
+}
+
+/// Whether an answer to a click says that nothing will be done. An error that the operator has not
+/// answered yet says none: what comes of it is seen afterwards.
+fn is_refusal(answer: &str) -> bool {
+    let Ok(answer) = serde_json::from_str::<Value>(answer) else {
+        return true;
+    };
+    let shown = answer["error"].as_str().is_some_and(|e| !e.is_empty());
+    shown && answer["value"]["phase"] != "Pending"
 }
 
 /// The throw-away cluster.
@@ -127,7 +138,7 @@ impl Place for World {
         World::hear(self, node)?;
         let clicked = self.click(node, node_id, "node-metrics-controls~deletePod")?;
         Ok(Told {
-            refused: clicked.http != 200,
+            refused: clicked.http != 200 || is_refusal(&clicked.body),
             body: clicked.body,
             took: clicked.took,
         })

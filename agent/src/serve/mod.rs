@@ -9,12 +9,15 @@ mod health;
 mod http;
 mod metrics;
 mod offered;
+mod parts;
 mod publication;
 mod readiness;
 mod rendering;
 mod routes;
 mod sampler;
 mod socket;
+mod starts;
+mod tasks;
 mod traffic_metrics;
 
 use std::net::SocketAddr;
@@ -23,22 +26,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use kube::Client;
 use scope_crds::Collector;
-use scope_protocol::encode;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::collect::ControlNames;
-use crate::container_control::{Containers, Rules, records};
-use crate::control::{Actions, CLICK_WAIT, Desk, controls_report};
 use crate::exit;
-use crate::inventory::{InventoryWatch, NodeLookSettings, WatchSettings};
-use crate::kubernetes::{Access, KubernetesError};
-use crate::traffic::{Board, Features};
-use crate::volumes::{Asker, Look, PATIENCE, VolumeWatch, ask_kernel};
+use crate::kubernetes::KubernetesError;
+use tasks::Tasks;
 
 pub use config::{Cluster, Config};
 pub use connection::{Activity, Limits, Phase};
@@ -47,6 +43,7 @@ pub use health::{Health, health};
 pub use http::{Listener, serve as serve_http};
 pub use metrics::{Ended, Exposition, Kind, Number, OPEN_METRICS, SocketMetrics};
 pub use offered::{OfferReader, OfferedControls};
+pub use parts::{KubernetesParts, Parts};
 pub use publication::{Publication, Published};
 pub use readiness::{Checks, Readiness, keep_checking};
 pub use rendering::{empty_report, renderer, settings};
@@ -113,59 +110,6 @@ impl ServeError {
     }
 }
 
-/// What a serving agent is made of besides its configuration.
-pub struct Parts {
-    /// The sampler's work.
-    pub render: Render,
-    /// The inventory that the sampler's work looks at, and the clients; `None` without Kubernetes.
-    pub kubernetes: Option<KubernetesParts>,
-    /// What is known of the networks of pods; `None` where nobody looks at them.
-    pub board: Option<Arc<Board>>,
-    /// What the sampler's work hears of volumes, where they are looked at.
-    pub volumes: VolumeWatch,
-}
-
-/// What is needed in a cluster.
-pub struct KubernetesParts {
-    /// For the watch of pods.
-    pub watch: Client,
-    /// For lookups of owners and namespaces.
-    pub lookup: Client,
-    /// For clicks.
-    pub click: Client,
-    /// The inventory.
-    pub inventory: InventoryWatch,
-}
-
-impl Parts {
-    /// The real parts.
-    pub async fn real(config: &Config) -> Result<Self, KubernetesError> {
-        let kubernetes = match &config.cluster {
-            None => None,
-            Some(_) => {
-                let access = Access::find().await?;
-                let inventory = InventoryWatch::default();
-                Some(KubernetesParts {
-                    watch: access.watch_client(inventory.contact.clone())?,
-                    lookup: access.lookup_client()?,
-                    click: access.click_client()?,
-                    inventory,
-                })
-            }
-        };
-        let inventory = kubernetes.as_ref().map(|k| k.inventory.inventory.clone());
-        let traffic = config.cluster.as_ref().is_some_and(|c| c.traffic);
-        let board = traffic.then(|| Arc::new(Board::new(Features::try_out())));
-        let volumes = VolumeWatch::default();
-        Ok(Parts {
-            render: renderer(config, inventory, volumes.clone(), board.clone()),
-            kubernetes,
-            board,
-            volumes,
-        })
-    }
-}
-
 /// Serves until `stop`. Whatever happens, the sockets are gone when it returns.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), ServeError> {
     let parts = Parts::real(&config).await?;
@@ -218,15 +162,13 @@ pub async fn run_with(
 
     // Everything else is a task. The first that ends by itself ends the process.
     let ending = CancellationToken::new();
-    let mut tasks = Tasks {
-        set: JoinSet::new(),
-    };
+    let mut tasks = Tasks::default();
     let mut listeners = Vec::new();
     let limits = Limits::default();
     let own_probe_id: Arc<str> = own_probe_id().into();
 
     let containers = match (&config.cluster, &parts.kubernetes) {
-        (Some(cluster), Some(kubernetes)) => Some(containers(
+        (Some(cluster), Some(kubernetes)) => Some(starts::containers(
             &config,
             cluster,
             kubernetes,
@@ -271,27 +213,7 @@ pub async fn run_with(
         &containers,
     ) {
         (Some(cluster), Some(kubernetes), Some(listener), Some(containers)) => {
-            let report = controls_report(&config.plugin_id, &config.label, &cluster.controls);
-            let mut body = Vec::new();
-            encode(&report, &mut body);
-            let namespace = cluster.namespace.as_deref().unwrap_or_default();
-            let actions = Actions::new(
-                kubernetes.click.clone(),
-                namespace,
-                &config.plugin_id,
-                &cluster.node,
-            );
-            let desk = Arc::new(Desk::new(
-                actions,
-                containers.clone(),
-                cluster.controls.clone(),
-                report,
-                CLICK_WAIT,
-            ));
-            let routes = routes::controls(Controls {
-                report: body.into(),
-                desk: desk.clone(),
-            });
+            let (desk, routes) = starts::desk(&config, cluster, kubernetes, containers);
             serve(
                 "controls",
                 "the controls socket",
@@ -306,35 +228,13 @@ pub async fn run_with(
     let inventory = parts.kubernetes.as_ref().map(|k| k.inventory.clone());
     let volumes = match &inventory {
         Some(inventory) if config.collectors.has(Collector::VolumeCount) => {
-            look_at_volumes(&config, inventory, &parts.volumes, &mut tasks, &ending)?;
+            starts::volumes(&config, inventory, &parts.volumes, &mut tasks, &ending)?;
             Some(parts.volumes)
         }
         _ => None,
     };
     if let (Some(cluster), Some(kubernetes)) = (&config.cluster, parts.kubernetes) {
-        let settings = WatchSettings {
-            node: cluster.node.clone(),
-            start_jitter: cluster.start_jitter,
-        };
-        tasks.spawn(
-            "the look at the Node object",
-            crate::inventory::look_at_node(
-                kubernetes.lookup.clone(),
-                NodeLookSettings::new(&cluster.node, cluster.start_jitter),
-                kubernetes.inventory.clone(),
-                ending.clone(),
-            ),
-        );
-        tasks.spawn(
-            "the watch of this node's pods",
-            crate::inventory::watch(
-                kubernetes.watch,
-                kubernetes.lookup,
-                settings,
-                kubernetes.inventory,
-                ending.clone(),
-            ),
-        );
+        starts::inventory(cluster, kubernetes, &mut tasks, &ending);
     }
     let readiness = Arc::new(ArcSwap::from_pointee(Readiness::unknown()));
     let checks = Checks {
@@ -409,7 +309,7 @@ pub async fn run_with(
     }
     ending.cancel();
     // Each server has its own, shorter deadline.
-    let all = async { while tasks.set.join_next().await.is_some() {} };
+    let all = tasks.all_ended();
     if tokio::time::timeout(limits.drain + Duration::from_secs(1), all)
         .await
         .is_err()
@@ -421,73 +321,6 @@ pub async fn run_with(
         Err(e) => tracing::error!(error = %e, "ended"),
     }
     ended
-}
-
-/// Looks at the volumes of this node's pods from a thread of its own.
-fn look_at_volumes(
-    config: &Config,
-    inventory: &InventoryWatch,
-    volumes: &VolumeWatch,
-    tasks: &mut Tasks,
-    ending: &CancellationToken,
-) -> Result<(), ServeError> {
-    let asker = Asker::new(Arc::new(ask_kernel), PATIENCE);
-    let look = Look::new(&config.roots.proc, &config.kubelet_dir, asker);
-    let ends = volumes
-        .start(look, inventory.inventory.clone())
-        .map_err(|source| ServeError::Start {
-            what: "the look at volumes",
-            source,
-        })?;
-    let ending = ending.clone();
-    tasks.spawn("the look at volumes", async move {
-        tokio::select! {
-            _ = ends => {}
-            // It may wait for a file system, and the process must end all the same.
-            () = ending.cancelled() => {}
-        }
-    });
-    Ok(())
-}
-
-/// The containers of this node and what puts them right in time. Also where no control for them is offered
-/// (any more): an earlier agent may have left one frozen or shaped.
-fn containers(
-    config: &Config,
-    cluster: &Cluster,
-    kubernetes: &KubernetesParts,
-    board: Option<Arc<Board>>,
-    directory: &PluginDirectory,
-    tasks: &mut Tasks,
-    ending: &CancellationToken,
-) -> Containers {
-    let namespace = cluster.namespace.as_deref().unwrap_or_default();
-    let actions = Actions::new(
-        kubernetes.click.clone(),
-        namespace,
-        &config.plugin_id,
-        &cluster.node,
-    );
-    let (recorder, clerk) = records(actions);
-    let rules = Rules {
-        spared: cluster.spared_pods(),
-        per_minute: cluster.actions_per_minute,
-        longest_shaping: cluster.longest_shaping,
-    };
-    let containers = Containers::new(
-        rules,
-        config.roots.clone(),
-        kubernetes.inventory.inventory.clone(),
-        directory.path(),
-        recorder,
-        board,
-    );
-    tasks.spawn(
-        "putting right what was done for a time",
-        containers.clone().keep_deadlines(ending.clone()),
-    );
-    tasks.spawn("the writing of records", clerk.work(ending.clone()));
-    containers
 }
 
 /// Waits for the end.
@@ -516,32 +349,6 @@ async fn attend(
                     );
                 }
             }
-        }
-    }
-}
-
-/// The background tasks, by what they do.
-struct Tasks {
-    set: JoinSet<&'static str>,
-}
-
-impl Tasks {
-    fn spawn(&mut self, what: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        self.set.spawn(async move {
-            task.await;
-            what
-        });
-    }
-
-    /// The task that ended although nobody asked it to.
-    async fn first_ended(&mut self) -> &'static str {
-        match self.set.join_next().await {
-            Some(Ok(what)) => what,
-            Some(Err(e)) => {
-                tracing::error!(error = %e, "a task failed");
-                "a background task"
-            }
-            None => std::future::pending().await,
         }
     }
 }

@@ -1,0 +1,66 @@
+//! What a serving agent is made of.
+
+use std::sync::Arc;
+
+use kube::Client;
+
+use super::config::Config;
+use super::rendering::renderer;
+use super::sampler::Render;
+use crate::inventory::InventoryWatch;
+use crate::kubernetes::{Access, KubernetesError};
+use crate::traffic::{Board, Features};
+use crate::volumes::VolumeWatch;
+
+/// What a serving agent is made of besides its configuration.
+pub struct Parts {
+    /// The sampler's work.
+    pub render: Render,
+    /// The inventory that the sampler's work looks at, and the clients; `None` without Kubernetes.
+    pub kubernetes: Option<KubernetesParts>,
+    /// What is known of the networks of pods; `None` where nobody looks at them.
+    pub board: Option<Arc<Board>>,
+    /// What the sampler's work hears of volumes, where they are looked at.
+    pub volumes: VolumeWatch,
+}
+
+/// What is needed in a cluster.
+pub struct KubernetesParts {
+    /// For the watch of pods.
+    pub watch: Client,
+    /// For lookups of owners and namespaces.
+    pub lookup: Client,
+    /// For clicks.
+    pub click: Client,
+    /// The inventory.
+    pub inventory: InventoryWatch,
+}
+
+impl Parts {
+    /// The real parts.
+    pub async fn real(config: &Config) -> Result<Self, KubernetesError> {
+        let kubernetes = match &config.cluster {
+            None => None,
+            Some(_) => {
+                let access = Access::find().await?;
+                let inventory = InventoryWatch::default();
+                Some(KubernetesParts {
+                    watch: access.watch_client(inventory.contact.clone())?,
+                    lookup: access.lookup_client()?,
+                    click: access.click_client()?,
+                    inventory,
+                })
+            }
+        };
+        let inventory = kubernetes.as_ref().map(|k| k.inventory.inventory.clone());
+        let traffic = config.cluster.as_ref().is_some_and(|c| c.traffic);
+        let board = traffic.then(|| Arc::new(Board::new(Features::try_out())));
+        let volumes = VolumeWatch::default();
+        Ok(Parts {
+            render: renderer(config, inventory, volumes.clone(), board.clone()),
+            kubernetes,
+            board,
+            volumes,
+        })
+    }
+}

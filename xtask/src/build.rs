@@ -15,7 +15,8 @@ pub(crate) fn root() -> PathBuf {
     root.canonicalize().unwrap_or(root)
 }
 
-fn target_dir() -> PathBuf {
+/// Where cargo and the tasks put what they make.
+pub(crate) fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
@@ -56,7 +57,8 @@ impl Parts {
     }
 }
 
-/// Builds the two static programs of a throw-away virtual machine: its own and the agent.
+/// Builds the static programs of a throw-away virtual machine: its own, the agent, and HTTP servers to
+/// count.
 pub(crate) fn guest_programs() -> anyhow::Result<throwaway_vm::Programs> {
     // The same list as for the images: it has the C compiler of the target.
     throwaway_cluster::packages::ensure(&Progress::to_stderr())?;
@@ -64,6 +66,7 @@ pub(crate) fn guest_programs() -> anyhow::Result<throwaway_vm::Programs> {
     Ok(throwaway_vm::Programs {
         guest: static_program("throwaway-vm-guest")?,
         agent: static_program("scope-agent")?,
+        http: static_program("http-acceptance")?,
     })
 }
 

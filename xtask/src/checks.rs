@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
-use crate::{build, vm};
+use crate::{bpf, build, vm};
 
 /// Runs every test in turn and prints how long each part took. `words` narrow the end-to-end
 /// scenarios and skip what comes before them.
@@ -40,6 +40,7 @@ pub(crate) fn run(words: &[String]) -> anyhow::Result<()> {
                 "warnings",
             ])
         })?;
+        parts.run("BPF objects", || bpf::run(true))?;
         parts.run("unit tests", || {
             build::cargo(&[
                 "test",

@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything that a person types in this repository.
 
 mod bench;
+mod bpf;
 mod build;
 mod checks;
 mod cluster;
@@ -72,6 +73,9 @@ enum Task {
     },
     /// The agent on throw-away virtual machines, for what this machine's kernel has not got
     Vm {
+        /// The kernel's version, instead of Debian 12's: 6.12 is that of Debian 13
+        #[arg(long)]
+        kernel: Option<String>,
         /// Only the scenarios whose name contains one of these words
         words: Vec<String>,
     },
@@ -83,6 +87,12 @@ enum Task {
         /// Where the archives go
         #[arg(long, default_value = "target/images")]
         to: PathBuf,
+    },
+    /// Compiles the programs that run in the kernel, from `agent/bpf/*.bpf.c` to the objects beside them
+    Bpf {
+        /// Write nothing: fail if an object is not what its source is compiled to
+        #[arg(long)]
+        check: bool,
     },
     /// Writes what is generated from the sources: CRDs, the chart's schema, pages of the documentation
     Generate,
@@ -98,12 +108,13 @@ fn main() -> ExitCode {
         Task::Bench { task } => bench::run(task),
         Task::Fuzz { seconds, target } => fuzz::run(target.as_deref(), seconds),
         Task::Cluster { task } => cluster::run(task),
-        Task::Vm { words } => vm::run(&words),
+        Task::Vm { kernel, words } => vm::run(kernel.as_deref(), &words),
         Task::Image { tag, to } => build::images(&tag, &to).map(|images| {
             for image in images {
                 println!("{}", image.display());
             }
         }),
+        Task::Bpf { check } => bpf::run(check),
         Task::Generate => generate::run(),
     };
     match result {

@@ -1,6 +1,12 @@
 //! HTTP requests and responses, as counted in the kernel for each process that serves.
 
+mod counter;
+mod counts;
+mod programs;
+
 use std::time::Duration;
+
+pub use counter::{HttpCounter, HttpMode, HttpSetup, HttpStats, ReadError};
 
 /// One reading of what was counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,14 +28,18 @@ pub struct HttpReading {
 pub struct HttpCount {
     /// The thread group, in the host's pid namespace.
     pub pid: u32,
-    /// When its leader started, since boot; with `pid` it names a process for ever.
+    /// When its leader started, since boot; with `pid` it names a process for ever. The 22nd field of
+    /// `/proc/<pid>/stat` is the same in clock ticks, rounded down: nanoseconds / (1,000,000,000 /
+    /// `sysconf(_SC_CLK_TCK)`), so / 10,000,000 with the usual 100 ticks per second. An agent in a time
+    /// namespace of its own reads that file with the namespace's offset, and this without.
     pub started: Duration,
     /// What is counted.
     pub what: HttpWhat,
     /// How many, since the process started or counting began.
     pub count: u64,
     /// The cgroup that the process was in when this was first counted: the inode of its directory, by
-    /// which a process that is gone is still attributed. `None` where the kernel did not tell.
+    /// which a process that is gone is still attributed. In the hierarchy of the memory controller where
+    /// that is of version 1, else in that of version 2. `None` where the kernel did not tell.
     pub cgroup: Option<u64>,
 }
 

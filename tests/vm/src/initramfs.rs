@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use throwaway_cluster::command::run;
-use throwaway_vm_guest::{AGENT, GUEST, MODULES};
+use throwaway_vm_guest::{AGENT, GUEST, HTTP_PROGRAM, MODULES};
 
 use crate::cpio::Cpio;
 use crate::error::{At, Error, Result};
@@ -27,6 +27,7 @@ pub(crate) fn make(scenario: &Scenario, programs: &Programs, kernel: &Kernel) ->
     cpio.character_device("dev/console", 5, 1);
     add_file(&mut cpio, GUEST, &programs.guest)?;
     add_file(&mut cpio, AGENT, &programs.agent)?;
+    add_file(&mut cpio, HTTP_PROGRAM, &programs.http)?;
     add_tools(&mut cpio, scenario.tools)?;
     let modules = Modules::below(&kernel.modules)?.in_order(scenario.modules)?;
     for (place, module) in modules.iter().enumerate() {

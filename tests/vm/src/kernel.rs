@@ -15,6 +15,91 @@ const NEWEST: &str = "linux-image-cloud-amd64";
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// Unpacking and looking into lists.
 const LIMIT: Duration = Duration::from_secs(120);
+/// What Debian signs its lists with.
+const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Which of Debian's kernels a guest runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Release {
+    /// That of this machine's own Debian; 6.1 on Debian 12.
+    #[default]
+    OfThisMachine,
+    /// 6.12, that of Debian 13.
+    Debian13,
+}
+
+impl Release {
+    /// The one of this version.
+    pub fn of_version(version: &str) -> Result<Release> {
+        match version {
+            "6.12" => Ok(Release::Debian13),
+            _ => Err(Error::Unable(format!(
+                "there is no kernel {version} to name: say 6.12 (Debian 13's), or nothing for that of this machine's Debian"
+            ))),
+        }
+    }
+
+    /// Its directory in the cache.
+    fn directory(self) -> &'static str {
+        match self {
+            Release::OfThisMachine => "kernel",
+            Release::Debian13 => "kernel-6.12",
+        }
+    }
+
+    /// Where apt shall look, if not where it always does: what makes it do so. Its lists are this
+    /// harness's own, so that nothing is installed from there by mistake.
+    fn apt(self, kernels: &Path) -> Result<Vec<String>> {
+        let suite = match self {
+            Release::OfThisMachine => return Ok(Vec::new()),
+            Release::Debian13 => "trixie",
+        };
+        let directory = kernels.join("apt");
+        for part in ["lists/partial", "cache/archives/partial"] {
+            let part = directory.join(part);
+            std::fs::create_dir_all(&part).at("create directory", &part)?;
+        }
+        let sources = directory.join("sources.list");
+        let source = format!("deb [signed-by={KEYS}] {} {suite} main\n", mirror()?);
+        std::fs::write(&sources, source).at("write", &sources)?;
+        let options = [
+            format!("Dir::Etc::sourcelist={}", sources.display()),
+            "Dir::Etc::sourceparts=-".into(),
+            format!("Dir::State::lists={}", directory.join("lists").display()),
+            format!("Dir::Cache={}", directory.join("cache").display()),
+            "Acquire::Languages=none".into(),
+            // The cache is closed to the user that apt would become.
+            "APT::Sandbox::User=root".into(),
+        ];
+        Ok(options
+            .into_iter()
+            .flat_map(|option| ["-o".into(), option])
+            .collect())
+    }
+}
+
+/// The mirror of Debian that this machine uses.
+fn mirror() -> Result<String> {
+    let ask = || {
+        let wanted = [
+            "Created-By: Packages",
+            "Origin: Debian",
+            "Label: Debian",
+            "Component: main",
+        ];
+        let mut command = Command::new("apt-get");
+        command.args(["indextargets", "--format", "$(REPO_URI)"]);
+        let text = run(command.args(wanted), LIMIT)?;
+        Ok::<_, Error>(text.lines().next().map(str::to_owned))
+    };
+    if let Some(mirror) = ask()? {
+        return Ok(mirror);
+    }
+    update(&[])?;
+    ask()?.ok_or_else(|| {
+        Error::Unable("apt knows no mirror of Debian, where the guest's kernel comes from".into())
+    })
+}
 
 /// A kernel and its modules.
 #[derive(Debug, Clone)]
@@ -28,13 +113,13 @@ pub(crate) struct Kernel {
 impl Kernel {
     /// The kernel in the cache, downloaded now if there is none. One that was downloaded stays:
     /// which one it is does not matter to a test, and tests shall not change by themselves.
-    pub(crate) fn ensure(layout: &Layout, progress: &Progress) -> Result<Kernel> {
-        let kernels = layout.root().join("kernel");
+    pub(crate) fn ensure(layout: &Layout, release: Release, progress: &Progress) -> Result<Kernel> {
+        let kernels = layout.root().join(release.directory());
         if let Some(kernel) = Kernel::in_cache(&kernels)? {
             return Ok(kernel);
         }
         std::fs::create_dir_all(&kernels).at("create directory", &kernels)?;
-        progress.during("downloading a kernel", || download(&kernels))?;
+        progress.during("downloading a kernel", || download(&kernels, release))?;
         Kernel::in_cache(&kernels)?.ok_or_else(|| {
             Error::Unable(format!(
                 "the package {NEWEST} stands for has no kernel and modules where they are expected: look into {}",
@@ -83,16 +168,14 @@ impl Kernel {
 }
 
 /// Downloads and unpacks the newest kernel below this directory.
-fn download(kernels: &Path) -> Result<()> {
-    let package = match newest() {
+fn download(kernels: &Path, release: Release) -> Result<()> {
+    let apt = release.apt(kernels)?;
+    let package = match newest(&apt) {
         Ok(package) => package,
         // A fresh machine has no lists of packages.
         Err(_) if rustix::process::geteuid().is_root() => {
-            run(
-                Command::new("apt-get").args(["update", "-q"]),
-                DOWNLOAD_LIMIT,
-            )?;
-            newest()?
+            update(&apt)?;
+            newest(&apt)?
         }
         Err(error) => return Err(error),
     };
@@ -103,6 +186,7 @@ fn download(kernels: &Path) -> Result<()> {
     let fetch = || {
         run(
             Command::new("apt-get")
+                .args(&apt)
                 .args(["download", "-q", &package])
                 .current_dir(&work),
             DOWNLOAD_LIMIT,
@@ -112,10 +196,7 @@ fn download(kernels: &Path) -> Result<()> {
         Ok(_) => {}
         // The lists are older than the mirror's packages.
         Err(_) if rustix::process::geteuid().is_root() => {
-            run(
-                Command::new("apt-get").args(["update", "-q"]),
-                DOWNLOAD_LIMIT,
-            )?;
+            update(&apt)?;
             fetch()?;
         }
         Err(error) => return Err(error.into()),
@@ -132,6 +213,13 @@ fn download(kernels: &Path) -> Result<()> {
             .args([&archive, &unpacked]),
         LIMIT,
     )?;
+    // Those of newer kernels are compressed, and the guest shall not have the work.
+    run(
+        Command::new("find")
+            .arg(&unpacked)
+            .args(["-name", "*.ko.xz", "-exec", "unxz", "{}", "+"]),
+        LIMIT,
+    )?;
     let entry = kernels.join(&package);
     match std::fs::rename(&unpacked, &entry) {
         // Another process was faster, and has the same.
@@ -141,9 +229,17 @@ fn download(kernels: &Path) -> Result<()> {
     remove(&work)
 }
 
+/// Has apt read the lists of packages again.
+fn update(apt: &[String]) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    run(command.args(apt).args(["update", "-q"]), DOWNLOAD_LIMIT)?;
+    Ok(())
+}
+
 /// The name of the package with the newest kernel.
-fn newest() -> Result<String> {
-    let text = run(Command::new("apt-cache").args(["depends", NEWEST]), LIMIT)?;
+fn newest(apt: &[String]) -> Result<String> {
+    let mut command = Command::new("apt-cache");
+    let text = run(command.args(apt).args(["depends", NEWEST]), LIMIT)?;
     dependency(&text).ok_or_else(|| {
         Error::Unable(format!(
             "`apt-cache depends {NEWEST}` names no kernel: the guest's kernel comes from Debian 12 or newer on x86-64"
@@ -180,6 +276,13 @@ mod tests {
             Some("linux-image-6.1.0-56-cloud-amd64")
         );
         assert_eq!(dependency("linux-image-cloud-amd64\n"), None);
+    }
+
+    #[test]
+    fn a_release_is_named_by_its_version() {
+        assert_eq!(Release::of_version("6.12").unwrap(), Release::Debian13);
+        let said = Release::of_version("5.4").unwrap_err().to_string();
+        assert!(said.contains("5.4") && said.contains("6.12"), "{said}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ use throwaway_cluster::packages::{self, Package};
 use throwaway_cluster::{Layout, Progress};
 
 pub use error::{Error, Result};
+pub use kernel::Release;
 
 use error::At;
 use kernel::Kernel;
@@ -58,7 +59,7 @@ pub struct Scenario {
 }
 
 /// All scenarios.
-pub const SCENARIOS: [Scenario; 2] = [
+pub const SCENARIOS: [Scenario; 3] = [
     Scenario {
         name: throwaway_vm_guest::CGROUP_V2,
         about: "the agent on a machine with cgroup version 2 only",
@@ -78,6 +79,15 @@ pub const SCENARIOS: [Scenario; 2] = [
         memory_mib: 512,
         limit: Duration::from_secs(240),
     },
+    Scenario {
+        name: throwaway_vm_guest::HTTP,
+        about: "HTTP counted at functions of the kernel, and at system calls",
+        modules: &[],
+        tools: &[],
+        cpus: 2,
+        memory_mib: 512,
+        limit: Duration::from_secs(240),
+    },
 ];
 
 /// The static programs that go into the guest.
@@ -87,11 +97,13 @@ pub struct Programs {
     pub guest: PathBuf,
     /// The agent.
     pub agent: PathBuf,
+    /// The HTTP servers and clients, and what counts them.
+    pub http: PathBuf,
 }
 
 /// Why this machine or this user cannot have a virtual machine; nothing, when it can. Installs
 /// the emulator if it may.
-pub fn obstacle(progress: &Progress) -> Option<String> {
+pub fn obstacle(release: Release, progress: &Progress) -> Option<String> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         return Some("a throw-away virtual machine needs Linux on x86-64".into());
     }
@@ -102,7 +114,7 @@ pub fn obstacle(progress: &Progress) -> Option<String> {
         Ok(layout) => layout,
         Err(error) => return Some(error.to_string()),
     };
-    let kernel = Kernel::ensure(&layout, progress);
+    let kernel = Kernel::ensure(&layout, release, progress);
     kernel.err().map(|error| error.to_string())
 }
 
@@ -112,7 +124,12 @@ pub fn required() -> bool {
 }
 
 /// Plays every scenario in turn, or those whose name contains one of these words, and says so.
-pub fn play_all(words: &[String], programs: &Programs, progress: &Progress) -> Result<()> {
+pub fn play_all(
+    words: &[String],
+    release: Release,
+    programs: &Programs,
+    progress: &Progress,
+) -> Result<()> {
     let chosen = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
     let mut chosen = SCENARIOS
         .iter()
@@ -128,7 +145,7 @@ pub fn play_all(words: &[String], programs: &Programs, progress: &Progress) -> R
     for scenario in chosen {
         progress.say(&format!("{}: {}", scenario.name, scenario.about));
         let began = Instant::now();
-        play(scenario, programs, progress)?;
+        play(scenario, release, programs, progress)?;
         let took = began.elapsed().as_secs_f64();
         progress.say(&format!("{}: ok in {took:.1} s", scenario.name));
     }
@@ -136,10 +153,15 @@ pub fn play_all(words: &[String], programs: &Programs, progress: &Progress) -> R
 }
 
 /// Plays a scenario on a fresh guest.
-pub fn play(scenario: &Scenario, programs: &Programs, progress: &Progress) -> Result<()> {
+pub fn play(
+    scenario: &Scenario,
+    release: Release,
+    programs: &Programs,
+    progress: &Progress,
+) -> Result<()> {
     packages::ensure_these(&PACKAGES, progress)?;
     let layout = layout()?;
-    let kernel = Kernel::ensure(&layout, progress)?;
+    let kernel = Kernel::ensure(&layout, release, progress)?;
     let directory = layout.new_log_directory(scenario.name, &[])?;
     let initramfs = directory.join("initramfs");
     let content = initramfs::make(scenario, programs, &kernel)?;

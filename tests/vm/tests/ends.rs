@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use throwaway_cluster::Progress;
-use throwaway_vm::{Error, Programs, SCENARIOS, Scenario, play};
+use throwaway_vm::{Error, Programs, Release, Result, SCENARIOS, Scenario};
 
 /// A first process that never ends and knows nothing of results: busybox takes itself for `init`.
 const HANGS: &str = "/bin/busybox";
@@ -24,7 +24,12 @@ fn programs(guest: &Path) -> Programs {
     Programs {
         guest: guest.to_path_buf(),
         agent: PathBuf::from(HANGS),
+        http: PathBuf::from(HANGS),
     }
+}
+
+fn play(scenario: &Scenario, programs: &Programs) -> Result<()> {
+    throwaway_vm::play(scenario, Release::default(), programs, &Progress::silent())
 }
 
 /// Only the console of a failed run is kept.
@@ -44,7 +49,7 @@ fn a_panic_is_told_with_the_end_of_the_console() {
     let scratch = tempfile::tempdir().unwrap();
     let guest = scratch.path().join("guest");
     std::fs::write(&guest, "no program").unwrap();
-    let error = play(&scenario(), &programs(&guest), &Progress::silent()).unwrap_err();
+    let error = play(&scenario(), &programs(&guest)).unwrap_err();
     let Error::NoResult { console, tail, .. } = &error else {
         panic!("{error}");
     };
@@ -60,7 +65,7 @@ fn a_guest_that_hangs_is_ended() {
         ..scenario()
     };
     let began = Instant::now();
-    let error = play(&limited, &programs(Path::new(HANGS)), &Progress::silent()).unwrap_err();
+    let error = play(&limited, &programs(Path::new(HANGS))).unwrap_err();
     assert!(began.elapsed() < Duration::from_secs(60));
     let Error::Slow { console, .. } = &error else {
         panic!("{error}");
@@ -72,7 +77,7 @@ fn a_guest_that_hangs_is_ended() {
 #[ignore = "needs qemu, which cargo xtask test installs"]
 fn a_killed_run_takes_its_guest_along() {
     let mut run = Command::new(env!("CARGO_BIN_EXE_throwaway-vm"))
-        .args([HANGS, HANGS])
+        .args([HANGS, HANGS, HANGS])
         .spawn()
         .unwrap();
     let guest = wait_for("a guest", || emulator_of(run.id()));

@@ -14,12 +14,16 @@ pub const HOST_NAME: &str = "guest";
 pub const MODULES: &str = "/modules";
 /// The agent's program in the guest.
 pub const AGENT: &str = "/bin/scope-agent";
+/// The HTTP servers and clients, and what counts them.
+pub const HTTP_PROGRAM: &str = "/bin/http-acceptance";
 /// The guest's own program.
 pub const GUEST: &str = "/init";
 /// The scenario about the agent on a machine with cgroup version 2 only.
 pub const CGROUP_V2: &str = "cgroup-v2";
 /// The scenario about shaping the traffic of pods on a kernel with netem.
 pub const TRAFFIC: &str = "traffic";
+/// The scenario about counting HTTP in the kernel.
+pub const HTTP: &str = "http";
 
 /// One line from the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]

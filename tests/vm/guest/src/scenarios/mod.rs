@@ -1,10 +1,11 @@
 //! What is played.
 
 mod cgroup_v2;
+mod http;
 mod traffic;
 
 use anyhow::bail;
-use throwaway_vm_guest::{CGROUP_V2, Line, TRAFFIC};
+use throwaway_vm_guest::{CGROUP_V2, HTTP, Line, TRAFFIC};
 
 use crate::init::say;
 
@@ -12,6 +13,7 @@ use crate::init::say;
 pub(crate) fn play(name: &str) -> anyhow::Result<()> {
     match name {
         CGROUP_V2 => cgroup_v2::play(),
+        HTTP => http::play(),
         TRAFFIC => traffic::play(),
         _ => bail!("the guest knows no scenario {name:?}"),
     }

@@ -44,6 +44,10 @@ pub(crate) fn table(mut counter: HttpCounter) -> anyhow::Result<()> {
         "too few were taken for bodies"
     );
     ensure!(stats.looked_at > 0 && stats.lost == 0, "{stats:?}");
+    ensure!(
+        stats.missed.is_some(),
+        "the kernel does not tell what it left out"
+    );
     Ok(())
 }
 

@@ -14,11 +14,11 @@ use std::sync::Arc;
 
 use api_server::ApiServer;
 use arc_swap::ArcSwap;
-use local_agent::{Agent, NAMESPACE, await_records, await_that, said, taking};
+use local_agent::{Agent, NAMESPACE, PLUGIN, await_records, await_that, said, taking};
 use made_network::Network;
 use made_node::inventory;
 use scope_agent::inventory::Inventory;
-use scope_agent::traffic::{Board, Features, Root, Way};
+use scope_agent::traffic::{Board, Features, Handle, Root, Way};
 use scope_crds::Control;
 use serde_json::{Value, json};
 
@@ -113,7 +113,7 @@ impl Node {
     }
 
     fn agent(&self, server: &ApiServer, per_minute: usize) -> Agent {
-        let board = Arc::new(Board::new(Features::try_out()));
+        let board = Arc::new(Board::new(Features::try_out(), Handle::of_plugin(PLUGIN)));
         let offered = BTreeSet::from([Control::ShapeTraffic]);
         let (root, known) = (self.dir.path(), &self.inventory);
         Agent::start(root, known, server, per_minute, offered, Some(board))
@@ -269,15 +269,18 @@ fn leave(node: &Node, inode: u64) {
     fs::write(node.path("plugin/shaped.json"), left.to_string()).expect("written");
 }
 
-const LIKE_OURS: &str =
-    "tc qdisc add dev eth0 root handle 5c0e: tbf rate 8mbit burst 32kb latency 50ms";
+/// What sets on `eth0` what this plugin might have set, by its handle.
+fn like_ours() -> String {
+    let ours = Handle::of_plugin(PLUGIN);
+    format!("tc qdisc add dev eth0 root handle {ours} tbf rate 8mbit burst 32kb latency 50ms")
+}
 
 #[tokio::test]
 async fn a_network_that_comes_back_under_an_old_number_is_not_touched() {
     let Some(node) = Node::with(2) else { return };
     let server = taking().await;
     // The pod's sandbox was made again: another network, in which nothing of that click can be.
-    node.networks[0].run(LIKE_OURS);
+    node.networks[0].run(&like_ours());
     leave(&node, node.inode(0) + 100_000);
     let agent = node.agent(&server, 10);
     await_that("it to be forgotten", || agent.containers.shaped_pods() == 0).await;
@@ -285,7 +288,7 @@ async fn a_network_that_comes_back_under_an_old_number_is_not_touched() {
     agent.end().await;
     assert!(node.networks[0].tc().contains("tbf"));
     // The pod is gone, and another one has its network's number.
-    node.networks[1].run(LIKE_OURS);
+    node.networks[1].run(&like_ours());
     leave(&node, node.inode(1));
     fs::remove_dir_all(node.cgroup(0, 0).parent().expect("its pod")).expect("removed");
     let agent = node.agent(&server, 10);
@@ -293,6 +296,56 @@ async fn a_network_that_comes_back_under_an_old_number_is_not_touched() {
     agent.end().await;
     assert!(node.networks[1].tc().contains("tbf"));
     assert_eq!(server.seen().len(), 0, "nothing was done");
+}
+
+#[tokio::test]
+async fn of_two_networks_in_one_pod_the_one_that_is_shaped_is_not_forgotten() {
+    let Some(node) = Node::with(1) else { return };
+    let Some(own) = Network::new() else { return };
+    node.put(0, 1, own.pid());
+    let server = taking().await;
+    let agent = node.agent(&server, 10);
+    let (web, log) = (id(0, 0), id(0, 1));
+    assert_eq!(said(&agent.click("set", &web, SLOW).await), "");
+    let answer = agent.click("set", &log, SLOW).await;
+    assert!(
+        said(&answer).ends_with(
+            "container web of the same pod has another network, which is shaped; clear that one first"
+        ),
+        "{answer}"
+    );
+    let answer = agent.click("clear", &log, &[]).await;
+    assert!(said(&answer).contains("nothing is set"), "{answer}");
+    assert!(!own.tc().contains("tbf"));
+    assert_eq!(agent.containers.shaped_pods(), 1, "it still ends in time");
+    assert_eq!(said(&agent.click("clear", &web, &[]).await), "");
+    assert_eq!(said(&agent.click("set", &log, SLOW).await), "");
+    assert!(own.tc().contains("tbf") && !node.networks[0].tc().contains("tbf"));
+    // The other network is gone with its process: nothing is left to be cleared there.
+    fs::write(node.cgroup(0, 1).join("cgroup.procs"), "").expect("written");
+    assert_eq!(said(&agent.click("set", &web, SLOW).await), "");
+    agent.end().await;
+    assert!(!node.networks[0].tc().contains("tbf"));
+}
+
+#[tokio::test]
+async fn another_plugin_of_the_node_leaves_alone_what_this_one_set() {
+    let Some(node) = Node::with(1) else { return };
+    let server = taking().await;
+    let agent = node.agent(&server, 10);
+    let other = Handle::of_plugin("other");
+    let theirs =
+        format!("tc qdisc add dev eth0 root handle {other} tbf rate 3mbit burst 32kb latency 50ms");
+    node.networks[0].run(&theirs);
+    for (button, args) in [("set", SLOW), ("clear", &[][..])] {
+        let answer = agent.click(button, &id(0, 0), args).await;
+        assert!(
+            said(&answer).contains("(rate 3mbit), as another Scope plugin of this node sets it"),
+            "{answer}"
+        );
+    }
+    agent.end().await;
+    assert!(node.networks[0].tc().contains("rate 3Mbit"));
 }
 
 #[tokio::test]
@@ -453,7 +506,7 @@ async fn refusals_are_words_and_change_nothing() {
 #[tokio::test]
 async fn a_look_tells_what_the_kernel_says_of_each_pod() {
     let Some(node) = Node::with(3) else { return };
-    let board = Board::new(Features::try_out());
+    let board = Board::new(Features::try_out(), Handle::of_plugin(PLUGIN));
     let ways = (0..3).map(|pod| Way {
         pod: pod_uid(pod).into(),
         pid: node.networks[pod].pid(),
@@ -463,7 +516,7 @@ async fn a_look_tells_what_the_kernel_says_of_each_pod() {
         pid: 4_000_001,
     };
     board.look_through(ways.chain([gone]).collect());
-    node.networks[1].run(LIKE_OURS);
+    node.networks[1].run(&like_ours());
     node.networks[2].run("tc qdisc add dev eth0 root pfifo");
     board.look(&node.path("proc"));
     let seen = board.seen();

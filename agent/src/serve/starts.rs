@@ -13,7 +13,7 @@ use super::{KubernetesParts, ServeError};
 use crate::container_control::{Containers, Rules, records};
 use crate::control::{Actions, CLICK_WAIT, Desk, controls_report};
 use crate::inventory::{InventoryWatch, NodeLookSettings, WatchSettings};
-use crate::traffic::Board;
+use crate::traffic::{Board, Handle};
 use crate::volumes::{Asker, Look, PATIENCE, VolumeWatch, ask_kernel};
 
 /// Looks at the volumes of this node's pods from a thread of its own.
@@ -66,6 +66,7 @@ pub(super) fn containers(
         kubernetes.inventory.inventory.clone(),
         directory.path(),
         recorder,
+        Handle::of_plugin(&config.plugin_id),
         board,
     );
     tasks.spawn(

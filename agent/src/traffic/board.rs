@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use super::features::Features;
+use super::handle::Handle;
 use super::held::{NoNetwork, network_of};
 use super::namespace::{DEVICE, NamespaceError, on_a_thread};
 use super::netlink::{Netlink, Root};
@@ -33,6 +34,7 @@ pub struct Way {
 #[derive(Debug)]
 pub struct Board {
     features: Features,
+    ours: Handle,
     ways: ArcSwap<Vec<Way>>,
     seen: ArcSwap<Seen>,
     until: ArcSwap<BTreeMap<String, SystemTime>>,
@@ -48,10 +50,11 @@ pub struct Seen {
 }
 
 impl Board {
-    /// An empty one on a node that can do this.
-    pub fn new(features: Features) -> Self {
+    /// An empty one of the plugin with this handle, on a node that can do this.
+    pub fn new(features: Features, ours: Handle) -> Self {
         Board {
             features,
+            ours,
             ways: ArcSwap::default(),
             seen: ArcSwap::default(),
             until: ArcSwap::default(),
@@ -124,7 +127,7 @@ impl Board {
         // One thread for all: from one network it goes straight to the next.
         let looked = on_a_thread(|| {
             for Way { pod, pid } in ways.iter() {
-                match look_at(proc, pod, *pid) {
+                match look_at(proc, pod, *pid, self.ours) {
                     Ok(root) => {
                         found.roots.insert(pod.clone(), root);
                     }
@@ -155,10 +158,10 @@ impl Board {
     }
 }
 
-fn look_at(proc: &std::path::Path, pod: &str, pid: u32) -> Result<Root, NoNetwork> {
+fn look_at(proc: &std::path::Path, pod: &str, pid: u32, ours: Handle) -> Result<Root, NoNetwork> {
     let network = network_of(proc, pid, |place| place.pod.as_deref() == Some(pod))?;
     network.enter()?;
-    let root = Netlink::open().and_then(|mut netlink| netlink.root(DEVICE));
+    let root = Netlink::open(ours).and_then(|mut netlink| netlink.root(DEVICE));
     Ok(root.map_err(NamespaceError::from)?)
 }
 

@@ -9,6 +9,7 @@ mod board;
 mod features;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod handle;
 mod held;
 #[cfg(test)]
 #[path = "../../tests/made_network/mod.rs"]
@@ -21,6 +22,7 @@ mod wire;
 
 pub use board::{Board, Seen, Way};
 pub use features::{Features, Lack};
+pub use handle::Handle;
 pub use held::NoNetwork;
 pub(crate) use held::network_of;
 pub use namespace::{DEVICE, Identity, Namespace, NamespaceError};
@@ -28,4 +30,4 @@ pub use netlink::{Foreign, NetlinkError, Root};
 pub use order::{Button, Change, MAX_DELAY, Order, OrderError, PREFIX};
 pub(crate) use setting::time;
 pub use setting::{Loss, Rate, Setting};
-pub use wire::{Kind, OUR_HANDLE};
+pub use wire::Kind;

@@ -13,6 +13,7 @@ use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use serde::{Deserialize, Serialize};
 
+use super::handle::Handle;
 use super::netlink::{Netlink, NetlinkError, Root};
 use super::setting::Setting;
 
@@ -99,28 +100,29 @@ impl Namespace {
     }
 
     /// What is set on its device.
-    pub fn root(&self) -> Result<Root, NamespaceError> {
-        self.inside(|netlink| netlink.root(DEVICE))
+    pub fn root(&self, ours: Handle) -> Result<Root, NamespaceError> {
+        self.inside(ours, |netlink| netlink.root(DEVICE))
     }
 
     /// Sets it; what the kernel says then.
-    pub fn set(&self, setting: &Setting) -> Result<Root, NamespaceError> {
-        self.inside(|netlink| netlink.set(DEVICE, setting))
+    pub fn set(&self, ours: Handle, setting: &Setting) -> Result<Root, NamespaceError> {
+        self.inside(ours, |netlink| netlink.set(DEVICE, setting))
     }
 
     /// Takes away what is ours; what was there before.
-    pub fn clear(&self) -> Result<Root, NamespaceError> {
-        self.inside(|netlink| netlink.clear(DEVICE))
+    pub fn clear(&self, ours: Handle) -> Result<Root, NamespaceError> {
+        self.inside(ours, |netlink| netlink.clear(DEVICE))
     }
 
     /// Does something in it, on a thread that ends afterwards: no other one ever leaves its own.
     fn inside<T: Send>(
         &self,
+        ours: Handle,
         run: impl FnOnce(&mut Netlink) -> Result<T, NetlinkError> + Send,
     ) -> Result<T, NamespaceError> {
         on_a_thread(|| {
             self.enter()?;
-            Ok(run(&mut Netlink::open()?)?)
+            Ok(run(&mut Netlink::open(ours)?)?)
         })
     }
 
@@ -162,7 +164,8 @@ pub(super) fn in_a_new_one<T: Send>(
             let doing = "making";
             NamespaceError::Enter { doing, error }
         })?;
-        Ok(run(&mut Netlink::open()?)?)
+        // Nobody else has something there.
+        Ok(run(&mut Netlink::open(Handle::of_plugin(""))?)?)
     })
 }
 

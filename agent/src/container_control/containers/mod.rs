@@ -28,7 +28,7 @@ use super::window::Window;
 use crate::control::Click;
 use crate::inventory::Inventory;
 use crate::sample::Roots;
-use crate::traffic::Board;
+use crate::traffic::{Board, Handle};
 
 /// The boot clock goes on while the machine sleeps, and timers do not: look at it at least so often.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
@@ -47,6 +47,8 @@ struct Shared {
     /// When the next one is due, for those that may not take `state`.
     next: watch::Sender<Option<Duration>>,
     frozen: Arc<ArcSwap<BTreeSet<String>>>,
+    /// By which what this plugin set on pods' networks is known.
+    ours: Handle,
     /// Where what is known of the pods' networks goes; `None` where nobody looks at them.
     board: Option<Arc<Board>>,
     shaped_pods: AtomicUsize,
@@ -75,6 +77,7 @@ impl Containers {
         inventory: Arc<ArcSwap<Inventory>>,
         directory: &Path,
         recorder: Recorder,
+        ours: Handle,
         board: Option<Arc<Board>>,
     ) -> Self {
         let frozen: Deadlines<Frozen> = Deadlines::adopt(directory, MAX_DURATION, boot_clock());
@@ -106,6 +109,7 @@ impl Containers {
             }),
             next: watch::Sender::new(None),
             frozen: Arc::default(),
+            ours,
             board,
             shaped_pods: AtomicUsize::new(0),
             recorder,

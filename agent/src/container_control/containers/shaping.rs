@@ -84,7 +84,7 @@ impl Shared {
         duration: Duration,
         state: &mut Changes,
     ) -> Result<Here, Here> {
-        let before = match network.root().map_err(|e| failed(target, &e))? {
+        let before = match network.root(self.ours).map_err(|e| failed(target, &e))? {
             Root::Default => Setting::default(),
             Root::Ours(setting) => setting,
             Root::Foreign(foreign) => return Err(not_ours(target, &foreign)),
@@ -109,6 +109,7 @@ impl Shared {
                 "the traffic of {MAX_ENTRIES} pods of this node is shaped; clear one first"
             )));
         }
+        self.of_no_other_network(target, network.identity(), state)?;
         let now = boot_clock();
         self.take_place(state, now)?;
         let earlier = state.shaped.get(&target.pod_uid).cloned();
@@ -130,13 +131,16 @@ impl Shared {
             ));
         }
         let until = SystemTime::now() + duration;
-        let set = network.set(&after);
+        let set = network.set(self.ours, &after);
         // The kernel may have done it all the same: then it ends in time as well.
         let undone = |error: &NamespaceError| match error {
             NamespaceError::Netlink(NetlinkError::NoModule(_) | NetlinkError::Foreign { .. }) => {
                 true
             }
-            _ => matches!(network.root(), Ok(Root::Default | Root::Foreign(_))),
+            _ => matches!(
+                network.root(self.ours),
+                Ok(Root::Default | Root::Foreign(_))
+            ),
         };
         if let Err(error) = &set
             && (earlier.is_some() || undone(error))
@@ -197,7 +201,7 @@ impl Shared {
         network: &Namespace,
         state: &mut Changes,
     ) -> Result<Here, Here> {
-        let before = match network.clear() {
+        let before = match network.clear(self.ours) {
             Ok(before) => before,
             Err(e) => {
                 let here = failed(target, &e);
@@ -205,8 +209,13 @@ impl Shared {
                 return Err(here);
             }
         };
-        state.shaped.remove(&target.pod_uid);
-        self.publish(state);
+        // One of another network of the pod stays.
+        if let Some(entry) = state.shaped.get(&target.pod_uid)
+            && entry.network == network.identity()
+        {
+            state.shaped.remove(&target.pod_uid);
+            self.publish(state);
+        }
         match before {
             Root::Ours(setting) => {
                 self.board_note(target, Root::Default);
@@ -267,10 +276,56 @@ impl Shared {
         }
     }
 
-    /// What was cleared on this network, if the pod still has it. A network can outlive the processes in it,
+    /// A pod has one entry. Where it is for another network that the pod still has, nobody would clear that
+    /// one any more.
+    fn of_no_other_network(
+        &self,
+        target: &Target,
+        network: Identity,
+        state: &mut Changes,
+    ) -> Result<(), Here> {
+        let Some(earlier) = state.shaped.get(&target.pod_uid) else {
+            return Ok(());
+        };
+        if earlier.network == network {
+            return Ok(());
+        }
+        let as_it_was = |why: String| {
+            format!(
+                "the traffic of {target} is as it was: container {} of the same pod has another network, {why}",
+                earlier.name
+            )
+        };
+        match self.network_by_now(&target.pod_uid, earlier.network) {
+            Ok(Some(_)) => Err(Here::refused(as_it_was(
+                "which is shaped; clear that one first".to_owned(),
+            ))),
+            Ok(None) => {
+                state.shaped.remove(&target.pod_uid);
+                Ok(())
+            }
+            Err(e) => Err(Here::new(
+                Phase::Failed,
+                as_it_was(format!("of which nothing is known now: {e}")),
+            )),
+        }
+    }
+
+    /// What was cleared on this network, if the pod still has it.
+    fn clear_one(&self, pod: &str, network: Identity) -> Result<Option<Setting>, String> {
+        let Some(network) = self.network_by_now(pod, network)? else {
+            return Ok(None);
+        };
+        match network.clear(self.ours).map_err(|e| e.to_string())? {
+            Root::Ours(setting) => Ok(Some(setting)),
+            Root::Default | Root::Foreign(_) => Ok(None),
+        }
+    }
+
+    /// This network, if the pod still has it. A network can outlive the processes in it,
     /// as where a runtime keeps no process of the sandbox: without one that is in another network it is not
     /// known to be gone.
-    fn clear_one(&self, pod: &str, network: Identity) -> Result<Option<Setting>, String> {
+    fn network_by_now(&self, pod: &str, network: Identity) -> Result<Option<Namespace>, String> {
         let cgroup = Cgroup::of_pod(&self.roots.cgroup, pod).map_err(|e| e.to_string())?;
         let Some(cgroup) = cgroup else {
             return Ok(None);
@@ -280,12 +335,7 @@ impl Shared {
         for pid in cgroup.processes().into_iter().take(MAX_TRIED) {
             let is_meant = |place: &crate::sample::Place| place.pod.as_deref() == Some(pod);
             match network_of(&self.roots.proc, pid, is_meant) {
-                Ok(found) if found.identity() == network => {
-                    return match found.clear().map_err(|e| e.to_string())? {
-                        Root::Ours(setting) => Ok(Some(setting)),
-                        Root::Default | Root::Foreign(_) => Ok(None),
-                    };
-                }
+                Ok(found) if found.identity() == network => return Ok(Some(found)),
                 // Its sandbox was made anew.
                 Ok(_) => unseen = None,
                 Err(NoNetwork::Gone | NoNetwork::Node | NoNetwork::Own) => {}

@@ -12,6 +12,10 @@ fn rate(bits: u64) -> Setting {
     }
 }
 
+fn ours() -> Handle {
+    Handle::of_plugin("node-metrics")
+}
+
 fn of(network: &Network) -> Namespace {
     Namespace::of_process(Path::new("/proc"), &network.pid().to_string()).expect("opened")
 }
@@ -23,20 +27,20 @@ fn a_rate_is_set_changed_and_cleared_and_tc_sees_it() {
     };
     let namespace = of(&network);
     let here = fs_identity();
-    assert_eq!(namespace.root().expect("read"), Root::Default);
+    assert_eq!(namespace.root(ours()).expect("read"), Root::Default);
     let before = network.tc();
     for (bits, said) in [
         (8_000_000, "rate 8Mbit burst 32Kb lat 50ms"),
         (1_000_000, "rate 1Mbit burst 32Kb lat 50ms"),
         (40_000_000_000, "rate 40Gbit burst "),
     ] {
-        let set = namespace.set(&rate(bits)).expect("set");
+        let set = namespace.set(ours(), &rate(bits)).expect("set");
         assert_eq!(set, Root::Ours(rate(bits)));
-        assert_eq!(namespace.root().expect("read"), set);
+        assert_eq!(namespace.root(ours()).expect("read"), set);
         assert!(network.tc().contains(said), "{}", network.tc());
     }
     assert_eq!(
-        namespace.clear().expect("cleared"),
+        namespace.clear(ours()).expect("cleared"),
         Root::Ours(rate(40_000_000_000))
     );
     assert_eq!(
@@ -44,7 +48,7 @@ fn a_rate_is_set_changed_and_cleared_and_tc_sees_it() {
         before,
         "as it was, and not an empty one of ours"
     );
-    assert_eq!(namespace.clear().expect("again"), Root::Default);
+    assert_eq!(namespace.clear(ours()).expect("again"), Root::Default);
     assert_eq!(fs_identity(), here, "no thread but its own has moved");
 }
 
@@ -61,14 +65,14 @@ fn what_somebody_else_set_stays() {
     network.run("tc qdisc add dev eth0 root handle 1: tbf rate 3mbit burst 32kb latency 50ms");
     let theirs = network.tc();
     let refused = namespace
-        .set(&rate(8_000_000))
+        .set(ours(), &rate(8_000_000))
         .expect_err("refused")
         .to_string();
     assert!(
         refused.contains("tbf 1: (rate 3mbit), as Chaos Mesh sets it"),
         "{refused}"
     );
-    let Root::Foreign(foreign) = namespace.clear().expect("looked") else {
+    let Root::Foreign(foreign) = namespace.clear(ours()).expect("looked") else {
         panic!("not ours");
     };
     assert_eq!(
@@ -77,12 +81,39 @@ fn what_somebody_else_set_stays() {
     );
     assert_eq!(network.tc(), theirs);
     // Not even where it comes between our look and our request: the kernel refuses then.
-    let raced = namespace.inside(|netlink| netlink.create_for_test(DEVICE, &rate(8_000_000)));
+    let raced = namespace.inside(ours(), |netlink| {
+        netlink.create_for_test(DEVICE, &rate(8_000_000))
+    });
     let raced = raced.expect_err("refused");
     assert!(raced.to_string().contains("File exists"), "{raced}");
-    let deleted = namespace.inside(|netlink| netlink.delete_for_test(DEVICE));
+    let deleted = namespace.inside(ours(), |netlink| netlink.delete_for_test(DEVICE));
     assert!(deleted.is_ok(), "{deleted:?}");
     assert_eq!(network.tc(), theirs);
+}
+
+#[test]
+fn of_two_plugins_each_leaves_alone_what_the_other_set() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let namespace = of(&network);
+    let other = Handle::of_plugin("other");
+    namespace.set(ours(), &rate(8_000_000)).expect("set");
+    let set = network.tc();
+    assert!(set.contains(&format!("tbf {} root", ours())), "{set}");
+    let refused = namespace.set(other, &rate(1_000_000)).expect_err("refused");
+    let refused = refused.to_string();
+    assert!(
+        refused.contains("(rate 8mbit), as another Scope plugin of this node sets it"),
+        "{refused}"
+    );
+    for root in [namespace.root(other), namespace.clear(other)] {
+        assert!(matches!(root, Ok(Root::Foreign(_))), "{root:?}");
+    }
+    assert_eq!(network.tc(), set);
+    namespace.clear(ours()).expect("cleared");
+    let theirs = namespace.set(other, &rate(1_000_000)).expect("set");
+    assert_eq!(theirs, Root::Ours(rate(1_000_000)));
 }
 
 #[test]
@@ -91,7 +122,10 @@ fn a_network_without_eth0_is_said() {
         return;
     };
     network.run("ip link del eth0");
-    let said = of(&network).root().expect_err("no device").to_string();
+    let said = of(&network)
+        .root(ours())
+        .expect_err("no device")
+        .to_string();
     assert_eq!(said, "its network has no device eth0");
 }
 
@@ -108,13 +142,13 @@ fn the_kernel_is_asked_what_it_can_do() {
         loss: Loss::from_milli_percent(12_500),
         rate: Rate::from_bits(8_000_000),
     };
-    let set = of(&network).set(&all);
+    let set = of(&network).set(ours(), &all);
     match features.netem {
         Ok(()) => {
             assert_eq!(set.expect("set"), Root::Ours(all));
             let said = network.tc();
             for word in [
-                "netem 5c0e:",
+                &format!("netem {}", ours()),
                 "delay 20ms",
                 "5ms",
                 "loss 12.5%",
@@ -125,8 +159,8 @@ fn the_kernel_is_asked_what_it_can_do() {
             // From one kind to the other, and back.
             let namespace = of(&network);
             let slow = rate(1_000_000);
-            assert_eq!(namespace.set(&slow).expect("set"), Root::Ours(slow));
-            assert_eq!(namespace.set(&all).expect("set"), Root::Ours(all));
+            assert_eq!(namespace.set(ours(), &slow).expect("set"), Root::Ours(slow));
+            assert_eq!(namespace.set(ours(), &all).expect("set"), Root::Ours(all));
         }
         Err(lack) => {
             assert_eq!(lack.words, "this node's kernel has no sch_netem");
@@ -135,9 +169,9 @@ fn the_kernel_is_asked_what_it_can_do() {
             // What was set before is put back when its successor cannot be.
             let namespace = of(&network);
             let slow = rate(1_000_000);
-            namespace.set(&slow).expect("set");
-            namespace.set(&all).expect_err("refused");
-            assert_eq!(namespace.root().expect("read"), Root::Ours(slow));
+            namespace.set(ours(), &slow).expect("set");
+            namespace.set(ours(), &all).expect_err("refused");
+            assert_eq!(namespace.root(ours()).expect("read"), Root::Ours(slow));
         }
     }
 }

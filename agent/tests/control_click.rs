@@ -15,7 +15,7 @@ use scope_agent::control::{Actions, CLICK_WAIT, Desk, controls_report};
 use scope_agent::kubernetes::Access;
 use scope_agent::sample::Roots;
 use scope_agent::serve::Controls;
-use scope_agent::traffic::Handle;
+use scope_agent::traffic::Networks;
 use scope_crds::Control;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -72,7 +72,7 @@ impl Socket {
             Arc::default(),
             nowhere,
             recorder,
-            Handle::of_plugin("node-metrics"),
+            Arc::new(Networks::of_plugin("node-metrics")),
             None,
         );
         let desk = Arc::new(Desk::new(actions, containers, offered, report, wait));

@@ -13,7 +13,7 @@ use scope_agent::container_control::{Containers, Rules, SparedPods, records};
 use scope_agent::control::{Actions, CLICK_WAIT, Desk, controls_report};
 use scope_agent::inventory::Inventory;
 use scope_agent::sample::Roots;
-use scope_agent::traffic::{Board, Handle};
+use scope_agent::traffic::{Board, Networks};
 use scope_crds::Control;
 use scope_protocol::ControlRequest;
 use serde_json::Value;
@@ -60,13 +60,17 @@ impl Agent {
             proc: directory.join("proc"),
             cgroup: directory.join("cgroup"),
         };
+        let networks = match &board {
+            Some(board) => board.networks().clone(),
+            None => Arc::new(Networks::of_plugin(PLUGIN)),
+        };
         let containers = Containers::new(
             rules,
             roots,
             inventory.clone(),
             &directory.join("plugin"),
             recorder,
-            Handle::of_plugin(PLUGIN),
+            networks,
             board.clone(),
         );
         let ending = CancellationToken::new();

@@ -294,6 +294,54 @@ impl Node {
     }
 }
 
+#[tokio::test]
+async fn what_is_ours_and_has_no_deadline_is_cleared() {
+    let Some(node) = Node::with(3) else { return };
+    let server = taking().await;
+    let killed = node.agent(&server, 10);
+    for pod in [0, 1] {
+        assert_eq!(said(&killed.click("set", &id(pod, 0), SLOW).await), "");
+    }
+    killed.ending.cancel();
+    // Of one the file knows nothing any more.
+    let path = node.path("plugin/shaped.json");
+    let text = fs::read_to_string(&path).expect("there");
+    let mut left: Value = serde_json::from_str(&text).expect("JSON");
+    left.as_object_mut().expect("by pod").remove(&pod_uid(0));
+    fs::write(&path, left.to_string()).expect("written");
+    let other = Handle::of_plugin("other");
+    let theirs =
+        format!("tc qdisc add dev eth0 root handle {other} tbf rate 3mbit burst 32kb latency 50ms");
+    node.networks[2].run(&theirs);
+
+    let next = node.agent(&server, 10);
+    node.look(&next).await;
+    await_that("it to be cleared", || next.containers.leftovers() == 1).await;
+    assert!(!node.networks[0].tc().contains("tbf"));
+    assert!(node.networks[1].tc().contains("tbf"), "it has a deadline");
+    assert!(node.networks[2].tc().contains("tbf"), "another plugin's");
+    assert_eq!(next.board().seen().roots[&*pod_uid(0)], Root::Default);
+    // Neither is one that is set from now on.
+    assert_eq!(said(&next.click("set", &id(0, 0), SLOW).await), "");
+    node.look(&next).await;
+    node.look(&next).await;
+    assert!(node.networks[0].tc().contains("tbf"));
+    assert_eq!(
+        (next.containers.leftovers(), next.containers.shaped_pods()),
+        (1, 2)
+    );
+    next.end().await;
+
+    // A file that cannot be read, too.
+    node.networks[0].run(&like_ours());
+    fs::write(&path, "no JSON").expect("written");
+    let last = node.agent(&server, 10);
+    node.look(&last).await;
+    await_that("it to be cleared", || last.containers.leftovers() == 1).await;
+    assert!(!node.networks[0].tc().contains("tbf"));
+    last.end().await;
+}
+
 /// A kernel that does not answer while something is to be set.
 #[derive(Default)]
 struct Hanging(Arc<(Mutex<bool>, Condvar)>);
@@ -373,6 +421,36 @@ async fn a_kernel_that_does_not_answer_holds_up_that_pod_alone() {
         "it is known to be ours"
     );
     assert_eq!(fs::read_to_string(&freezer).expect("there"), "THAWED\n");
+}
+
+#[tokio::test]
+async fn a_pod_without_a_process_keeps_its_deadline() {
+    let Some(node) = Node::with(1) else { return };
+    let server = taking().await;
+    node.networks[0].run(&like_ours());
+    leave(&node, node.inode(0));
+    let procs = [0, 1].map(|number| node.cgroup(0, number).join("cgroup.procs"));
+    let pids = procs.clone().map(|procs| fs::read(procs).expect("there"));
+    for procs in &procs {
+        fs::write(procs, "").expect("written");
+    }
+    let agent = node.agent(&server, 10);
+    // The network may live on without a process, as where a runtime keeps none for the sandbox: then nothing is
+    // known of it, which is no reason to forget it.
+    let tried = || fs::read_to_string(node.path("plugin/shaped.json")).is_ok();
+    node.look(&agent).await;
+    assert!(tried());
+    assert_eq!(agent.containers.shaped_pods(), 1);
+    for (procs, pids) in procs.iter().zip(pids) {
+        fs::write(procs, pids).expect("written");
+    }
+    await_that("it to be tried again", || {
+        agent.containers.shaped_pods() == 0
+    })
+    .await;
+    assert!(!node.networks[0].tc().contains("tbf"));
+    agent.end().await;
+    assert_eq!(node.files(), 0);
 }
 
 #[tokio::test]

@@ -179,6 +179,12 @@ impl Health {
             );
             page.sample(&[], containers.shaped_pods());
             page.family(
+                "scope_agent_shaping_leftovers",
+                Kind::Counter,
+                "Settings of this plugin that had no deadline, and were cleared.",
+            );
+            page.sample(&[], containers.leftovers());
+            page.family(
                 "scope_agent_records",
                 Kind::Counter,
                 "Records of what was done to containers, by outcome.",

@@ -78,6 +78,10 @@ pub(super) fn containers(
         "putting right what was done for a time",
         containers.clone().keep_deadlines(ending.clone()),
     );
+    tasks.spawn(
+        "clearing what has no deadline",
+        containers.clone().clear_leftovers(ending.clone()),
+    );
     tasks.spawn("the writing of records", clerk.work(ending.clone()));
     containers
 }

@@ -115,6 +115,22 @@ impl Board {
         }
     }
 
+    /// The pods whose networks have something of ours, by what is known of them.
+    pub(crate) fn ours(&self) -> Vec<(Arc<str>, Identity)> {
+        let known = self.known.load();
+        let ours = known
+            .roots
+            .iter()
+            .filter(|(_, found)| matches!(found.root, Root::Ours(_)));
+        ours.map(|(pod, found)| (pod.clone(), found.network))
+            .collect()
+    }
+
+    /// The number of the last look, always the newest.
+    pub(crate) fn looks(&self) -> watch::Receiver<u64> {
+        self.looks.subscribe()
+    }
+
     /// When what we set is over, by the pod's ID.
     pub fn until(&self) -> Arc<BTreeMap<String, SystemTime>> {
         self.until.load_full()

@@ -75,6 +75,7 @@ impl Agent {
         );
         let ending = CancellationToken::new();
         tokio::spawn(containers.clone().keep_deadlines(ending.clone()));
+        tokio::spawn(containers.clone().clear_leftovers(ending.clone()));
         let clerk = tokio::spawn(clerk.work(ending.clone()));
         let report = controls_report(PLUGIN, "Node metrics", &offered);
         let desk = Desk::new(actions, containers.clone(), offered, report, CLICK_WAIT);

@@ -1,12 +1,13 @@
 //! Carrying clicks on containers out, and putting right in time what was done for a time, whatever happens.
 
 mod freezing;
+mod leftovers;
 mod restart;
 mod shaping;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -55,6 +56,7 @@ struct Shared {
     /// Where what is known of the pods' networks goes; `None` where nobody looks at them.
     board: Option<Arc<Board>>,
     shaped_pods: AtomicUsize,
+    leftovers: AtomicU64,
     recorder: Recorder,
     /// From here on nothing is begun and nothing is waited for. Looked at with `state` or `shaped` held
     /// by whoever begins something: what was begun before is then seen by whoever ends it.
@@ -115,6 +117,7 @@ impl Containers {
             networks,
             board,
             shaped_pods: AtomicUsize::new(0),
+            leftovers: AtomicU64::new(0),
             recorder,
             ending: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -132,6 +135,11 @@ impl Containers {
     /// How many pods have their traffic shaped by us.
     pub fn shaped_pods(&self) -> usize {
         self.0.shaped_pods.load(Ordering::Relaxed)
+    }
+
+    /// How often something of ours was cleared that had no deadline.
+    pub fn leftovers(&self) -> u64 {
+        self.0.leftovers.load(Ordering::Relaxed)
     }
 
     /// What is known of the networks of pods, where somebody looks at them.

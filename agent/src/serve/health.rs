@@ -346,11 +346,13 @@ fn expose_volumes(volumes: &VolumeWatch, page: &mut Exposition) {
     page.family(
         "scope_agent_volume_answers",
         Kind::Counter,
-        "Questions to file systems of volumes, by outcome; late ones were not answered in time.",
+        "Questions to file systems of volumes, by outcome; gone is what is mounted no more, late ones were not \
+         answered in time.",
     );
     for (outcome, n) in [
         ("answered", counts.answered),
         ("failed", counts.failed),
+        ("gone", counts.gone),
         ("late", counts.late),
     ] {
         page.sample(&[("outcome", outcome)], n);

@@ -120,8 +120,8 @@ pub fn renderer(
         if looks_at_volumes {
             volumes.tell_processes(&usage);
             let now = volumes.now();
-            if let Some((cause, path)) = now.problem.filter(|_| now.number != look) {
-                sampler.note(Datum::VolumeUse, cause, &path);
+            for (cause, path) in now.problems.iter().filter(|_| now.number != look) {
+                sampler.note(Datum::VolumeUse, *cause, path);
             }
             look = now.number;
             usage.volumes = now.uses;

@@ -532,6 +532,8 @@ pub fn page() -> String {
          are not asked. Where 24 of all servers and processes (FUSE) do not, none of these is asked any more, \
          and where 16 do not, only those that answered the last time. Those of the kernel's own (memory, \
          disks) are asked unless 8 of them do not answer. The row of one that is not asked says so.\n\
+         * A look at the networks of pods costs some 0.4 ms of CPU a pod, every 5 s, so 0.08 ms a pod and \
+         second: by the test `traffic_cost`, built without optimization.\n\
          * A container's volumes are those of its `volumeMounts` and `volumeDevices`; the token that \
          Kubernetes adds is one of them (`projected`).\n\n\
          ## Other data\n\n| node | data | source |\n|---|---|---|\n",

@@ -15,6 +15,7 @@ use scope_agent::control::{Actions, CLICK_WAIT, Desk, controls_report};
 use scope_agent::kubernetes::Access;
 use scope_agent::sample::Roots;
 use scope_agent::serve::Controls;
+use scope_agent::traffic::Networks;
 use scope_crds::Control;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -65,7 +66,15 @@ impl Socket {
             proc: nowhere.into(),
             cgroup: nowhere.into(),
         };
-        let containers = Containers::new(rules, roots, Arc::default(), nowhere, recorder, None);
+        let containers = Containers::new(
+            rules,
+            roots,
+            Arc::default(),
+            nowhere,
+            recorder,
+            Arc::new(Networks::of_plugin("node-metrics")),
+            None,
+        );
         let desk = Arc::new(Desk::new(actions, containers, offered, report, wait));
         let router = scope_agent::serve::controls(Controls {
             report: body.into(),

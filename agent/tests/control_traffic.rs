@@ -10,15 +10,16 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use api_server::ApiServer;
 use arc_swap::ArcSwap;
-use local_agent::{Agent, NAMESPACE, await_records, await_that, said, taking};
+use local_agent::{Agent, NAMESPACE, PLUGIN, await_records, await_that, said, taking};
 use made_network::Network;
 use made_node::inventory;
 use scope_agent::inventory::Inventory;
-use scope_agent::traffic::{Board, Features, Root, Way};
+use scope_agent::traffic::{Board, Features, Handle, Namespace, Networks, Request, Root, Way};
 use scope_crds::Control;
 use serde_json::{Value, json};
 
@@ -113,8 +114,12 @@ impl Node {
     }
 
     fn agent(&self, server: &ApiServer, per_minute: usize) -> Agent {
-        let board = Arc::new(Board::new(Features::try_out()));
-        let offered = BTreeSet::from([Control::ShapeTraffic]);
+        self.agent_by(Networks::of_plugin(PLUGIN), server, per_minute)
+    }
+
+    fn agent_by(&self, networks: Networks, server: &ApiServer, per_minute: usize) -> Agent {
+        let board = Arc::new(Board::new(Features::try_out(), Arc::new(networks)));
+        let offered = BTreeSet::from([Control::ShapeTraffic, Control::FreezeContainer]);
         let (root, known) = (self.dir.path(), &self.inventory);
         Agent::start(root, known, server, per_minute, offered, Some(board))
     }
@@ -269,15 +274,191 @@ fn leave(node: &Node, inode: u64) {
     fs::write(node.path("plugin/shaped.json"), left.to_string()).expect("written");
 }
 
-const LIKE_OURS: &str =
-    "tc qdisc add dev eth0 root handle 5c0e: tbf rate 8mbit burst 32kb latency 50ms";
+/// What sets on `eth0` what this plugin might have set, by its handle.
+fn like_ours() -> String {
+    let ours = Handle::of_plugin(PLUGIN);
+    format!("tc qdisc add dev eth0 root handle {ours} tbf rate 8mbit burst 32kb latency 50ms")
+}
+
+impl Node {
+    /// Has the agent look at the pods' networks once.
+    async fn look(&self, agent: &Agent) {
+        let ways = (0..self.networks.len()).map(|pod| Way {
+            pod: pod_uid(pod).into(),
+            pid: self.networks[pod].pid(),
+        });
+        agent.board().look_through(ways.collect());
+        let (board, proc) = (agent.board().clone(), self.path("proc"));
+        let looked = tokio::task::spawn_blocking(move || board.look(&proc));
+        looked.await.expect("looked");
+    }
+}
+
+#[tokio::test]
+async fn what_is_ours_and_has_no_deadline_is_cleared() {
+    let Some(node) = Node::with(3) else { return };
+    let server = taking().await;
+    let killed = node.agent(&server, 10);
+    for pod in [0, 1] {
+        assert_eq!(said(&killed.click("set", &id(pod, 0), SLOW).await), "");
+    }
+    killed.ending.cancel();
+    // Of one the file knows nothing any more.
+    let path = node.path("plugin/shaped.json");
+    let text = fs::read_to_string(&path).expect("there");
+    let mut left: Value = serde_json::from_str(&text).expect("JSON");
+    left.as_object_mut().expect("by pod").remove(&pod_uid(0));
+    fs::write(&path, left.to_string()).expect("written");
+    let other = Handle::of_plugin("other");
+    let theirs =
+        format!("tc qdisc add dev eth0 root handle {other} tbf rate 3mbit burst 32kb latency 50ms");
+    node.networks[2].run(&theirs);
+
+    let next = node.agent(&server, 10);
+    node.look(&next).await;
+    await_that("it to be cleared", || next.containers.leftovers() == 1).await;
+    assert!(!node.networks[0].tc().contains("tbf"));
+    assert!(node.networks[1].tc().contains("tbf"), "it has a deadline");
+    assert!(node.networks[2].tc().contains("tbf"), "another plugin's");
+    assert_eq!(next.board().seen().roots[&*pod_uid(0)], Root::Default);
+    // Neither is one that is set from now on.
+    assert_eq!(said(&next.click("set", &id(0, 0), SLOW).await), "");
+    node.look(&next).await;
+    node.look(&next).await;
+    assert!(node.networks[0].tc().contains("tbf"));
+    assert_eq!(
+        (next.containers.leftovers(), next.containers.shaped_pods()),
+        (1, 2)
+    );
+    next.end().await;
+
+    // A file that cannot be read, too.
+    node.networks[0].run(&like_ours());
+    fs::write(&path, "no JSON").expect("written");
+    let last = node.agent(&server, 10);
+    node.look(&last).await;
+    await_that("it to be cleared", || last.containers.leftovers() == 1).await;
+    assert!(!node.networks[0].tc().contains("tbf"));
+    last.end().await;
+}
+
+/// A kernel that does not answer while something is to be set.
+#[derive(Default)]
+struct Hanging(Arc<(Mutex<bool>, Condvar)>);
+
+impl Hanging {
+    fn hang(&self, hangs: bool) {
+        *self.0.0.lock().expect("whole") = hangs;
+        self.0.1.notify_all();
+    }
+
+    fn networks(&self) -> Networks {
+        let (state, real) = (self.0.clone(), Networks::of_plugin(PLUGIN));
+        let ask = move |network: &Namespace, _: Handle, request: &Request| match request {
+            Request::Look => real.root(network),
+            Request::Clear => real.clear(network),
+            Request::Set(setting) => {
+                let hangs = state.0.lock().expect("whole");
+                let _gone_on = state.1.wait_while(hangs, |hangs| *hangs);
+                real.set(network, *setting)
+            }
+        };
+        let patience = Duration::from_secs(1);
+        Networks::new(Handle::of_plugin(PLUGIN), Arc::new(ask), patience)
+    }
+}
+
+#[tokio::test]
+async fn a_kernel_that_does_not_answer_holds_up_that_pod_alone() {
+    let Some(node) = Node::with(2) else { return };
+    let freezer = node.cgroup(1, 0).join("freezer.state");
+    fs::write(&freezer, "THAWED\n").expect("written");
+    let server = taking().await;
+    let hanging = Hanging::default();
+    let agent = node.agent_by(hanging.networks(), &server, 10);
+    hanging.hang(true);
+    let (web, other) = (id(0, 0), format!("{};<container>", id(1, 0)));
+    // The click waits, and freezing goes on meanwhile.
+    let (_, frozen) = tokio::join!(
+        agent.click("set", &web, SLOW),
+        agent.take("freezeContainer", &other, &[("force", "true")])
+    );
+    assert_eq!(said(&frozen), "", "{frozen}");
+    assert_eq!(fs::read_to_string(&freezer).expect("there"), "FROZEN\n");
+    let recorded = await_records(&server, 2).await;
+    let message = recorded[1]["done"]["message"].as_str().expect("a message");
+    assert!(
+        message.ends_with(
+            "is changed or as it was: the kernel has not answered within 1s, and may still do it"
+        ),
+        "{message}"
+    );
+    // It may come to be set, so it has a deadline; until it is known nothing else is done there.
+    assert_eq!(agent.containers.shaped_pods(), 1);
+    for (button, args) in [("set", &[("rate", "9mbit")][..]), ("clear", &[])] {
+        let answer = agent.click(button, &web, args).await;
+        assert!(
+            said(&answer).ends_with("has not answered earlier questions about pods' networks"),
+            "{answer}"
+        );
+    }
+    node.look(&agent).await;
+    let seen = agent.board().seen();
+    assert_eq!(
+        seen.roots.keys().map(|pod| &**pod).collect::<Vec<_>>(),
+        [pod_uid(1)]
+    );
+    assert_eq!(agent.board().networks().late(), (1, 1));
+    hanging.hang(false);
+    await_that("it to be set", || node.networks[0].tc().contains("tbf")).await;
+    await_that("its thread to end", || {
+        agent.board().networks().late().1 == 0
+    })
+    .await;
+    agent.end().await;
+    assert!(
+        !node.networks[0].tc().contains("tbf"),
+        "it is known to be ours"
+    );
+    assert_eq!(fs::read_to_string(&freezer).expect("there"), "THAWED\n");
+}
+
+#[tokio::test]
+async fn a_pod_without_a_process_keeps_its_deadline() {
+    let Some(node) = Node::with(1) else { return };
+    let server = taking().await;
+    node.networks[0].run(&like_ours());
+    leave(&node, node.inode(0));
+    let procs = [0, 1].map(|number| node.cgroup(0, number).join("cgroup.procs"));
+    let pids = procs.clone().map(|procs| fs::read(procs).expect("there"));
+    for procs in &procs {
+        fs::write(procs, "").expect("written");
+    }
+    let agent = node.agent(&server, 10);
+    // The network may live on without a process, as where a runtime keeps none for the sandbox: then nothing is
+    // known of it, which is no reason to forget it.
+    let tried = || fs::read_to_string(node.path("plugin/shaped.json")).is_ok();
+    node.look(&agent).await;
+    assert!(tried());
+    assert_eq!(agent.containers.shaped_pods(), 1);
+    for (procs, pids) in procs.iter().zip(pids) {
+        fs::write(procs, pids).expect("written");
+    }
+    await_that("it to be tried again", || {
+        agent.containers.shaped_pods() == 0
+    })
+    .await;
+    assert!(!node.networks[0].tc().contains("tbf"));
+    agent.end().await;
+    assert_eq!(node.files(), 0);
+}
 
 #[tokio::test]
 async fn a_network_that_comes_back_under_an_old_number_is_not_touched() {
     let Some(node) = Node::with(2) else { return };
     let server = taking().await;
     // The pod's sandbox was made again: another network, in which nothing of that click can be.
-    node.networks[0].run(LIKE_OURS);
+    node.networks[0].run(&like_ours());
     leave(&node, node.inode(0) + 100_000);
     let agent = node.agent(&server, 10);
     await_that("it to be forgotten", || agent.containers.shaped_pods() == 0).await;
@@ -285,7 +466,7 @@ async fn a_network_that_comes_back_under_an_old_number_is_not_touched() {
     agent.end().await;
     assert!(node.networks[0].tc().contains("tbf"));
     // The pod is gone, and another one has its network's number.
-    node.networks[1].run(LIKE_OURS);
+    node.networks[1].run(&like_ours());
     leave(&node, node.inode(1));
     fs::remove_dir_all(node.cgroup(0, 0).parent().expect("its pod")).expect("removed");
     let agent = node.agent(&server, 10);
@@ -293,6 +474,56 @@ async fn a_network_that_comes_back_under_an_old_number_is_not_touched() {
     agent.end().await;
     assert!(node.networks[1].tc().contains("tbf"));
     assert_eq!(server.seen().len(), 0, "nothing was done");
+}
+
+#[tokio::test]
+async fn of_two_networks_in_one_pod_the_one_that_is_shaped_is_not_forgotten() {
+    let Some(node) = Node::with(1) else { return };
+    let Some(own) = Network::new() else { return };
+    node.put(0, 1, own.pid());
+    let server = taking().await;
+    let agent = node.agent(&server, 10);
+    let (web, log) = (id(0, 0), id(0, 1));
+    assert_eq!(said(&agent.click("set", &web, SLOW).await), "");
+    let answer = agent.click("set", &log, SLOW).await;
+    assert!(
+        said(&answer).ends_with(
+            "container web of the same pod has another network, which is shaped; clear that one first"
+        ),
+        "{answer}"
+    );
+    let answer = agent.click("clear", &log, &[]).await;
+    assert!(said(&answer).contains("nothing is set"), "{answer}");
+    assert!(!own.tc().contains("tbf"));
+    assert_eq!(agent.containers.shaped_pods(), 1, "it still ends in time");
+    assert_eq!(said(&agent.click("clear", &web, &[]).await), "");
+    assert_eq!(said(&agent.click("set", &log, SLOW).await), "");
+    assert!(own.tc().contains("tbf") && !node.networks[0].tc().contains("tbf"));
+    // The other network is gone with its process: nothing is left to be cleared there.
+    fs::write(node.cgroup(0, 1).join("cgroup.procs"), "").expect("written");
+    assert_eq!(said(&agent.click("set", &web, SLOW).await), "");
+    agent.end().await;
+    assert!(!node.networks[0].tc().contains("tbf"));
+}
+
+#[tokio::test]
+async fn another_plugin_of_the_node_leaves_alone_what_this_one_set() {
+    let Some(node) = Node::with(1) else { return };
+    let server = taking().await;
+    let agent = node.agent(&server, 10);
+    let other = Handle::of_plugin("other");
+    let theirs =
+        format!("tc qdisc add dev eth0 root handle {other} tbf rate 3mbit burst 32kb latency 50ms");
+    node.networks[0].run(&theirs);
+    for (button, args) in [("set", SLOW), ("clear", &[][..])] {
+        let answer = agent.click(button, &id(0, 0), args).await;
+        assert!(
+            said(&answer).contains("(rate 3mbit), as another Scope plugin of this node sets it"),
+            "{answer}"
+        );
+    }
+    agent.end().await;
+    assert!(node.networks[0].tc().contains("rate 3Mbit"));
 }
 
 #[tokio::test]
@@ -453,7 +684,7 @@ async fn refusals_are_words_and_change_nothing() {
 #[tokio::test]
 async fn a_look_tells_what_the_kernel_says_of_each_pod() {
     let Some(node) = Node::with(3) else { return };
-    let board = Board::new(Features::try_out());
+    let board = Board::new(Features::try_out(), Arc::new(Networks::of_plugin(PLUGIN)));
     let ways = (0..3).map(|pod| Way {
         pod: pod_uid(pod).into(),
         pid: node.networks[pod].pid(),
@@ -463,7 +694,7 @@ async fn a_look_tells_what_the_kernel_says_of_each_pod() {
         pid: 4_000_001,
     };
     board.look_through(ways.chain([gone]).collect());
-    node.networks[1].run(LIKE_OURS);
+    node.networks[1].run(&like_ours());
     node.networks[2].run("tc qdisc add dev eth0 root pfifo");
     board.look(&node.path("proc"));
     let seen = board.seen();

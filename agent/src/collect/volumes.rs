@@ -9,7 +9,7 @@ use scope_protocol::{MetadataTemplate, Node, Topology};
 use super::composer::Composer;
 use crate::inventory::{Container, Pod, VolumeKind};
 use crate::text_table::bytes;
-use crate::volumes::{Space, VolumeUse};
+use crate::volumes::{Space, Standing, VolumeUse};
 
 /// The number of volumes: the key of Scope's own VolumeCount plugin.
 const COUNT: &str = "volume_count";
@@ -103,13 +103,20 @@ fn count(composer: &Composer<'_>, node: &mut Node, kinds: impl Iterator<Item = V
 
 /// A volume in words. Coarse ones: a value that changes makes the probe tell the whole node again.
 fn row(kind: VolumeKind, used: Option<&VolumeUse>) -> String {
-    let Some(VolumeUse { space, stale }) = used else {
+    let Some(VolumeUse { space, standing }) = used else {
         return kind.to_string();
     };
-    match (space, stale) {
-        (None, _) => format!("{kind}, does not answer"),
-        (Some(space), false) => format!("{kind}, {}", how_full(space)),
-        (Some(space), true) => format!("{kind}, does not answer; was {}", how_full(space)),
+    let now = match standing {
+        Standing::Answers => None,
+        Standing::Silent => Some("does not answer".to_owned()),
+        Standing::Refuses(why) => Some(format!("cannot be asked: {why}")),
+        Standing::NotAsked => Some("not asked at present".to_owned()),
+    };
+    match (space, now) {
+        (None, None) => kind.to_string(),
+        (None, Some(now)) => format!("{kind}, {now}"),
+        (Some(space), None) => format!("{kind}, {}", how_full(space)),
+        (Some(space), Some(now)) => format!("{kind}, {now}; was {}", how_full(space)),
     }
 }
 
@@ -130,8 +137,7 @@ fn how_full(space: &Space) -> String {
 pub(super) fn fullest(composer: &Composer<'_>, pod: &Pod) -> Option<f64> {
     let uses = composer.usage.volumes.get(&pod.id)?;
     uses.values()
-        .filter(|used| !used.stale)
-        .filter_map(|used| used.space?.percent())
+        .filter_map(|used| used.fresh()?.percent())
         .max_by(f64::total_cmp)
 }
 
@@ -151,19 +157,31 @@ mod tests {
                 used: 34,
             }),
         };
-        let known = |space, stale| Some(VolumeUse { space, stale });
+        let known = |space, standing| Some(VolumeUse { space, standing });
+        let refuses = Standing::Refuses(std::io::ErrorKind::PermissionDenied);
         let kind = VolumeKind::EmptyDirInMemory;
         for (used, text) in [
             (None, "emptyDir (memory)"),
             (
-                known(Some(space), false),
+                known(Some(space), Standing::Answers),
                 "emptyDir (memory), 12.0 MiB of 64.0 MiB (19%), 3% of inodes",
             ),
             (
-                known(Some(space), true),
+                known(Some(space), Standing::Silent),
                 "emptyDir (memory), does not answer; was 12.0 MiB of 64.0 MiB (19%), 3% of inodes",
             ),
-            (known(None, true), "emptyDir (memory), does not answer"),
+            (
+                known(None, Standing::Silent),
+                "emptyDir (memory), does not answer",
+            ),
+            (
+                known(None, refuses),
+                "emptyDir (memory), cannot be asked: permission denied",
+            ),
+            (
+                known(Some(space), Standing::NotAsked),
+                "emptyDir (memory), not asked at present; was 12.0 MiB of 64.0 MiB (19%), 3% of inodes",
+            ),
         ] {
             assert_eq!(row(kind, used.as_ref()), text);
         }

@@ -179,6 +179,12 @@ impl Health {
             );
             page.sample(&[], containers.shaped_pods());
             page.family(
+                "scope_agent_shaping_leftovers",
+                Kind::Counter,
+                "Settings of this plugin that had no deadline, and were cleared.",
+            );
+            page.sample(&[], containers.leftovers());
+            page.family(
                 "scope_agent_records",
                 Kind::Counter,
                 "Records of what was done to containers, by outcome.",
@@ -340,11 +346,13 @@ fn expose_volumes(volumes: &VolumeWatch, page: &mut Exposition) {
     page.family(
         "scope_agent_volume_answers",
         Kind::Counter,
-        "Questions to file systems of volumes, by outcome; late ones were not answered in time.",
+        "Questions to file systems of volumes, by outcome; gone is what is mounted no more, late ones were not \
+         answered in time.",
     );
     for (outcome, n) in [
         ("answered", counts.answered),
         ("failed", counts.failed),
+        ("gone", counts.gone),
         ("late", counts.late),
     ] {
         page.sample(&[("outcome", outcome)], n);

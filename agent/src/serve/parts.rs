@@ -9,7 +9,7 @@ use super::rendering::renderer;
 use super::sampler::Render;
 use crate::inventory::InventoryWatch;
 use crate::kubernetes::{Access, KubernetesError};
-use crate::traffic::{Board, Features};
+use crate::traffic::{Board, Features, Networks};
 use crate::volumes::VolumeWatch;
 
 /// What a serving agent is made of besides its configuration.
@@ -54,7 +54,13 @@ impl Parts {
         };
         let inventory = kubernetes.as_ref().map(|k| k.inventory.inventory.clone());
         let traffic = config.cluster.as_ref().is_some_and(|c| c.traffic);
-        let board = traffic.then(|| Arc::new(Board::new(Features::try_out())));
+        let board = match traffic {
+            true => {
+                let networks = Arc::new(Networks::of_plugin(&config.plugin_id));
+                Some(Arc::new(Board::new(Features::try_out(), networks)))
+            }
+            false => None,
+        };
         let volumes = VolumeWatch::default();
         Ok(Parts {
             render: renderer(config, inventory, volumes.clone(), board.clone()),

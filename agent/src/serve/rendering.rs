@@ -17,8 +17,8 @@ use crate::control::{
     active_on_container, active_on_network, control_ids, scope_control_id, topology_of,
 };
 use crate::inventory::Inventory;
-use crate::sample::{Datum, Mode, Problems, Sampler, system_clock};
-use crate::traffic::{Board, Button, Seen, Way};
+use crate::sample::{Cause, Datum, Mode, Problems, Sampler, system_clock};
+use crate::traffic::{Board, Button, Features, Seen, Way};
 use crate::volumes::VolumeWatch;
 
 /// A body up to this size goes out whole in every tick: Scope's probe pays about 19 ms per MB, so 5 ms a
@@ -97,6 +97,7 @@ pub fn renderer(
 ) -> Render {
     let looks_at_volumes = config.collectors.has(Collector::VolumeCount);
     let mut look = 0;
+    let mut traffic_look = 0;
     let mut settings = settings(config, board.as_deref());
     let mend = config.mend;
     let mut offers = OfferReader::new(
@@ -119,21 +120,26 @@ pub fn renderer(
         if looks_at_volumes {
             volumes.tell_processes(&usage);
             let now = volumes.now();
-            if let Some((cause, path)) = now.problem.filter(|_| now.number != look) {
-                sampler.note(Datum::VolumeUse, cause, &path);
+            for (cause, path) in now.problems.iter().filter(|_| now.number != look) {
+                sampler.note(Datum::VolumeUse, *cause, path);
             }
             look = now.number;
             usage.volumes = now.uses;
         }
+        let seen = board.as_ref().map(|board| board.seen());
+        if let Some(seen) = &seen {
+            for (cause, example) in failures(seen, &mut traffic_look) {
+                sampler.note(Datum::PodTraffic, cause, example);
+            }
+        }
         // What is read in turns fails in its turns only, and what Scope shows of it is not to come
         // and go with them.
         problems.clone_from(sampler.problems());
-        if let Some(board) = &board {
+        if let (Some(board), Some(seen)) = (&board, &seen) {
             board.look_through(ways(&usage, mode));
-            let (seen, until) = (board.seen(), board.until());
-            add_problems(board, &seen, &mut problems);
+            add_lacks(board.features(), &mut problems);
             let before = settings.traffic.as_ref();
-            let traffic = Traffic::new(board.features(), &seen, &until, before);
+            let traffic = Traffic::new(board.features(), seen, &board.until(), before);
             settings.traffic = Some(traffic);
         }
         usage.problems.clone_from(&problems);
@@ -208,9 +214,8 @@ fn ways(usage: &Usage, mode: Mode<'_>) -> Vec<Way> {
         .collect()
 }
 
-/// What of traffic control does not work here, and what could not be looked at in the last look.
-fn add_problems(board: &Board, seen: &Seen, problems: &mut Problems) {
-    let features = board.features();
+/// What of traffic control does not work here.
+fn add_lacks(features: &Features, problems: &mut Problems) {
     for (datum, feature) in [
         (Datum::TrafficNetem, &features.netem),
         (Datum::TrafficTbf, &features.tbf),
@@ -219,9 +224,18 @@ fn add_problems(board: &Board, seen: &Seen, problems: &mut Problems) {
             problems.add(datum, lack.cause, || lack.words.clone());
         }
     }
-    for (cause, (_, example)) in &seen.failures {
-        problems.add(Datum::PodTraffic, *cause, || example.clone());
-    }
+}
+
+/// The networks of pods that the last look could not look at, with an example for each. A look is told in several
+/// reports, and counts in the first.
+fn failures<'a>(seen: &'a Seen, counted: &mut u64) -> impl Iterator<Item = (Cause, &'a str)> {
+    let is_new = seen.look != *counted;
+    *counted = seen.look;
+    let failures = seen.failures.iter().filter(move |_| is_new);
+    failures.flat_map(|(cause, (count, example))| {
+        let times = usize::try_from(*count).unwrap_or(usize::MAX);
+        std::iter::repeat_n((*cause, &**example), times)
+    })
 }
 
 /// Logs what is new. There are as many kinds of problem as data times causes, and each is said once.
@@ -232,6 +246,37 @@ fn tell(problems: &Problems, told: &mut Problems) {
                 path = problem.example,
                 "the {datum} is missing from reports: {cause}; further ones are only counted"
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_that_cannot_be_looked_at_count_once_a_look() {
+        let example = || "pod x: its network has no device eth0".to_owned();
+        let mut seen = Seen {
+            look: 1,
+            failures: [
+                (Cause::Absent, (2, example())),
+                (Cause::Denied, (1, example())),
+            ]
+            .into(),
+            ..Seen::default()
+        };
+        let (mut counted, mut problems) = (0, Problems::default());
+        // The reports of a first look, and those of a second.
+        for look in [1, 1, 1, 2, 2] {
+            seen.look = look;
+            for (cause, example) in failures(&seen, &mut counted) {
+                problems.add(Datum::PodTraffic, cause, || example.to_owned());
+            }
+        }
+        for (cause, count) in [(Cause::Absent, 4), (Cause::Denied, 2)] {
+            let problem = problems.get(Datum::PodTraffic, cause).expect("told");
+            assert_eq!((problem.count, &*problem.example), (count, &*example()));
         }
     }
 }

@@ -13,7 +13,7 @@ use super::{KubernetesParts, ServeError};
 use crate::container_control::{Containers, Rules, records};
 use crate::control::{Actions, CLICK_WAIT, Desk, controls_report};
 use crate::inventory::{InventoryWatch, NodeLookSettings, WatchSettings};
-use crate::traffic::Board;
+use crate::traffic::{Board, Networks};
 use crate::volumes::{Asker, Look, PATIENCE, VolumeWatch, ask_kernel};
 
 /// Looks at the volumes of this node's pods from a thread of its own.
@@ -60,17 +60,27 @@ pub(super) fn containers(
         per_minute: cluster.actions_per_minute,
         longest_shaping: cluster.longest_shaping,
     };
+    let networks = match &board {
+        Some(board) => board.networks().clone(),
+        // An earlier agent of the plugin may have been one with the control.
+        None => Arc::new(Networks::of_plugin(&config.plugin_id)),
+    };
     let containers = Containers::new(
         rules,
         config.roots.clone(),
         kubernetes.inventory.inventory.clone(),
         directory.path(),
         recorder,
+        networks,
         board,
     );
     tasks.spawn(
         "putting right what was done for a time",
         containers.clone().keep_deadlines(ending.clone()),
+    );
+    tasks.spawn(
+        "clearing what has no deadline",
+        containers.clone().clear_leftovers(ending.clone()),
     );
     tasks.spawn("the writing of records", clerk.work(ending.clone()));
     containers

@@ -20,7 +20,7 @@ pub(super) fn expose_traffic(board: &Board, page: &mut Exposition) {
     page.family(
         "scope_agent_traffic_pods",
         Kind::Gauge,
-        "Networks of pods by whose root qdisc they had at the last look.",
+        "Networks of pods by whose root qdisc they had when they were last looked at.",
     );
     let seen = board.seen();
     let (mut default, mut ours, mut foreign) = (0u64, 0u64, 0u64);
@@ -34,4 +34,17 @@ pub(super) fn expose_traffic(board: &Board, page: &mut Exposition) {
     for (whose, n) in [("default", default), ("ours", ours), ("foreign", foreign)] {
         page.sample(&[("root", whose)], n);
     }
+    let (late, waiting) = board.networks().late();
+    page.family(
+        "scope_agent_traffic_late",
+        Kind::Counter,
+        "Questions to the kernel about pods' networks that it did not answer in time.",
+    );
+    page.sample(&[], late);
+    page.family(
+        "scope_agent_traffic_waiting",
+        Kind::Gauge,
+        "Threads that wait for such an answer still. At 8 the kernel is not asked any more.",
+    );
+    page.sample(&[], waiting);
 }

@@ -3,22 +3,27 @@
 //! The networks are looked at every few seconds, by a thread of its own: the one that makes reports never
 //! enters a namespace and never waits for one. It says which process each pod can be reached through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::features::Features;
 use super::held::{NoNetwork, network_of};
-use super::namespace::{DEVICE, NamespaceError, on_a_thread};
-use super::netlink::{Netlink, Root};
+use super::namespace::{Identity, NamespaceError};
+use super::netlink::Root;
+use super::networks::Networks;
 use crate::sample::Cause;
 
-/// How often the networks are looked at. A look takes some 0.1 ms for each pod.
+/// How often the networks are looked at. `docs/collectors.md` says what a look costs.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// What was seen longer ago than this is not known. A look in which as many networks as may begin to hang
+/// takes less, and so does the time between two reports that nobody asks for.
+const OLD: Duration = Duration::from_secs(30);
 
 /// Through which process the network of a pod is looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,27 +38,48 @@ pub struct Way {
 #[derive(Debug)]
 pub struct Board {
     features: Features,
+    networks: Arc<Networks>,
     ways: ArcSwap<Vec<Way>>,
-    seen: ArcSwap<Seen>,
+    known: ArcSwap<Known>,
+    looks: watch::Sender<u64>,
     until: ArcSwap<BTreeMap<String, SystemTime>>,
 }
 
-/// What the last look found.
+/// What is known, however old it is.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    roots: BTreeMap<Arc<str>, Found>,
+    failures: BTreeMap<Cause, (u64, String)>,
+}
+
+/// What was found in a pod's network.
+#[derive(Debug, Clone)]
+struct Found {
+    at: Instant,
+    network: Identity,
+    root: Root,
+}
+
+/// What is known of the networks at present.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
+    /// The number of the last look; 0 before there was one.
+    pub look: u64,
     /// By the pod's ID.
     pub roots: BTreeMap<Arc<str>, Root>,
-    /// Networks that could not be looked at, with an example in words, by cause.
+    /// Networks that the last look could not look at, with an example in words, by cause.
     pub failures: BTreeMap<Cause, (u64, String)>,
 }
 
 impl Board {
-    /// An empty one on a node that can do this.
-    pub fn new(features: Features) -> Self {
+    /// An empty one of the plugin that these are looked at for, on a node that can do this.
+    pub fn new(features: Features, networks: Arc<Networks>) -> Self {
         Board {
             features,
+            networks,
             ways: ArcSwap::default(),
-            seen: ArcSwap::default(),
+            known: ArcSwap::default(),
+            looks: watch::Sender::new(0),
             until: ArcSwap::default(),
         }
     }
@@ -63,9 +89,46 @@ impl Board {
         &self.features
     }
 
-    /// What the last look found.
-    pub fn seen(&self) -> Arc<Seen> {
-        self.seen.load_full()
+    /// How the networks are looked at.
+    pub fn networks(&self) -> &Arc<Networks> {
+        &self.networks
+    }
+
+    /// What is known at present.
+    pub fn seen(&self) -> Seen {
+        self.seen_at(Instant::now())
+    }
+
+    fn seen_at(&self, now: Instant) -> Seen {
+        let look = *self.looks.borrow();
+        let known = self.known.load();
+        let fresh = known
+            .roots
+            .iter()
+            .filter(|(_, found)| now.saturating_duration_since(found.at) <= OLD);
+        Seen {
+            look,
+            roots: fresh
+                .map(|(pod, found)| (pod.clone(), found.root.clone()))
+                .collect(),
+            failures: known.failures.clone(),
+        }
+    }
+
+    /// The pods whose networks have something of ours, by what is known of them.
+    pub(crate) fn ours(&self) -> Vec<(Arc<str>, Identity)> {
+        let known = self.known.load();
+        let ours = known
+            .roots
+            .iter()
+            .filter(|(_, found)| matches!(found.root, Root::Ours(_)));
+        ours.map(|(pod, found)| (pod.clone(), found.network))
+            .collect()
+    }
+
+    /// The number of the last look, always the newest.
+    pub(crate) fn looks(&self) -> watch::Receiver<u64> {
+        self.looks.subscribe()
     }
 
     /// When what we set is over, by the pod's ID.
@@ -84,11 +147,16 @@ impl Board {
     }
 
     /// Notes what was found at a click, for the next report.
-    pub(crate) fn note(&self, pod: &str, root: Root) {
-        self.seen.rcu(|seen| {
-            let mut seen = Seen::clone(seen);
-            seen.roots.insert(pod.into(), root.clone());
-            seen
+    pub(crate) fn note(&self, pod: &str, network: Identity, root: Root) {
+        let found = Found {
+            at: Instant::now(),
+            network,
+            root,
+        };
+        self.known.rcu(|known| {
+            let mut known = Known::clone(known);
+            known.roots.insert(pod.into(), found.clone());
+            known
         });
     }
 
@@ -110,56 +178,63 @@ impl Board {
             last = ways;
             let (board, proc) = (self.clone(), proc.clone());
             let look = tokio::task::spawn_blocking(move || board.look(&proc));
-            if let Err(e) = look.await {
-                tracing::error!(error = %e, "looking at the networks of pods broke off");
+            tokio::select! {
+                // It may wait for the kernel, and the process must end all the same.
+                () = ending.cancelled() => return,
+                looked = look => if let Err(e) = looked {
+                    tracing::error!(error = %e, "looking at the networks of pods broke off");
+                }
             }
         }
     }
 
-    /// Looks at each network once.
+    /// Looks at each network once. One that does not answer stays as it was seen, until that is too old.
     pub fn look(&self, proc: &std::path::Path) {
-        let before = self.seen();
-        let ways = self.ways.load_full();
-        let mut found = Seen::default();
-        // One thread for all: from one network it goes straight to the next.
-        let looked = on_a_thread(|| {
-            for Way { pod, pid } in ways.iter() {
-                match look_at(proc, pod, *pid) {
-                    Ok(root) => {
-                        found.roots.insert(pod.clone(), root);
+        let (ways, began) = (self.ways.load_full(), Instant::now());
+        let mut looked = Known::default();
+        let mut silent = BTreeSet::new();
+        for Way { pod, pid } in ways.iter() {
+            let at = Instant::now();
+            match self.look_at(proc, pod, *pid) {
+                Ok((network, root)) => {
+                    let found = Found { at, network, root };
+                    looked.roots.insert(pod.clone(), found);
+                }
+                Err(error) => {
+                    if error.is_silence() {
+                        silent.insert(pod);
                     }
-                    Err(error) => {
-                        // One that ends while it is looked at is no problem.
-                        if let Some(cause) = cause(&error) {
-                            let new = || (0, format!("pod {pod}: {error}"));
-                            found.failures.entry(cause).or_insert_with(new).0 += 1;
-                        }
+                    // One that ends while it is looked at is no problem.
+                    if let Some(cause) = cause(&error) {
+                        let new = || (0, format!("pod {pod}: {error}"));
+                        looked.failures.entry(cause).or_insert_with(new).0 += 1;
                     }
                 }
             }
-            Ok(())
-        });
-        if let Err(error) = looked {
-            found.failures.insert(Cause::Failed, (1, error.to_string()));
         }
-        // What a click found meanwhile is newer.
-        self.seen.rcu(|seen| {
-            let mut found = found.clone();
-            for (pod, root) in &seen.roots {
-                if before.roots.get(pod) != Some(root) {
-                    found.roots.insert(pod.clone(), root.clone());
+        self.known.rcu(|known| {
+            let mut looked = looked.clone();
+            for (pod, found) in &known.roots {
+                // What a click found meanwhile is newer.
+                let looked_at = looked.roots.get(pod).map_or(began, |now| now.at);
+                if found.at > looked_at || silent.contains(pod) {
+                    looked.roots.insert(pod.clone(), found.clone());
                 }
             }
-            found
+            looked
         });
+        self.looks.send_modify(|look| *look += 1);
     }
-}
 
-fn look_at(proc: &std::path::Path, pod: &str, pid: u32) -> Result<Root, NoNetwork> {
-    let network = network_of(proc, pid, |place| place.pod.as_deref() == Some(pod))?;
-    network.enter()?;
-    let root = Netlink::open().and_then(|mut netlink| netlink.root(DEVICE));
-    Ok(root.map_err(NamespaceError::from)?)
+    fn look_at(
+        &self,
+        proc: &std::path::Path,
+        pod: &str,
+        pid: u32,
+    ) -> Result<(Identity, Root), NoNetwork> {
+        let network = network_of(proc, pid, |place| place.pod.as_deref() == Some(pod))?;
+        Ok((network.identity(), self.networks.root(&network)?))
+    }
 }
 
 /// Why a network could not be looked at, if that is a problem.
@@ -175,5 +250,32 @@ fn cause(error: &NoNetwork) -> Option<Cause> {
             Some(Cause::Absent)
         }
         NoNetwork::Namespace(_) => Some(Cause::Failed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn board() -> Board {
+        let features = Features {
+            netem: Ok(()),
+            tbf: Ok(()),
+        };
+        Board::new(features, Arc::new(Networks::of_plugin("node-metrics")))
+    }
+
+    #[test]
+    fn what_was_seen_long_ago_is_not_known() {
+        let board = board();
+        let network = Identity {
+            device: 1,
+            inode: 2,
+        };
+        board.note("pod", network, Root::Default);
+        let at = board.known.load().roots["pod"].at;
+        assert_eq!(board.seen_at(at + OLD).roots.len(), 1);
+        let later = at + OLD + Duration::from_millis(1);
+        assert_eq!(board.seen_at(later), Seen::default());
     }
 }

@@ -8,6 +8,8 @@ use super::setting::{Loss, Rate, Setting};
 use super::wire::Kind;
 use crate::sample::Cause;
 
+/// The kernel may have to load a module first. The agent starts without what it does not know by then.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Every namespace has it.
 const LOOPBACK: &str = "lo";
 
@@ -31,7 +33,7 @@ pub struct Lack {
 }
 
 impl Features {
-    /// Tries both.
+    /// Tries both, on threads of its own. It takes seconds where the kernel does not answer.
     pub fn try_out() -> Self {
         let rate = Setting {
             rate: Rate::from_bits(1_000_000),
@@ -43,9 +45,15 @@ impl Features {
             loss: Loss::from_milli_percent(1),
             ..rate
         };
+        let tbf = works(rate);
+        // Who did not answer once would be waited for once more in vain.
+        let netem = match &tbf {
+            Err(error) if error.is_late() => Err(Lack::of(error)),
+            Ok(()) | Err(_) => works(all).map_err(|e| Lack::of(&e)),
+        };
         Features {
-            netem: works(all),
-            tbf: works(rate),
+            netem,
+            tbf: tbf.map_err(|e| Lack::of(&e)),
         }
     }
 
@@ -58,22 +66,45 @@ impl Features {
     }
 }
 
-fn works(setting: Setting) -> Result<(), Lack> {
-    let tried = in_a_new_one(|netlink: &mut Netlink| netlink.set(LOOPBACK, &setting));
-    match tried {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Lack {
-            cause: match &error {
-                NamespaceError::Netlink(NetlinkError::NoModule(_)) => Cause::Absent,
-                NamespaceError::Enter { error, .. }
-                | NamespaceError::Netlink(NetlinkError::Kernel { error, .. })
-                    if [rustix::io::Errno::PERM, rustix::io::Errno::ACCESS].contains(error) =>
-                {
-                    Cause::Denied
-                }
-                _ => Cause::Failed,
-            },
-            words: error.to_string(),
-        }),
+fn works(setting: Setting) -> Result<(), NamespaceError> {
+    in_a_new_one(PATIENCE, move |netlink: &mut Netlink| {
+        netlink.set(LOOPBACK, &setting)
+    })?;
+    Ok(())
+}
+
+impl Lack {
+    fn of(error: &NamespaceError) -> Self {
+        use rustix::io::Errno;
+        let cause = match error {
+            NamespaceError::Netlink(NetlinkError::NoModule(_)) => Cause::Absent,
+            NamespaceError::Enter { error, .. }
+            | NamespaceError::Netlink(NetlinkError::Kernel { error, .. })
+                if [Errno::PERM, Errno::ACCESS].contains(error) =>
+            {
+                Cause::Denied
+            }
+            _ => Cause::Failed,
+        };
+        let words = match error.is_late() {
+            true => "the kernel did not answer when the agent started".to_owned(),
+            false => error.to_string(),
+        };
+        Lack { words, cause }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_does_not_answer_is_said_to() {
+        let lack = Lack::of(&NamespaceError::Late(PATIENCE));
+        assert_eq!(
+            lack.to_string(),
+            "the kernel did not answer when the agent started"
+        );
+        assert_eq!(lack.cause, Cause::Failed);
     }
 }

@@ -28,6 +28,16 @@ pub enum NoNetwork {
     Namespace(#[from] NamespaceError),
 }
 
+impl NoNetwork {
+    /// Whether the kernel does not answer at present.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            NoNetwork::Namespace(NamespaceError::Late(_) | NamespaceError::NotAsked)
+        )
+    }
+}
+
 /// The network of this process, if its cgroup is one that is meant. The descriptor is opened between two
 /// looks at the process: with the same start it was the same process then.
 pub(crate) fn network_of(

@@ -9,23 +9,27 @@ mod board;
 mod features;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod handle;
 mod held;
 #[cfg(test)]
 #[path = "../../tests/made_network/mod.rs"]
 mod live;
 mod namespace;
 mod netlink;
+mod networks;
 mod order;
 mod setting;
 mod wire;
 
 pub use board::{Board, Seen, Way};
 pub use features::{Features, Lack};
+pub use handle::Handle;
 pub use held::NoNetwork;
 pub(crate) use held::network_of;
 pub use namespace::{DEVICE, Identity, Namespace, NamespaceError};
 pub use netlink::{Foreign, NetlinkError, Root};
+pub use networks::{Ask, MOST_WAITING, Networks, Request};
 pub use order::{Button, Change, MAX_DELAY, Order, OrderError, PREFIX};
 pub(crate) use setting::time;
 pub use setting::{Loss, Rate, Setting};
-pub use wire::{Kind, OUR_HANDLE};
+pub use wire::Kind;

@@ -8,13 +8,17 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use serde::{Deserialize, Serialize};
 
+use super::handle::Handle;
 use super::netlink::{Netlink, NetlinkError, Root};
-use super::setting::Setting;
+use super::networks::Request;
 
 /// What every network plugin calls a pod's device: the kubelet's runtimes ask for this name.
 pub const DEVICE: &str = "eth0";
@@ -30,9 +34,9 @@ pub struct Identity {
 }
 
 /// A network namespace, held open.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Namespace {
-    handle: OwnedFd,
+    handle: Arc<OwnedFd>,
     identity: Identity,
 }
 
@@ -53,6 +57,12 @@ pub enum NamespaceError {
     /// No thread could be started for it, or it broke off.
     #[error("no thread for it: {0}")]
     Thread(io::Error),
+    /// The kernel did not answer in time. What was to be done may be done at any time from now on.
+    #[error("the kernel has not answered within {0:?}, and may still do it")]
+    Late(Duration),
+    /// It was not asked.
+    #[error("not tried, since the kernel has not answered earlier questions about pods' networks")]
+    NotAsked,
     /// In it, the kernel refused.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
@@ -79,6 +89,11 @@ impl NamespaceError {
             }
         )
     }
+
+    /// Whether it is not known what was done.
+    pub fn is_late(&self) -> bool {
+        matches!(self, NamespaceError::Late(_))
+    }
 }
 
 impl Namespace {
@@ -90,38 +105,13 @@ impl Namespace {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let handle = open(path, flags, Mode::empty()).map_err(failed)?;
         let identity = identity(&handle).map_err(failed)?;
+        let handle = Arc::new(handle);
         Ok(Namespace { handle, identity })
     }
 
     /// Which one it is.
     pub fn identity(&self) -> Identity {
         self.identity
-    }
-
-    /// What is set on its device.
-    pub fn root(&self) -> Result<Root, NamespaceError> {
-        self.inside(|netlink| netlink.root(DEVICE))
-    }
-
-    /// Sets it; what the kernel says then.
-    pub fn set(&self, setting: &Setting) -> Result<Root, NamespaceError> {
-        self.inside(|netlink| netlink.set(DEVICE, setting))
-    }
-
-    /// Takes away what is ours; what was there before.
-    pub fn clear(&self) -> Result<Root, NamespaceError> {
-        self.inside(|netlink| netlink.clear(DEVICE))
-    }
-
-    /// Does something in it, on a thread that ends afterwards: no other one ever leaves its own.
-    fn inside<T: Send>(
-        &self,
-        run: impl FnOnce(&mut Netlink) -> Result<T, NetlinkError> + Send,
-    ) -> Result<T, NamespaceError> {
-        on_a_thread(|| {
-            self.enter()?;
-            Ok(run(&mut Netlink::open()?)?)
-        })
     }
 
     /// Moves this thread there for good.
@@ -148,36 +138,72 @@ fn identity(of: impl std::os::fd::AsFd) -> rustix::io::Result<Identity> {
     })
 }
 
-/// Does something in a network that is made for it and gone afterwards.
-pub(super) fn in_a_new_one<T: Send>(
-    run: impl FnOnce(&mut Netlink) -> Result<T, NetlinkError> + Send,
+/// Does this in it, from a thread that has to end afterwards.
+pub(super) fn ask_kernel(
+    network: &Namespace,
+    ours: Handle,
+    request: &Request,
+) -> Result<Root, NamespaceError> {
+    network.enter()?;
+    let mut netlink = Netlink::open(ours)?;
+    Ok(match request {
+        Request::Look => netlink.root(DEVICE),
+        Request::Set(setting) => netlink.set(DEVICE, setting),
+        Request::Clear => netlink.clear(DEVICE),
+    }?)
+}
+
+/// Does something in a network that is made for it and gone afterwards. Its thread is left to itself when it
+/// takes longer than this.
+pub(super) fn in_a_new_one<T: Send + 'static>(
+    patience: Duration,
+    run: impl FnOnce(&mut Netlink) -> Result<T, NetlinkError> + Send + 'static,
 ) -> Result<T, NamespaceError> {
-    on_a_thread(|| {
-        #[expect(
-            deprecated,
-            reason = "deprecated since some flags part threads from the files of the others; the network's does \
-                      not, and the way for those is unsafe code"
-        )]
-        rustix::thread::unshare(UnshareFlags::NEWNET).map_err(|error| {
-            let doing = "making";
-            NamespaceError::Enter { doing, error }
-        })?;
-        Ok(run(&mut Netlink::open()?)?)
+    let (answers, answer) = sync_channel(1);
+    let work = move || {
+        // Nobody waits for a late one.
+        let _ = answers.send(made_for(run));
+    };
+    std::thread::Builder::new()
+        .name("network".into())
+        .spawn(work)
+        .map_err(NamespaceError::Thread)?;
+    answer.recv_timeout(patience).unwrap_or_else(|e| {
+        Err(match e {
+            RecvTimeoutError::Timeout => NamespaceError::Late(patience),
+            RecvTimeoutError::Disconnected => {
+                NamespaceError::Thread(io::Error::other("it broke off"))
+            }
+        })
     })
 }
 
-pub(super) fn on_a_thread<T: Send>(
-    run: impl FnOnce() -> Result<T, NamespaceError> + Send,
+fn made_for<T>(
+    run: impl FnOnce(&mut Netlink) -> Result<T, NetlinkError>,
 ) -> Result<T, NamespaceError> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("network".into())
-            .spawn_scoped(scope, run)
-            .map_err(NamespaceError::Thread)?;
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(NamespaceError::Thread(io::Error::other("it broke off"))))
-    })
+    #[expect(
+        deprecated,
+        reason = "deprecated since some flags part threads from the files of the others; the network's does \
+                  not, and the way for those is unsafe code"
+    )]
+    rustix::thread::unshare(UnshareFlags::NEWNET).map_err(|error| {
+        let doing = "making";
+        NamespaceError::Enter { doing, error }
+    })?;
+    // Nobody else has something there.
+    Ok(run(&mut Netlink::open(Handle::of_plugin(""))?)?)
+}
+
+#[cfg(test)]
+impl Namespace {
+    /// One that nobody enters.
+    pub(super) fn made(inode: u64) -> Self {
+        let nowhere = File::open("/dev/null").expect("there");
+        Namespace {
+            handle: Arc::new(nowhere.into()),
+            identity: Identity { device: 0, inode },
+        }
+    }
 }
 
 #[cfg(test)]

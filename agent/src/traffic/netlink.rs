@@ -9,8 +9,9 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{netdevice, recv, send, socket_with};
 
+use super::handle::{Handle, is_of_a_plugin};
 use super::setting::Setting;
-use super::wire::{self, Answer, Kind, MAX_DUMP, OUR_HANDLE, Qdisc};
+use super::wire::{self, Answer, Kind, MAX_DUMP, Qdisc};
 
 /// The kernel answers at once, unless somebody holds its lock on all networks.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -20,6 +21,7 @@ const PART: usize = 64 * 1024;
 /// A socket to the kernel. It stays in the namespace in which it was made.
 pub(super) struct Netlink {
     socket: OwnedFd,
+    ours: Handle,
     sequence: u32,
 }
 
@@ -28,7 +30,7 @@ pub(super) struct Netlink {
 pub enum Root {
     /// The kernel's own default.
     Default,
-    /// Set by this plugin.
+    /// Set by this plugin, by whatever agent of it.
     Ours(Setting),
     /// Set by somebody else.
     Foreign(Foreign),
@@ -59,6 +61,9 @@ impl fmt::Display for Foreign {
             write!(f, " ({setting})")?;
         }
         let whose = match (kind.as_str(), major) {
+            ("netem" | "tbf", _) if is_of_a_plugin(*handle) => {
+                "as another Scope plugin of this node sets it"
+            }
             ("netem", 1) => "as Scope's old Traffic Control plugin and Chaos Mesh set it",
             ("tbf" | "prio", 1) => "as Chaos Mesh sets it",
             ("netem" | "tbf", 0x8000..) => {
@@ -107,7 +112,8 @@ pub enum NetlinkError {
 }
 
 impl Netlink {
-    pub(super) fn open() -> Result<Self, NetlinkError> {
+    /// One that knows by this handle what is ours.
+    pub(super) fn open(ours: Handle) -> Result<Self, NetlinkError> {
         let failed = kernel("opening a netlink socket");
         let socket = socket_with(
             AddressFamily::NETLINK,
@@ -119,6 +125,7 @@ impl Netlink {
         set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE)).map_err(&failed)?;
         Ok(Netlink {
             socket,
+            ours,
             sequence: 0,
         })
     }
@@ -136,7 +143,7 @@ impl Netlink {
         match self.root_of(index)? {
             Root::Default => self.create(index, setting)?,
             Root::Ours(before) if Kind::of(&before) == Kind::of(setting) => {
-                let message = wire::change(self.next(), index, setting);
+                let message = wire::change(self.next(), index, self.ours, setting);
                 self.ask(message, "changing the qdisc")?;
             }
             Root::Ours(before) => {
@@ -166,7 +173,7 @@ impl Netlink {
     }
 
     fn create(&mut self, index: u32, setting: &Setting) -> Result<(), NetlinkError> {
-        let message = wire::create(self.next(), index, setting);
+        let message = wire::create(self.next(), index, self.ours, setting);
         let created = self.ask(message, "setting the qdisc");
         match created {
             Err(NetlinkError::Kernel {
@@ -178,7 +185,7 @@ impl Netlink {
     }
 
     fn delete(&mut self, index: u32) -> Result<(), NetlinkError> {
-        let message = wire::delete(self.next(), index);
+        let message = wire::delete(self.next(), index, self.ours);
         match self.ask(message, "removing the qdisc") {
             // Gone meanwhile, or in its place is one that has another handle.
             Err(NetlinkError::Kernel {
@@ -190,11 +197,11 @@ impl Netlink {
     }
 
     fn root_of(&mut self, index: u32) -> Result<Root, NetlinkError> {
-        let mut root = Root::Default;
+        let (mut root, ours) = (Root::Default, self.ours);
         let message = wire::list(self.next());
         self.exchange(message, "listing qdiscs", |qdisc| {
             if qdisc.device == index && qdisc.root {
-                root = Root::of(qdisc);
+                root = Root::of(qdisc, ours);
             }
         })?;
         Ok(root)
@@ -248,10 +255,10 @@ impl Netlink {
 
 impl Root {
     /// The kernel's own defaults have the handle 0, whatever their kind is.
-    fn of(qdisc: Qdisc) -> Self {
+    fn of(qdisc: Qdisc, ours: Handle) -> Self {
         match (qdisc.handle, qdisc.setting) {
             (0, _) => Root::Default,
-            (OUR_HANDLE, Some(setting)) => Root::Ours(setting),
+            (handle, Some(setting)) if handle == ours.number() => Root::Ours(setting),
             (handle, setting) => Root::Foreign(Foreign {
                 kind: qdisc.kind,
                 handle,
@@ -300,6 +307,7 @@ mod tests {
 
     #[test]
     fn whose_it_looks_like() {
+        let ours = Handle::of_plugin("node-metrics");
         for (kind, handle, said) in [
             (
                 "netem",
@@ -319,10 +327,15 @@ mod tests {
             ),
             ("htb", 0x10_0000, "htb 10:, as `tc` sets it"),
             ("xyz", 0x10_0000, "xyz 10:, of which nothing is known"),
+            (
+                "tbf",
+                Handle::of_plugin("other").number(),
+                "tbf 5ae5:, as another Scope plugin of this node sets it",
+            ),
             // Our handle on what we never set is not ours.
-            ("fq", OUR_HANDLE, "fq 5c0e:, as a network plugin"),
+            ("fq", ours.number(), "fq 5fc7:, as a network plugin"),
         ] {
-            let Root::Foreign(foreign) = Root::of(qdisc(kind, handle, None)) else {
+            let Root::Foreign(foreign) = Root::of(qdisc(kind, handle, None), ours) else {
                 panic!("{kind} {handle:x} is somebody else's");
             };
             assert!(foreign.to_string().starts_with(said), "{foreign}");
@@ -331,7 +344,7 @@ mod tests {
             delay: Duration::from_millis(7),
             ..Setting::default()
         };
-        let Root::Foreign(foreign) = Root::of(qdisc("netem", 0x2_0000, Some(setting))) else {
+        let Root::Foreign(foreign) = Root::of(qdisc("netem", 0x2_0000, Some(setting)), ours) else {
             panic!("somebody else's");
         };
         assert!(
@@ -341,9 +354,9 @@ mod tests {
             "{foreign}"
         );
         assert_eq!(
-            Root::of(qdisc("netem", OUR_HANDLE, Some(setting))),
+            Root::of(qdisc("netem", ours.number(), Some(setting)), ours),
             Root::Ours(setting)
         );
-        assert_eq!(Root::of(qdisc("fq_codel", 0, None)), Root::Default);
+        assert_eq!(Root::of(qdisc("fq_codel", 0, None), ours), Root::Default);
     }
 }

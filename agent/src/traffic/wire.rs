@@ -5,11 +5,9 @@
 
 use std::time::Duration;
 
+use super::handle::Handle;
 use super::setting::{Loss, Rate, Setting};
 
-/// What of ours stands at the root of a device: no other program takes this number, since programs let
-/// the kernel choose (from `8001:` on) or take small ones.
-pub const OUR_HANDLE: u32 = 0x5C0E_0000;
 /// More than a pod's devices have qdiscs; a dump with more is not looked at to its end.
 pub(super) const MAX_DUMP: usize = 1 << 20;
 
@@ -126,23 +124,23 @@ pub(super) fn list(sequence: u32) -> Vec<u8> {
 
 /// Sets the root of this device where it is the kernel's own default; [`change`]s it where it is ours
 /// already. The kernel refuses the first where somebody else's is there, since REPLACE is not said.
-pub(super) fn create(sequence: u32, device: u32, setting: &Setting) -> Vec<u8> {
-    set(sequence, CREATE, device, setting)
+pub(super) fn create(sequence: u32, device: u32, ours: Handle, setting: &Setting) -> Vec<u8> {
+    set(sequence, CREATE, device, ours, setting)
 }
 
 /// Changes the root of this device where it is ours and of this kind.
-pub(super) fn change(sequence: u32, device: u32, setting: &Setting) -> Vec<u8> {
-    set(sequence, 0, device, setting)
+pub(super) fn change(sequence: u32, device: u32, ours: Handle, setting: &Setting) -> Vec<u8> {
+    set(sequence, 0, device, ours, setting)
 }
 
 /// Deletes the root of this device where it has our handle; the kernel refuses another.
-pub(super) fn delete(sequence: u32, device: u32) -> Vec<u8> {
-    Message::new(DELQDISC, ACK, sequence, device, OUR_HANDLE, ROOT).finish()
+pub(super) fn delete(sequence: u32, device: u32, ours: Handle) -> Vec<u8> {
+    Message::new(DELQDISC, ACK, sequence, device, ours.number(), ROOT).finish()
 }
 
-fn set(sequence: u32, flags: u16, device: u32, setting: &Setting) -> Vec<u8> {
+fn set(sequence: u32, flags: u16, device: u32, ours: Handle, setting: &Setting) -> Vec<u8> {
     let kind = Kind::of(setting);
-    let mut message = Message::new(NEWQDISC, ACK | flags, sequence, device, OUR_HANDLE, ROOT);
+    let mut message = Message::new(NEWQDISC, ACK | flags, sequence, device, ours.number(), ROOT);
     let mut name = kind.as_str().as_bytes().to_vec();
     name.push(0);
     message.attribute(KIND, &name);

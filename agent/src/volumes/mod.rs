@@ -7,14 +7,16 @@
 mod asker;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod kernel;
 mod look;
 mod mounts;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io;
 
 pub use asker::{Ask, Asker, Counts, MOST_STUCK, PATIENCE};
+pub use kernel::{Place, ask_kernel};
 pub use look::{Look, Processes};
 pub use watch::VolumeWatch;
 
@@ -27,8 +29,28 @@ pub type VolumeUses = BTreeMap<String, BTreeMap<String, VolumeUse>>;
 pub struct VolumeUse {
     /// What its file system said last; `None` if it never did.
     pub space: Option<Space>,
-    /// Whether it does not say so at present.
-    pub stale: bool,
+    /// What came of asking it the last time.
+    pub standing: Standing,
+}
+
+/// What came of asking a file system the last time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It said how full it is.
+    Answers,
+    /// It does not answer.
+    Silent,
+    /// It, or the kernel before it, refuses to say so.
+    Refuses(io::ErrorKind),
+    /// It was not asked, since too many others do not answer.
+    NotAsked,
+}
+
+impl VolumeUse {
+    /// How full it is, if it says so at present.
+    pub fn fresh(&self) -> Option<Space> {
+        self.space.filter(|_| self.standing == Standing::Answers)
+    }
 }
 
 /// What a file system says of itself.
@@ -68,21 +90,6 @@ impl Files {
     }
 }
 
-/// Asks the file system that is mounted there. It returns when that answers.
-pub fn ask_kernel(path: &Path) -> std::io::Result<Space> {
-    let said = rustix::fs::statvfs(path)?;
-    let bytes = |blocks: u64| blocks.saturating_mul(said.f_frsize);
-    Ok(Space {
-        capacity: bytes(said.f_blocks),
-        used: bytes(said.f_blocks.saturating_sub(said.f_bfree)),
-        available: bytes(said.f_bavail),
-        files: (said.f_files > 0).then(|| Files {
-            most: said.f_files,
-            used: said.f_files.saturating_sub(said.f_ffree),
-        }),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,12 +105,5 @@ mod tests {
         assert_eq!(space(100, 300).percent(), Some(25.0), "the rest is root's");
         assert_eq!(space(0, 0).percent(), None);
         assert_eq!(space(u64::MAX, u64::MAX).percent(), Some(100.0));
-    }
-
-    #[test]
-    fn the_kernel_tells_of_a_directory() {
-        let space = ask_kernel(Path::new("/")).expect("an answer");
-        assert!(space.capacity > 0 && space.used <= space.capacity);
-        assert!(ask_kernel(Path::new("/nowhere/at/all")).is_err());
     }
 }

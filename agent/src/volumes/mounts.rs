@@ -12,17 +12,76 @@ pub(super) struct Device {
     minor: u32,
 }
 
+impl Device {
+    pub(super) fn new(major: u32, minor: u32) -> Self {
+        Device { major, minor }
+    }
+}
+
 /// A mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
-    id: u32,
+    /// The kernel's number for it, while it is there.
+    pub(super) id: u32,
     parent: u32,
     /// Which file system.
     pub(super) device: Device,
+    /// Who answers for it.
+    pub(super) server: Server,
     /// Whether it shows the file system from its root on, and not a directory of it.
     whole: bool,
     /// Where.
     pub(super) point: PathBuf,
+}
+
+/// Who answers for a file system, and so lets who asks it wait.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Server {
+    /// The kernel by itself, from its memory or a disk.
+    Kernel,
+    /// This machine, for all that is mounted from it.
+    Host(Vec<u8>),
+    /// A process, or something that is not known here, for this file system alone.
+    Own,
+}
+
+/// Kinds of file system for which the kernel answers from memory: their figures are in the superblock.
+const BY_KERNEL: [&[u8]; 16] = [
+    b"tmpfs",
+    b"ramfs",
+    b"hugetlbfs",
+    b"ext2",
+    b"ext3",
+    b"ext4",
+    b"xfs",
+    b"btrfs",
+    b"vfat",
+    b"exfat",
+    b"f2fs",
+    b"zfs",
+    b"overlay",
+    b"squashfs",
+    b"erofs",
+    b"iso9660",
+];
+
+impl Server {
+    /// Of a file system of this kind from this source: `server:/export`, `//server/share`, or any other word.
+    fn of(kind: &[u8], source: &[u8]) -> Self {
+        if BY_KERNEL.contains(&kind) {
+            return Server::Kernel;
+        }
+        let shared = source.strip_prefix(b"//");
+        let named = shared.unwrap_or(source);
+        let slash = named.iter().position(|&b| b == b'/');
+        match slash.map(|slash| &named[..slash]) {
+            Some([host @ .., b':']) if shared.is_none() && !host.is_empty() => {
+                Server::Host(host.to_vec())
+            }
+            Some(host) if shared.is_some() && !host.is_empty() => Server::Host(host.to_vec()),
+            Some(_) | None => Server::Own,
+        }
+    }
 }
 
 #[cfg(any(test, feature = "fuzzing"))]
@@ -32,14 +91,27 @@ impl Mount {
         let Device { major, minor } = self.device;
         let root = if self.whole { "/" } else { "/part" };
         let mut line = format!("{} {} {major}:{minor} {root} ", self.id, self.parent).into_bytes();
-        for &byte in self.point.as_os_str().as_bytes() {
-            match byte {
-                b' ' | b'\t' | b'\n' | b'\\' => line.extend(format!("\\{byte:03o}").bytes()),
-                _ => line.push(byte),
+        escape(self.point.as_os_str().as_bytes(), &mut line);
+        match &self.server {
+            Server::Kernel => line.extend(b" rw - ext4 /dev/sda rw\n"),
+            Server::Host(host) => {
+                line.extend(b" rw - nfs ");
+                escape(host, &mut line);
+                line.extend(b":/x rw\n");
             }
+            Server::Own => line.extend(b" rw - fuse x rw\n"),
         }
-        line.extend(b" rw - ext4 /dev/sda rw\n");
         line
+    }
+}
+
+#[cfg(any(test, feature = "fuzzing"))]
+fn escape(plain: &[u8], line: &mut Vec<u8>) {
+    for &byte in plain {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\\' => line.extend(format!("\\{byte:03o}").bytes()),
+            _ => line.push(byte),
+        }
     }
 }
 
@@ -64,10 +136,15 @@ fn mount(line: &[u8]) -> Option<Mount> {
     };
     let whole = columns.next()? == b"/";
     let point = unescaped(columns.next().filter(|point| !point.is_empty())?);
+    // Options and optional fields, up to a dash.
+    let mut rest = columns.skip_while(|&column| column != b"-").skip(1);
+    let kind = rest.next().unwrap_or_default();
+    let source = unescaped(rest.next().unwrap_or_default());
     Some(Mount {
         id,
         parent,
         device,
+        server: Server::of(kind, &source),
         whole,
         point: PathBuf::from(OsStr::from_bytes(&point)),
     })
@@ -177,6 +254,40 @@ no mount at all
         // Of a list that leads in a circle nothing is known.
         let list = b"1 2 8:1 / /k/a rw - ext4 a rw\n2 1 8:2 / /k/a rw - ext4 a rw\n";
         assert_eq!(own_file_systems(&parse(list), Path::new("/k")).count(), 1);
+    }
+
+    #[test]
+    fn who_answers_is_told_by_kind_and_source() {
+        let host = |name: &str| Server::Host(name.into());
+        for (end, server) in [
+            ("rw - tmpfs tmpfs rw", Server::Kernel),
+            ("rw master:1 shared:2 - ext4 /dev/sdb1 rw", Server::Kernel),
+            (
+                "rw - nfs4 files.example:/export/a rw",
+                host("files.example"),
+            ),
+            (
+                "rw - nfs4 files.example:/export/b rw",
+                host("files.example"),
+            ),
+            ("rw - nfs [fe80::1]:/export rw", host("[fe80::1]")),
+            ("rw - cifs //smb/share/dir rw", host("smb")),
+            (
+                "rw - ceph mon1:6789,mon2:6789:/dir rw",
+                host("mon1:6789,mon2:6789"),
+            ),
+            ("rw - fuse.glusterfs gfs:/volume rw", host("gfs")),
+            ("rw - fuse.s3fs s3fs rw", Server::Own),
+            ("rw - fuse /dev/fuse rw", Server::Own),
+            ("rw - nfs4 :/ rw", Server::Own),
+            ("rw - cifs /// rw", Server::Own),
+            ("rw - none", Server::Own),
+            ("rw -", Server::Own),
+            ("rw", Server::Own),
+        ] {
+            let line = format!("2 1 0:9 / /k/a {end}");
+            assert_eq!(parse(line.as_bytes())[0].server, server, "{end}");
+        }
     }
 
     #[test]

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::oneshot;
 
-use super::VolumeUses;
 use super::asker::Counts;
 use super::look::{Look, Looked, Processes};
+use super::{Standing, VolumeUses};
 use crate::attribution::Usage;
 use crate::inventory::Inventory;
 use crate::sample::Cause;
@@ -47,8 +47,8 @@ pub struct Now {
     pub number: u64,
     /// How full volumes are.
     pub uses: Arc<VolumeUses>,
-    /// Why they could not be looked at, and the file that could not be read.
-    pub problem: Option<(Cause, String)>,
+    /// What could not be looked at, by its path, and why.
+    pub problems: Vec<(Cause, String)>,
 }
 
 impl VolumeWatch {
@@ -135,13 +135,13 @@ impl VolumeWatch {
                 .values_mut()
                 .flat_map(|pod| pod.values_mut())
             {
-                volume.stale = true;
+                volume.standing = Standing::NotAsked;
             }
         }
         Now {
             number: seen.number,
             uses,
-            problem: seen.looked.problem.clone(),
+            problems: seen.looked.problems.clone(),
         }
     }
 
@@ -149,7 +149,7 @@ impl VolumeWatch {
     pub fn counts(&self) -> (usize, Counts) {
         let now = self.now();
         let volumes = now.uses.values().flat_map(|pod| pod.values());
-        let fresh = volumes.filter(|volume| !volume.stale).count();
+        let fresh = volumes.filter(|volume| volume.fresh().is_some()).count();
         let seen = self.seen.load();
         let counts = seen.as_ref().map(|seen| seen.looked.counts);
         (fresh, counts.unwrap_or_default())
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(watch.now().number, 0);
         let volume = VolumeUse {
             space: None,
-            stale: false,
+            standing: Standing::Answers,
         };
         let uses = VolumeUses::from([("pod".into(), [("data".into(), volume)].into())]);
         let at = Instant::now();
@@ -176,13 +176,13 @@ mod tests {
             ..Looked::default()
         };
         watch.see(7, at, looked);
-        for (age, stale) in [(OLD, false), (OLD + Duration::from_millis(1), true)] {
+        let later = OLD + Duration::from_millis(1);
+        for (age, standing) in [(OLD, Standing::Answers), (later, Standing::NotAsked)] {
             let now = watch.at(at + age);
-            assert_eq!((now.number, now.uses["pod"]["data"].stale), (7, stale));
+            let known = now.uses["pod"]["data"].standing;
+            assert_eq!((now.number, known), (7, standing));
         }
-        assert!(
-            !watch.at(at).uses["pod"]["data"].stale,
-            "kept as it was seen"
-        );
+        let kept = watch.at(at).uses["pod"]["data"].standing;
+        assert_eq!(kept, Standing::Answers, "kept as it was seen");
     }
 }

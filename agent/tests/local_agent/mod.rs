@@ -13,7 +13,7 @@ use scope_agent::container_control::{Containers, Rules, SparedPods, records};
 use scope_agent::control::{Actions, CLICK_WAIT, Desk, controls_report};
 use scope_agent::inventory::Inventory;
 use scope_agent::sample::Roots;
-use scope_agent::traffic::Board;
+use scope_agent::traffic::{Board, Networks};
 use scope_crds::Control;
 use scope_protocol::ControlRequest;
 use serde_json::Value;
@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api_server::{ApiServer, Reply, Seen};
 
+/// The plugin's ID.
+pub(crate) const PLUGIN: &str = "node-metrics";
 pub(crate) const NAMESPACE: &str = "scope-plugins";
 /// Longer than anything here takes on the busiest machine.
 pub(crate) const PATIENT: Duration = Duration::from_secs(30);
@@ -44,7 +46,7 @@ impl Agent {
         board: Option<Arc<Board>>,
     ) -> Agent {
         let client = server.access().click_client().expect("a client");
-        let actions = Actions::new(client, NAMESPACE, "node-metrics", "node-1");
+        let actions = Actions::new(client, NAMESPACE, PLUGIN, "node-1");
         let (recorder, clerk) = records(actions.clone());
         let rules = Rules {
             spared: SparedPods {
@@ -58,18 +60,24 @@ impl Agent {
             proc: directory.join("proc"),
             cgroup: directory.join("cgroup"),
         };
+        let networks = match &board {
+            Some(board) => board.networks().clone(),
+            None => Arc::new(Networks::of_plugin(PLUGIN)),
+        };
         let containers = Containers::new(
             rules,
             roots,
             inventory.clone(),
             &directory.join("plugin"),
             recorder,
+            networks,
             board.clone(),
         );
         let ending = CancellationToken::new();
         tokio::spawn(containers.clone().keep_deadlines(ending.clone()));
+        tokio::spawn(containers.clone().clear_leftovers(ending.clone()));
         let clerk = tokio::spawn(clerk.work(ending.clone()));
-        let report = controls_report("node-metrics", "Node metrics", &offered);
+        let report = controls_report(PLUGIN, "Node metrics", &offered);
         let desk = Desk::new(actions, containers.clone(), offered, report, CLICK_WAIT);
         Agent {
             desk: Arc::new(desk),

@@ -49,6 +49,7 @@ impl Network {
     }
 
     /// What this prints, run in it.
+    #[allow(dead_code)] // Not every test sets something.
     pub(crate) fn run(&self, command: &str) -> String {
         let pid = self.pid().to_string();
         let output = Command::new("nsenter")
@@ -60,6 +61,7 @@ impl Network {
     }
 
     /// What an independent program says of `eth0`.
+    #[allow(dead_code)] // Nor looks.
     pub(crate) fn tc(&self) -> String {
         self.run("tc qdisc show dev eth0 root")
     }

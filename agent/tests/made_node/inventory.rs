@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use scope_agent::inventory::{
     Container, ContainerKind, Inventory, MountedVolume, Owner, Pod, Volume, VolumeKind,
 };
-use scope_agent::volumes::{Files, Space, VolumeUse};
+use scope_agent::volumes::{Files, Space, Standing, VolumeUse};
 use scope_protocol::{Timestamp, Topology};
 
 use super::EPOCH_MICROS;
@@ -89,7 +89,7 @@ pub fn used(percent: u64) -> VolumeUse {
                 used: 10 * percent,
             }),
         }),
-        stale: false,
+        standing: Standing::Answers,
     }
 }
 

@@ -23,7 +23,7 @@ use scope_agent::inventory::{Inventory, VolumeKind};
 use scope_agent::sample::{Mode, Problems, ProcessName, Runtime as NodeRuntime};
 use scope_agent::serve::{Demand, Turns};
 use scope_agent::traffic::{Button, Features, Root, Seen};
-use scope_agent::volumes::{VolumeUse, VolumeUses};
+use scope_agent::volumes::{Standing, VolumeUse, VolumeUses};
 use scope_crds::Control;
 use scope_emulator::truth::{Container, ContainerState, Controller, Host, Namespace, Pod, Process};
 use scope_emulator::{Ask, Kind, ProbeSetup, Runtime, Script, ScriptedClick, World};
@@ -207,7 +207,7 @@ impl Agent {
                     (
                         "data".to_owned(),
                         VolumeUse {
-                            stale: true,
+                            standing: Standing::Silent,
                             ..used(70)
                         },
                     ),

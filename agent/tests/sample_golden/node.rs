@@ -9,7 +9,7 @@ use scope_agent::collect::{self, ControlNames, Mend, Settings, Share};
 use scope_agent::container_control::SparedPods;
 use scope_agent::inventory::{Inventory, NodeObject, VolumeKind};
 use scope_agent::sample::Mode;
-use scope_agent::volumes::{VolumeUse, VolumeUses};
+use scope_agent::volumes::{Standing, VolumeUse, VolumeUses};
 use scope_protocol::{Topology, encode};
 
 use crate::made_node::inventory::{inventory, owner, pod, used, with_volumes};
@@ -135,7 +135,7 @@ impl Golden {
         let second = sampler.take(mode);
         let mut usage = attribute(Some(&first), &second, mode);
         let stale = VolumeUse {
-            stale: true,
+            standing: Standing::Silent,
             ..used(70)
         };
         usage.volumes = Arc::new(VolumeUses::from([

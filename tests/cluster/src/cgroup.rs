@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::error::{At, Error, Result};
 
+/// `ENODEV`.
+const NO_DEVICE: i32 = rustix::io::Errno::NODEV.raw_os_error();
+
 /// Dying processes leave their cgroups within milliseconds; this is for a busy machine.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -159,6 +162,13 @@ impl ClusterCgroups {
         }
     }
 
+    /// Lets everything of the cluster run that somebody froze. In version 1 a frozen process does not end, not even
+    /// by SIGKILL, before it is thawed; in version 2 it does.
+    pub(crate) fn thaw(&self) -> Result<()> {
+        let trees = self.hierarchies.v1.iter().map(|v1| v1.join(&self.tree));
+        trees.into_iter().try_for_each(|tree| thaw_tree(&tree))
+    }
+
     /// Removes what a node has left.
     pub(crate) fn remove_node(&self, node: &str) -> Result<()> {
         self.trees()
@@ -214,6 +224,33 @@ fn create_with_controllers(mount: &Path, tree: &str, node: &str) -> Result<()> {
         })?;
         directory.push(part);
         std::fs::create_dir_all(&directory).at("create cgroup", &directory)?;
+    }
+    Ok(())
+}
+
+/// Thaws a cgroup and then those below it: one is frozen for as long as one above it is.
+fn thaw_tree(directory: &Path) -> Result<()> {
+    let gone = |error: &io::Error| {
+        // A cgroup that is removed while one of its files is open says the latter.
+        error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(NO_DEVICE)
+    };
+    let state = directory.join("freezer.state");
+    match std::fs::read_to_string(&state) {
+        Ok(text) if text.trim() != "THAWED" => match std::fs::write(&state, "THAWED") {
+            Err(error) if !gone(&error) => return Err(error).at("thaw", &state),
+            _ => {}
+        },
+        Err(error) if !gone(&error) => return Err(error).at("read", &state),
+        _ => {}
+    }
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if gone(&error) => return Ok(()),
+        entries => entries.at("read directory", directory)?,
+    };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            thaw_tree(&entry.path())?;
+        }
     }
     Ok(())
 }
@@ -352,6 +389,74 @@ mod tests {
         assert_eq!(of("node1", ""), [0; 0]);
         assert_eq!(of("node2", "abc"), [0; 0]);
         assert!(is_container("cri-containerd-abc.scope", "abc"));
+    }
+
+    #[test]
+    fn what_is_frozen_is_thawed_and_nothing_of_others() {
+        let scratch = Scratch::new();
+        let mounts = ["freezer", "memory"].map(|name| scratch.path().join(name));
+        let pod = "node1/kubepods/podx";
+        let state =
+            |tree: &str, below: &str| mounts[0].join(tree).join(below).join("freezer.state");
+        let all = [
+            state("throwaway-t0-m", ""),
+            state("throwaway-t0-m", pod),
+            state("throwaway-t0-m", &format!("{pod}/abc")),
+            state("throwaway-t1-m", pod),
+        ];
+        for (file, text) in all.iter().zip(["THAWED", "FROZEN", "FREEZING", "FROZEN"]) {
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, format!("{text}\n")).unwrap();
+        }
+        let hierarchies = Hierarchies {
+            v1: mounts.to_vec(),
+            v2: None,
+        };
+        ClusterCgroups::new(hierarchies, "t0", "m").thaw().unwrap();
+        let now = all.map(|file| std::fs::read_to_string(file).unwrap());
+        assert_eq!(now, ["THAWED\n", "THAWED", "THAWED", "FROZEN\n"]);
+    }
+
+    /// By the kernel; where this machine has no freezer of version 1, or does not let us have it, it says so.
+    #[test]
+    fn a_frozen_process_can_be_ended_once_it_is_thawed() {
+        let freezer = Hierarchies::of_this_machine().ok().and_then(|all| {
+            let mut v1 = all.v1.into_iter();
+            v1.find(|mount| mount.ends_with("freezer"))
+        });
+        let Some(freezer) = freezer else {
+            eprintln!("not tried: this machine has no freezer of version 1");
+            return;
+        };
+        let cgroups = ClusterCgroups {
+            hierarchies: Hierarchies {
+                v1: vec![freezer.clone()],
+                v2: None,
+            },
+            tree: format!("throwaway-thaw-{}", std::process::id()),
+        };
+        if let Err(error) = cgroups.create("node1") {
+            eprintln!("not tried: {error}");
+            return;
+        }
+        let cgroup = freezer.join(&cgroups.tree).join("node1/podx");
+        std::fs::create_dir(&cgroup).unwrap();
+        let mut sleeper = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .unwrap();
+        std::fs::write(cgroup.join("cgroup.procs"), sleeper.id().to_string()).unwrap();
+        std::fs::write(cgroup.join("freezer.state"), "FROZEN").unwrap();
+        let state = || std::fs::read_to_string(cgroup.join("freezer.state")).unwrap();
+        while state().trim() != "FROZEN" {
+            std::thread::yield_now();
+        }
+        sleeper.kill().unwrap();
+        assert!(sleeper.try_wait().unwrap().is_none(), "it stands");
+        cgroups.thaw().unwrap();
+        sleeper.wait().unwrap();
+        cgroups.remove().unwrap();
+        assert!(!freezer.join(&cgroups.tree).exists());
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Shared {
                 self.record(click, &target, ActionPhase::Failed, &said);
                 return Err(Here::new(Phase::Failed, said));
             }
-            self.publish(&state);
+            self.publish_frozen(&state);
             cgroup
         };
         let long = in_words(arguments.duration);
@@ -114,7 +114,7 @@ impl Shared {
             let mut state = self.state();
             if cgroup.state().map_err(failed)? == State::Thawed {
                 state.frozen.remove(&target.container);
-                self.publish(&state);
+                self.publish_frozen(&state);
                 return Err(Here::refused(format!("{target} is not frozen")));
             }
             if let Err(e) = cgroup.set_frozen(false) {
@@ -127,7 +127,7 @@ impl Shared {
             Ok(State::Thawed) => {
                 let mut state = self.state();
                 state.frozen.remove(&target.container);
-                self.publish(&state);
+                self.publish_frozen(&state);
                 Here::new(Phase::Succeeded, format!("{target} is thawed"))
             }
             Ok(_) => Here::new(
@@ -174,7 +174,7 @@ impl Shared {
                     state.frozen.put_off(&container, boot_clock() + THAW_AGAIN);
                 }
             }
-            self.publish(&state);
+            self.publish_frozen(&state);
         }
     }
 

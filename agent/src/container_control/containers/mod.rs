@@ -1,12 +1,13 @@
 //! Carrying clicks on containers out, and putting right in time what was done for a time, whatever happens.
 
 mod freezing;
+mod leftovers;
 mod restart;
 mod shaping;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -28,7 +29,7 @@ use super::window::Window;
 use crate::control::Click;
 use crate::inventory::Inventory;
 use crate::sample::Roots;
-use crate::traffic::Board;
+use crate::traffic::{Board, Networks};
 
 /// The boot clock goes on while the machine sleeps, and timers do not: look at it at least so often.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
@@ -44,15 +45,21 @@ struct Shared {
     /// Held by whoever changes a container, while the kernel and the disk are waited for: taken only
     /// on a thread that may wait, never on the one that serves the probe.
     state: Mutex<Changes>,
-    /// When the next one is due, for those that may not take `state`.
-    next: watch::Sender<Option<Duration>>,
+    /// The same for whoever shapes traffic: the kernel may let them wait for seconds, which nobody else is to
+    /// feel. Taken before `state` by who takes both.
+    shaped: Mutex<Deadlines<Shaped>>,
+    /// When the next one is due, for those that may not take `state` or `shaped`.
+    next_frozen: watch::Sender<Option<Duration>>,
+    next_shaped: watch::Sender<Option<Duration>>,
     frozen: Arc<ArcSwap<BTreeSet<String>>>,
+    networks: Arc<Networks>,
     /// Where what is known of the pods' networks goes; `None` where nobody looks at them.
     board: Option<Arc<Board>>,
     shaped_pods: AtomicUsize,
+    leftovers: AtomicU64,
     recorder: Recorder,
-    /// From here on nothing is begun and nothing is waited for. Looked at with `state` held by
-    /// whoever begins something: what was begun before is then seen by whoever ends it.
+    /// From here on nothing is begun and nothing is waited for. Looked at with `state` or `shaped` held
+    /// by whoever begins something: what was begun before is then seen by whoever ends it.
     ending: CancellationToken,
     /// Those that see to the end of a process.
     tasks: TaskTracker,
@@ -60,7 +67,6 @@ struct Shared {
 
 struct Changes {
     frozen: Deadlines<Frozen>,
-    shaped: Deadlines<Shaped>,
     window: Window,
     /// Containers that got SIGTERM, and when SIGKILL follows, on the wall clock for people.
     ending: BTreeMap<String, SystemTime>,
@@ -75,6 +81,7 @@ impl Containers {
         inventory: Arc<ArcSwap<Inventory>>,
         directory: &Path,
         recorder: Recorder,
+        networks: Arc<Networks>,
         board: Option<Arc<Board>>,
     ) -> Self {
         let frozen: Deadlines<Frozen> = Deadlines::adopt(directory, MAX_DURATION, boot_clock());
@@ -100,19 +107,23 @@ impl Containers {
             inventory,
             state: Mutex::new(Changes {
                 frozen,
-                shaped,
                 window: Window::default(),
                 ending: BTreeMap::new(),
             }),
-            next: watch::Sender::new(None),
+            shaped: Mutex::new(shaped),
+            next_frozen: watch::Sender::new(None),
+            next_shaped: watch::Sender::new(None),
             frozen: Arc::default(),
+            networks,
             board,
             shaped_pods: AtomicUsize::new(0),
+            leftovers: AtomicU64::new(0),
             recorder,
             ending: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }));
-        containers.0.publish(&containers.0.state());
+        containers.0.publish_frozen(&containers.0.state());
+        containers.0.publish_shaped(&containers.0.shaped());
         containers
     }
 
@@ -124,6 +135,11 @@ impl Containers {
     /// How many pods have their traffic shaped by us.
     pub fn shaped_pods(&self) -> usize {
         self.0.shaped_pods.load(Ordering::Relaxed)
+    }
+
+    /// How often something of ours was cleared that had no deadline.
+    pub fn leftovers(&self) -> u64 {
+        self.0.leftovers.load(Ordering::Relaxed)
     }
 
     /// What is known of the networks of pods, where somebody looks at them.
@@ -160,9 +176,25 @@ impl Containers {
         }
     }
 
-    /// Puts right what is due until told to end.
+    /// Puts right what is due until told to end. Thawing does not wait for a network.
     pub async fn keep_deadlines(self, ending: CancellationToken) {
-        let mut published = self.0.next.subscribe();
+        let over = "its time was over";
+        let thaw = |shared: &Shared| shared.thaw_these(shared.due_frozen(boot_clock()), over);
+        let clear = |shared: &Shared| shared.clear_these(shared.due_shaped(boot_clock()), over);
+        let (frozen, shaped) = (&self.0.next_frozen, &self.0.next_shaped);
+        tokio::join!(
+            self.keep(frozen, &ending, thaw),
+            self.keep(shaped, &ending, clear)
+        );
+    }
+
+    async fn keep(
+        &self,
+        next: &watch::Sender<Option<Duration>>,
+        ending: &CancellationToken,
+        put_right: impl Fn(&Shared) + Copy + Send + 'static,
+    ) {
+        let mut published = next.subscribe();
         loop {
             let next = *published.borrow_and_update();
             let left = next.map_or(LOOK_AT_CLOCK, |next| {
@@ -176,12 +208,7 @@ impl Containers {
                 () = tokio::time::sleep(left) => {}
             }
             let shared = self.0.clone();
-            let work = move || {
-                let (frozen, shaped) = shared.due(boot_clock());
-                shared.thaw_these(frozen, "its time was over");
-                shared.clear_these(shaped, "its time was over");
-            };
-            if let Err(e) = tokio::task::spawn_blocking(work).await {
+            if let Err(e) = tokio::task::spawn_blocking(move || put_right(&shared)).await {
                 tracing::error!(error = %e, "putting right what is due broke off");
             }
         }
@@ -194,16 +221,23 @@ impl Containers {
         self.0.ending.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
+        let thaw = |shared: &Shared| {
+            let all = shared.due_frozen(Duration::MAX);
+            shared.thaw_these(all, "the agent that froze it ends");
+            shared.due_frozen(Duration::MAX).is_empty()
+        };
+        let clear = |shared: &Shared| {
+            let all = shared.due_shaped(Duration::MAX);
+            shared.clear_these(all, "the agent that set it ends");
+            shared.due_shaped(Duration::MAX).is_empty()
+        };
+        tokio::join!(self.end_all(thaw), self.end_all(clear));
+    }
+
+    async fn end_all(&self, put_right: impl Fn(&Shared) -> bool + Copy + Send + 'static) {
         for _ in 0..END_TRIES {
             let shared = self.0.clone();
-            let work = move || {
-                let (frozen, shaped) = shared.due(Duration::MAX);
-                shared.thaw_these(frozen, "the agent that froze it ends");
-                shared.clear_these(shaped, "the agent that set it ends");
-                let (frozen, shaped) = shared.due(Duration::MAX);
-                frozen.is_empty() && shaped.is_empty()
-            };
-            match tokio::task::spawn_blocking(work).await {
+            match tokio::task::spawn_blocking(move || put_right(&shared)).await {
                 Ok(true) => return,
                 // A process that it was done through may have ended that moment; another is found.
                 Ok(false) => tokio::time::sleep(END_AGAIN).await,
@@ -225,30 +259,38 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn publish(&self, state: &Changes) {
+    fn shaped(&self) -> MutexGuard<'_, Deadlines<Shaped>> {
+        self.shaped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish_frozen(&self, state: &Changes) {
         let ids = state.frozen.iter().map(|(id, _)| id.clone()).collect();
         self.frozen.store(Arc::new(ids));
+        self.next_frozen.send_replace(state.frozen.next());
+    }
+
+    fn publish_shaped(&self, shaped: &Deadlines<Shaped>) {
         let (now, wall) = (boot_clock(), SystemTime::now());
         let over =
             |shaped: &Shaped| wall + Duration::from_millis(shaped.until_ms).saturating_sub(now);
-        let shaped: BTreeMap<String, SystemTime> = state
-            .shaped
+        let until: BTreeMap<String, SystemTime> = shaped
             .iter()
             .map(|(pod, shaped)| (pod.clone(), over(shaped)))
             .collect();
-        self.shaped_pods.store(shaped.len(), Ordering::Relaxed);
+        self.shaped_pods.store(until.len(), Ordering::Relaxed);
         if let Some(board) = &self.board {
-            board.set_until(shaped);
+            board.set_until(until);
         }
-        let next = [state.frozen.next(), state.shaped.next()];
-        self.next.send_replace(next.into_iter().flatten().min());
+        self.next_shaped.send_replace(shaped.next());
     }
 
     /// What is due by then.
-    #[expect(clippy::type_complexity, reason = "two lists of the same form")]
-    fn due(&self, then: Duration) -> (Vec<(String, Frozen)>, Vec<(String, Shaped)>) {
-        let state = self.state();
-        (state.frozen.due(then), state.shaped.due(then))
+    fn due_frozen(&self, then: Duration) -> Vec<(String, Frozen)> {
+        self.state().frozen.due(then)
+    }
+
+    fn due_shaped(&self, then: Duration) -> Vec<(String, Shaped)> {
+        self.shaped().due(then)
     }
 
     fn target(&self, click: &Click) -> Result<(Arguments, Target), Here> {

@@ -6,13 +6,13 @@ use scope_crds::{ActionPhase, Control};
 
 use super::super::arguments::Arguments;
 use super::super::cgroup::Cgroup;
-use super::super::deadlines::{MAX_ENTRIES, millis};
+use super::super::deadlines::{Deadlines, MAX_ENTRIES, millis};
 use super::super::entries::Shaped;
 use super::super::first_process::{FirstProcess, NoProcess};
 use super::super::outcome::{Here, Phase};
 use super::super::rules::{DEFAULT_GRACE, Target};
 use super::super::times::{boot_clock, in_words, said};
-use super::{Changes, Shared};
+use super::Shared;
 use crate::control::Click;
 use crate::sample::Cause;
 use crate::traffic::{
@@ -39,13 +39,13 @@ impl Shared {
             Order::read(button, &click.args, longest).map_err(|e| Here::refused(e.to_string()))?;
         let target = self.judged(click, Arguments::NONE)?;
         // From here on one click after the other, from the look at the process to what is set.
-        let mut state = self.state();
+        let mut shaped = self.shaped();
         let network = self.network(&target)?;
         match order {
-            Order::Clear => self.clear(click, &target, &network, &mut state),
+            Order::Clear => self.clear(click, &target, &network, &mut shaped),
             Order::Change(change, duration) => {
                 self.begins(&target)?;
-                self.change(click, &target, &network, change, duration, &mut state)
+                self.change(click, &target, &network, change, duration, &mut shaped)
             }
         }
     }
@@ -82,9 +82,13 @@ impl Shared {
         network: &Namespace,
         change: Change,
         duration: Duration,
-        state: &mut Changes,
+        shaped: &mut Deadlines<Shaped>,
     ) -> Result<Here, Here> {
-        let before = match network.root().map_err(|e| failed(target, &e))? {
+        let before = match self
+            .networks
+            .root(network)
+            .map_err(|e| failed(target, &e))?
+        {
             Root::Default => Setting::default(),
             Root::Ours(setting) => setting,
             Root::Foreign(foreign) => return Err(not_ours(target, &foreign)),
@@ -93,7 +97,7 @@ impl Shared {
             .applied_to(before)
             .map_err(|e| Here::refused(e.to_string()))?;
         if after.is_nothing() {
-            return self.clear(click, target, network, state);
+            return self.clear(click, target, network, shaped);
         }
         // Before anything is taken away for it.
         if let Some(lack) = self
@@ -104,14 +108,15 @@ impl Shared {
         {
             return Err(cannot(target, &after, lack));
         }
-        if state.shaped.is_full() && state.shaped.get(&target.pod_uid).is_none() {
+        if shaped.is_full() && shaped.get(&target.pod_uid).is_none() {
             return Err(Here::refused(format!(
                 "the traffic of {MAX_ENTRIES} pods of this node is shaped; clear one first"
             )));
         }
+        self.of_no_other_network(target, network.identity(), shaped)?;
         let now = boot_clock();
-        self.take_place(state, now)?;
-        let earlier = state.shaped.get(&target.pod_uid).cloned();
+        self.take_place(&mut self.state(), now)?;
+        let earlier = shaped.get(&target.pod_uid).cloned();
         let entry = Shaped {
             namespace: target.namespace.clone(),
             pod: target.pod.clone(),
@@ -120,8 +125,8 @@ impl Shared {
             network: network.identity(),
             until_ms: millis(now + duration),
         };
-        if let Err(e) = state.shaped.add(&target.pod_uid, entry) {
-            state.window.give_back(now);
+        if let Err(e) = shaped.add(&target.pod_uid, entry) {
+            self.state().window.give_back(now);
             return Err(Here::new(
                 Phase::Failed,
                 format!(
@@ -130,13 +135,16 @@ impl Shared {
             ));
         }
         let until = SystemTime::now() + duration;
-        let set = network.set(&after);
+        let set = self.networks.set(network, after);
         // The kernel may have done it all the same: then it ends in time as well.
         let undone = |error: &NamespaceError| match error {
             NamespaceError::Netlink(NetlinkError::NoModule(_) | NetlinkError::Foreign { .. }) => {
                 true
             }
-            _ => matches!(network.root(), Ok(Root::Default | Root::Foreign(_))),
+            _ => matches!(
+                self.networks.root(network),
+                Ok(Root::Default | Root::Foreign(_))
+            ),
         };
         if let Err(error) = &set
             && (earlier.is_some() || undone(error))
@@ -144,16 +152,16 @@ impl Shared {
             // What was set before, if anything, keeps its own deadline.
             match earlier {
                 Some(earlier) => {
-                    if let Err(e) = state.shaped.add(&target.pod_uid, earlier) {
+                    if let Err(e) = shaped.add(&target.pod_uid, earlier) {
                         tracing::warn!(error = %e, "a deadline could not be written: the traffic of a pod is cleared later than it said");
                     }
                 }
-                None => state.shaped.remove(&target.pod_uid),
+                None => shaped.remove(&target.pod_uid),
             }
         }
         let here = match set {
             Ok(Root::Ours(now_set)) => {
-                self.board_note(target, Root::Ours(now_set));
+                self.board_note(target, network.identity(), Root::Ours(now_set));
                 let long = in_words(duration);
                 let ends = said(until);
                 Here::new(
@@ -164,7 +172,7 @@ impl Shared {
                 )
             }
             Ok(other) => {
-                self.board_note(target, other);
+                self.board_note(target, network.identity(), other);
                 Here::new(
                     Phase::Failed,
                     format!(
@@ -173,7 +181,7 @@ impl Shared {
                 )
             }
             Err(NamespaceError::Netlink(e @ NetlinkError::NoModule(_))) => {
-                state.window.give_back(now);
+                self.state().window.give_back(now);
                 cannot(target, &after, &e)
             }
             Err(NamespaceError::Netlink(NetlinkError::Foreign { foreign, .. })) => {
@@ -181,7 +189,7 @@ impl Shared {
             }
             Err(e) => failed(target, &e),
         };
-        self.publish(state);
+        self.publish_shaped(shaped);
         match here.phase {
             Phase::Succeeded => self.record(click, target, ActionPhase::Succeeded, &here.message),
             Phase::Failed => self.record(click, target, ActionPhase::Failed, &here.message),
@@ -195,9 +203,9 @@ impl Shared {
         click: &Click,
         target: &Target,
         network: &Namespace,
-        state: &mut Changes,
+        shaped: &mut Deadlines<Shaped>,
     ) -> Result<Here, Here> {
-        let before = match network.clear() {
+        let before = match self.networks.clear(network) {
             Ok(before) => before,
             Err(e) => {
                 let here = failed(target, &e);
@@ -205,11 +213,16 @@ impl Shared {
                 return Err(here);
             }
         };
-        state.shaped.remove(&target.pod_uid);
-        self.publish(state);
+        // One of another network of the pod stays.
+        if let Some(entry) = shaped.get(&target.pod_uid)
+            && entry.network == network.identity()
+        {
+            shaped.remove(&target.pod_uid);
+            self.publish_shaped(shaped);
+        }
         match before {
             Root::Ours(setting) => {
-                self.board_note(target, Root::Default);
+                self.board_note(target, network.identity(), Root::Default);
                 let said = format!(
                     "what leaves the pod of {target} is as before again, without {setting}"
                 );
@@ -226,26 +239,26 @@ impl Shared {
     /// Clears pods whose traffic we shaped. Those that are gone, or have another network by now, are
     /// forgotten.
     pub(super) fn clear_these(&self, these: Vec<(String, Shaped)>, why: &str) {
-        for (pod_uid, shaped) in these {
-            let mut state = self.state();
+        for (pod_uid, entry) in these {
+            let mut shaped = self.shaped();
             // Somebody has cleared it since, or set it anew, for another time.
-            if state.shaped.get(&pod_uid) != Some(&shaped) {
+            if shaped.get(&pod_uid) != Some(&entry) {
                 continue;
             }
-            let network = shaped.network;
+            let network = entry.network;
             let target = Target {
-                container: shaped.container,
-                name: shaped.name,
+                container: entry.container,
+                name: entry.name,
                 pod_uid,
-                pod: shaped.pod,
-                namespace: shaped.namespace,
+                pod: entry.pod,
+                namespace: entry.namespace,
                 grace: DEFAULT_GRACE,
             };
             match self.clear_one(&target.pod_uid, network) {
                 Ok(cleared) => {
-                    state.shaped.remove(&target.pod_uid);
+                    shaped.remove(&target.pod_uid);
                     if let Some(setting) = cleared {
-                        self.board_note(&target, Root::Default);
+                        self.board_note(&target, network, Root::Default);
                         let said = format!(
                             "what leaves the pod of {target} is as before again, without {setting}: {why}"
                         );
@@ -258,19 +271,67 @@ impl Shared {
                         error,
                         "cannot clear what shapes the traffic of a pod"
                     );
-                    state
-                        .shaped
-                        .put_off(&target.pod_uid, boot_clock() + CLEAR_AGAIN);
+                    shaped.put_off(&target.pod_uid, boot_clock() + CLEAR_AGAIN);
                 }
             }
-            self.publish(&state);
+            self.publish_shaped(&shaped);
         }
     }
 
-    /// What was cleared on this network, if the pod still has it. A network can outlive the processes in it,
+    /// A pod has one entry. Where it is for another network that the pod still has, nobody would clear that
+    /// one any more.
+    fn of_no_other_network(
+        &self,
+        target: &Target,
+        network: Identity,
+        shaped: &mut Deadlines<Shaped>,
+    ) -> Result<(), Here> {
+        let Some(earlier) = shaped.get(&target.pod_uid) else {
+            return Ok(());
+        };
+        if earlier.network == network {
+            return Ok(());
+        }
+        let as_it_was = |why: String| {
+            format!(
+                "the traffic of {target} is as it was: container {} of the same pod has another network, {why}",
+                earlier.name
+            )
+        };
+        match self.network_by_now(&target.pod_uid, earlier.network) {
+            Ok(Some(_)) => Err(Here::refused(as_it_was(
+                "which is shaped; clear that one first".to_owned(),
+            ))),
+            Ok(None) => {
+                shaped.remove(&target.pod_uid);
+                Ok(())
+            }
+            Err(e) => Err(Here::new(
+                Phase::Failed,
+                as_it_was(format!("of which nothing is known now: {e}")),
+            )),
+        }
+    }
+
+    /// What was cleared on this network, if the pod still has it.
+    pub(super) fn clear_one(
+        &self,
+        pod: &str,
+        network: Identity,
+    ) -> Result<Option<Setting>, String> {
+        let Some(network) = self.network_by_now(pod, network)? else {
+            return Ok(None);
+        };
+        match self.networks.clear(&network).map_err(|e| e.to_string())? {
+            Root::Ours(setting) => Ok(Some(setting)),
+            Root::Default | Root::Foreign(_) => Ok(None),
+        }
+    }
+
+    /// This network, if the pod still has it. A network can outlive the processes in it,
     /// as where a runtime keeps no process of the sandbox: without one that is in another network it is not
     /// known to be gone.
-    fn clear_one(&self, pod: &str, network: Identity) -> Result<Option<Setting>, String> {
+    fn network_by_now(&self, pod: &str, network: Identity) -> Result<Option<Namespace>, String> {
         let cgroup = Cgroup::of_pod(&self.roots.cgroup, pod).map_err(|e| e.to_string())?;
         let Some(cgroup) = cgroup else {
             return Ok(None);
@@ -280,12 +341,7 @@ impl Shared {
         for pid in cgroup.processes().into_iter().take(MAX_TRIED) {
             let is_meant = |place: &crate::sample::Place| place.pod.as_deref() == Some(pod);
             match network_of(&self.roots.proc, pid, is_meant) {
-                Ok(found) if found.identity() == network => {
-                    return match found.clear().map_err(|e| e.to_string())? {
-                        Root::Ours(setting) => Ok(Some(setting)),
-                        Root::Default | Root::Foreign(_) => Ok(None),
-                    };
-                }
+                Ok(found) if found.identity() == network => return Ok(Some(found)),
                 // Its sandbox was made anew.
                 Ok(_) => unseen = None,
                 Err(NoNetwork::Gone | NoNetwork::Node | NoNetwork::Own) => {}
@@ -297,9 +353,9 @@ impl Shared {
         unseen.map_or(Ok(None), Err)
     }
 
-    fn board_note(&self, target: &Target, root: Root) {
+    fn board_note(&self, target: &Target, network: Identity, root: Root) {
         if let Some(board) = &self.board {
-            board.note(&target.pod_uid, root);
+            board.note(&target.pod_uid, network, root);
         }
     }
 }
@@ -316,9 +372,13 @@ fn cannot(target: &Target, setting: &Setting, why: &dyn std::fmt::Display) -> He
 }
 
 fn failed(target: &Target, error: &NamespaceError) -> Here {
+    let so = match error.is_late() {
+        true => "changed or as it was",
+        false => "as it was",
+    };
     Here::new(
         Phase::Failed,
-        format!("the traffic of {target} is as it was: {error}"),
+        format!("the traffic of {target} is {so}: {error}"),
     )
 }
 

@@ -4,10 +4,18 @@ use std::path::PathBuf;
 
 use super::super::live::Network;
 use super::*;
-use crate::traffic::{Rate, Root, Setting};
+use crate::traffic::{Handle, Networks, Rate, Root, Setting};
 
 const ID: &str = "9ce26da262bbc84ae4df968fe038055a2363edc73207c2a6f85ef13bfbf73bd5";
 const PID: u32 = 42;
+
+fn ours() -> Handle {
+    Handle::of_plugin("node-metrics")
+}
+
+fn networks() -> Networks {
+    Networks::of_plugin("node-metrics")
+}
 
 /// A `/proc` in which process 42 is of the container, and in the network of a real process.
 struct Made(tempfile::TempDir);
@@ -51,7 +59,7 @@ fn a_process_that_is_another_one_by_now_is_not_taken() {
     };
     let made = Made::of(&network);
     let found = made.find(|| {}).expect("found");
-    assert_eq!(found.root().expect("read"), Root::Default);
+    assert_eq!(networks().root(&found).expect("read"), Root::Default);
     // Its pid was given to another one while we looked.
     let reused = made.find(|| made.starts_at(200));
     assert!(matches!(reused, Err(NoNetwork::Gone)), "{reused:?}");
@@ -81,8 +89,9 @@ fn what_was_found_is_acted_on_whatever_becomes_of_the_process() {
         rate: Rate::from_bits(8_000_000),
         ..Setting::default()
     };
-    assert_eq!(found.set(&rate).expect("set"), Root::Ours(rate));
-    assert!(network.tc().contains("tbf 5c0e:"), "{}", network.tc());
+    assert_eq!(networks().set(&found, rate).expect("set"), Root::Ours(rate));
+    let set = format!("tbf {}", ours());
+    assert!(network.tc().contains(&set), "{}", network.tc());
     assert!(!next.tc().contains("tbf"), "{}", next.tc());
     // And its number cannot come back while we hold it.
     let identity = found.identity();

@@ -1,8 +1,7 @@
-use std::time::Duration;
-
 use super::super::features::Features;
 use super::super::live::Network;
-use super::super::setting::{Loss, Rate};
+use super::super::networks::Networks;
+use super::super::setting::{Loss, Rate, Setting};
 use super::*;
 
 fn rate(bits: u64) -> Setting {
@@ -10,6 +9,26 @@ fn rate(bits: u64) -> Setting {
         rate: Rate::from_bits(bits),
         ..Setting::default()
     }
+}
+
+fn ours() -> Handle {
+    Handle::of_plugin("node-metrics")
+}
+
+fn networks() -> Networks {
+    Networks::of_plugin("node-metrics")
+}
+
+/// What is done in it, step by step.
+fn inside<T: Send>(
+    namespace: &Namespace,
+    run: impl FnOnce(&mut Netlink) -> Result<T, NetlinkError> + Send,
+) -> Result<T, NamespaceError> {
+    let work = || {
+        namespace.enter()?;
+        Ok(run(&mut Netlink::open(ours())?)?)
+    };
+    std::thread::scope(|scope| scope.spawn(work).join().expect("ends"))
 }
 
 fn of(network: &Network) -> Namespace {
@@ -23,20 +42,20 @@ fn a_rate_is_set_changed_and_cleared_and_tc_sees_it() {
     };
     let namespace = of(&network);
     let here = fs_identity();
-    assert_eq!(namespace.root().expect("read"), Root::Default);
+    assert_eq!(networks().root(&namespace).expect("read"), Root::Default);
     let before = network.tc();
     for (bits, said) in [
         (8_000_000, "rate 8Mbit burst 32Kb lat 50ms"),
         (1_000_000, "rate 1Mbit burst 32Kb lat 50ms"),
         (40_000_000_000, "rate 40Gbit burst "),
     ] {
-        let set = namespace.set(&rate(bits)).expect("set");
+        let set = networks().set(&namespace, rate(bits)).expect("set");
         assert_eq!(set, Root::Ours(rate(bits)));
-        assert_eq!(namespace.root().expect("read"), set);
+        assert_eq!(networks().root(&namespace).expect("read"), set);
         assert!(network.tc().contains(said), "{}", network.tc());
     }
     assert_eq!(
-        namespace.clear().expect("cleared"),
+        networks().clear(&namespace).expect("cleared"),
         Root::Ours(rate(40_000_000_000))
     );
     assert_eq!(
@@ -44,7 +63,7 @@ fn a_rate_is_set_changed_and_cleared_and_tc_sees_it() {
         before,
         "as it was, and not an empty one of ours"
     );
-    assert_eq!(namespace.clear().expect("again"), Root::Default);
+    assert_eq!(networks().clear(&namespace).expect("again"), Root::Default);
     assert_eq!(fs_identity(), here, "no thread but its own has moved");
 }
 
@@ -60,15 +79,15 @@ fn what_somebody_else_set_stays() {
     let namespace = of(&network);
     network.run("tc qdisc add dev eth0 root handle 1: tbf rate 3mbit burst 32kb latency 50ms");
     let theirs = network.tc();
-    let refused = namespace
-        .set(&rate(8_000_000))
+    let refused = networks()
+        .set(&namespace, rate(8_000_000))
         .expect_err("refused")
         .to_string();
     assert!(
         refused.contains("tbf 1: (rate 3mbit), as Chaos Mesh sets it"),
         "{refused}"
     );
-    let Root::Foreign(foreign) = namespace.clear().expect("looked") else {
+    let Root::Foreign(foreign) = networks().clear(&namespace).expect("looked") else {
         panic!("not ours");
     };
     assert_eq!(
@@ -77,12 +96,39 @@ fn what_somebody_else_set_stays() {
     );
     assert_eq!(network.tc(), theirs);
     // Not even where it comes between our look and our request: the kernel refuses then.
-    let raced = namespace.inside(|netlink| netlink.create_for_test(DEVICE, &rate(8_000_000)));
+    let raced = inside(&namespace, |netlink| {
+        netlink.create_for_test(DEVICE, &rate(8_000_000))
+    });
     let raced = raced.expect_err("refused");
     assert!(raced.to_string().contains("File exists"), "{raced}");
-    let deleted = namespace.inside(|netlink| netlink.delete_for_test(DEVICE));
+    let deleted = inside(&namespace, |netlink| netlink.delete_for_test(DEVICE));
     assert!(deleted.is_ok(), "{deleted:?}");
     assert_eq!(network.tc(), theirs);
+}
+
+#[test]
+fn of_two_plugins_each_leaves_alone_what_the_other_set() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let namespace = of(&network);
+    let other = Networks::of_plugin("other");
+    networks().set(&namespace, rate(8_000_000)).expect("set");
+    let set = network.tc();
+    assert!(set.contains(&format!("tbf {} root", ours())), "{set}");
+    let refused = other.set(&namespace, rate(1_000_000)).expect_err("refused");
+    let refused = refused.to_string();
+    assert!(
+        refused.contains("(rate 8mbit), as another Scope plugin of this node sets it"),
+        "{refused}"
+    );
+    for root in [other.root(&namespace), other.clear(&namespace)] {
+        assert!(matches!(root, Ok(Root::Foreign(_))), "{root:?}");
+    }
+    assert_eq!(network.tc(), set);
+    networks().clear(&namespace).expect("cleared");
+    let theirs = other.set(&namespace, rate(1_000_000)).expect("set");
+    assert_eq!(theirs, Root::Ours(rate(1_000_000)));
 }
 
 #[test]
@@ -91,7 +137,10 @@ fn a_network_without_eth0_is_said() {
         return;
     };
     network.run("ip link del eth0");
-    let said = of(&network).root().expect_err("no device").to_string();
+    let said = networks()
+        .root(&of(&network))
+        .expect_err("no device")
+        .to_string();
     assert_eq!(said, "its network has no device eth0");
 }
 
@@ -108,13 +157,13 @@ fn the_kernel_is_asked_what_it_can_do() {
         loss: Loss::from_milli_percent(12_500),
         rate: Rate::from_bits(8_000_000),
     };
-    let set = of(&network).set(&all);
+    let set = networks().set(&of(&network), all);
     match features.netem {
         Ok(()) => {
             assert_eq!(set.expect("set"), Root::Ours(all));
             let said = network.tc();
             for word in [
-                "netem 5c0e:",
+                &format!("netem {}", ours()),
                 "delay 20ms",
                 "5ms",
                 "loss 12.5%",
@@ -125,8 +174,14 @@ fn the_kernel_is_asked_what_it_can_do() {
             // From one kind to the other, and back.
             let namespace = of(&network);
             let slow = rate(1_000_000);
-            assert_eq!(namespace.set(&slow).expect("set"), Root::Ours(slow));
-            assert_eq!(namespace.set(&all).expect("set"), Root::Ours(all));
+            assert_eq!(
+                networks().set(&namespace, slow).expect("set"),
+                Root::Ours(slow)
+            );
+            assert_eq!(
+                networks().set(&namespace, all).expect("set"),
+                Root::Ours(all)
+            );
         }
         Err(lack) => {
             assert_eq!(lack.words, "this node's kernel has no sch_netem");
@@ -135,9 +190,26 @@ fn the_kernel_is_asked_what_it_can_do() {
             // What was set before is put back when its successor cannot be.
             let namespace = of(&network);
             let slow = rate(1_000_000);
-            namespace.set(&slow).expect("set");
-            namespace.set(&all).expect_err("refused");
-            assert_eq!(namespace.root().expect("read"), Root::Ours(slow));
+            networks().set(&namespace, slow).expect("set");
+            networks().set(&namespace, all).expect_err("refused");
+            assert_eq!(networks().root(&namespace).expect("read"), Root::Ours(slow));
         }
     }
+}
+
+#[test]
+fn a_try_that_hangs_is_left_to_itself() {
+    let (let_go, hangs) = std::sync::mpsc::channel::<()>();
+    let tried = in_a_new_one(Duration::from_millis(20), move |_| {
+        let _ = hangs.recv();
+        Ok(())
+    });
+    match tried.expect_err("late, or not allowed") {
+        NamespaceError::Late(_) => {}
+        error => assert!(
+            matches!(error, NamespaceError::Enter { .. }),
+            "this machine makes no networks: {error}"
+        ),
+    }
+    drop(let_go);
 }

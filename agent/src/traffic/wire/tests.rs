@@ -2,6 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn ours() -> Handle {
+    Handle::of_plugin("node-metrics")
+}
+
 /// Word by word, by `linux/netlink.h`, `linux/rtnetlink.h` and `linux/pkt_sched.h`.
 #[test]
 fn a_request_is_laid_out_as_the_kernel_reads_it() {
@@ -11,7 +15,7 @@ fn a_request_is_laid_out_as_the_kernel_reads_it() {
         loss: Loss::from_milli_percent(10_000),
         rate: Rate::from_bits(8_000_000),
     };
-    let bytes = create(7, 3, &setting);
+    let bytes = create(7, 3, ours(), &setting);
     let words: Vec<u32> = bytes
         .chunks_exact(4)
         .map(|word| u32::from_ne_bytes(*word.first_chunk().expect("four")))
@@ -27,7 +31,7 @@ fn a_request_is_laid_out_as_the_kernel_reads_it() {
         pair(36, 0x1 | 0x4 | 0x400),
         "NEWQDISC, CREATE, no REPLACE"
     );
-    assert_eq!(&words[2..9], &[7, 0, 0, 3, 0x5C0E_0000, u32::MAX, 0]);
+    assert_eq!(&words[2..9], &[7, 0, 0, 3, ours().number(), u32::MAX, 0]);
     assert_eq!(words[9], pair(4 + 6, 1));
     assert_eq!(&bytes[40..46], b"netem\0");
     assert_eq!(words[12] & 0xFFFF, (bytes.len() - 48) as u32);
@@ -71,9 +75,9 @@ fn a_rate_alone_is_a_bucket_of_tokens() {
 
 #[test]
 fn deletes_nothing_but_ours() {
-    let bytes = delete(9, 2);
+    let bytes = delete(9, 2, ours());
     assert_eq!(u16_at(&bytes, 4), Some(37));
-    assert_eq!(u32_at(&bytes, 24), Some(OUR_HANDLE));
+    assert_eq!(u32_at(&bytes, 24), Some(ours().number()));
     assert_eq!(u32_at(&bytes, 28), Some(ROOT));
 }
 
@@ -147,13 +151,13 @@ prop_compose! {
 proptest! {
     #[test]
     fn what_is_sent_is_what_would_be_read_back(setting in settings(), device in any::<u32>()) {
-        let mut bytes = create(1, device, &setting);
+        let mut bytes = create(1, device, ours(), &setting);
         // A request and an entry of a list have the same body.
         bytes[4..6].copy_from_slice(&NEWQDISC.to_ne_bytes());
         let read = answers(&bytes, 1);
         prop_assert_eq!(read, [Answer::Qdisc(Qdisc {
             device,
-            handle: OUR_HANDLE,
+            handle: ours().number(),
             root: true,
             kind: Kind::of(&setting).as_str().to_owned(),
             setting: Some(setting),

@@ -62,11 +62,14 @@ pub(super) fn sweep_locked(layout: &Layout) -> Result<()> {
 /// is gone already is no error; the caller holds the cluster's lock.
 pub(super) fn remove_cluster(layout: &Layout, prefix: &str) -> Result<()> {
     let path = layout.record(prefix);
+    let cgroups = cgroups_of(layout, prefix)?;
+    // What was frozen by a run that broke off would not end.
+    cgroups.thaw()?;
     if let Some(record) = Record::read(&path)? {
         kill_machines(&record)?;
     }
     remove_host_link(&host_link(prefix, &layout.mark()))?;
-    cgroups_of(layout, prefix)?.remove()?;
+    cgroups.remove()?;
     remove(&layout.cluster(prefix))?;
     // Last: as long as it is there, a sweep comes back to it.
     remove(&path)

@@ -2,11 +2,13 @@
 
 mod config;
 mod connection;
+mod counting;
 mod demand;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod health;
 mod http;
+mod http_metrics;
 mod metrics;
 mod offered;
 mod publication;
@@ -35,10 +37,13 @@ use crate::collect::ControlNames;
 use crate::container_control::{Containers, Rules, records};
 use crate::control::{Actions, CLICK_WAIT, Desk, controls_report};
 use crate::exit;
+use crate::http_rates::{HttpBoard, HttpLook};
 use crate::inventory::{InventoryWatch, NodeLookSettings, WatchSettings};
 use crate::kubernetes::{Access, KubernetesError};
 use crate::traffic::{Board, Features};
 use crate::volumes::{Asker, Look, PATIENCE, VolumeWatch, ask_kernel};
+
+use counting::count_http;
 
 pub use config::{Cluster, Config};
 pub use connection::{Activity, Limits, Phase};
@@ -123,6 +128,8 @@ pub struct Parts {
     pub board: Option<Arc<Board>>,
     /// What the sampler's work hears of volumes, where they are looked at.
     pub volumes: VolumeWatch,
+    /// How the counting of HTTP goes, with the collector for it.
+    pub http: Option<Arc<HttpBoard>>,
 }
 
 /// What is needed in a cluster.
@@ -157,8 +164,12 @@ impl Parts {
         let traffic = config.cluster.as_ref().is_some_and(|c| c.traffic);
         let board = traffic.then(|| Arc::new(Board::new(Features::try_out())));
         let volumes = VolumeWatch::default();
+        let counts = config.collectors.has(Collector::HTTPStatistics);
+        let http = counts.then(|| HttpLook::new(count_http(config.http_allow_sys_exit)));
+        let counting = http.as_ref().map(HttpLook::board);
         Ok(Parts {
-            render: renderer(config, inventory, volumes.clone(), board.clone()),
+            render: renderer(config, inventory, volumes.clone(), board.clone(), http),
+            http: counting,
             kubernetes,
             board,
             volumes,
@@ -361,6 +372,7 @@ pub async fn run_with(
             volumes: volumes.clone(),
             desk,
             board: parts.board.clone(),
+            http: parts.http,
             plugin_id: config.plugin_id.as_str().into(),
         });
         tasks.spawn(

@@ -1,6 +1,8 @@
 //! What the agent tells, of which nodes, from which files, with which rights, and what that costs:
 //! the source of `docs/collectors.md`.
 
+mod http;
+
 use std::fmt::Write as _;
 
 use scope_protocol::Topology;
@@ -45,6 +47,8 @@ pub enum Read {
     Size,
     /// Every ten seconds, from a file that is opened for it.
     Limit,
+    /// In every sample, from counters that the agent's own programs keep in the kernel.
+    Counted,
     /// Every eight seconds, by a thread of its own, one question for each file system.
     Volume,
     /// Together with another figure.
@@ -61,6 +65,7 @@ impl Read {
             Read::ProcessSeldom => "every 5 s, per process",
             Read::Size => "every 5 s, by size",
             Read::Limit => "limit every 10 s",
+            Read::Counted => "each sample, counters of the kernel",
             Read::Volume => "every 8 s, per volume",
             Read::Free => "with another",
         }
@@ -69,7 +74,7 @@ impl Read {
 
 /// What reading costs: microseconds of CPU for one file of one cgroup or process, as measured with
 /// 2,000 to 10,000 processes.
-const COSTS: [(Read, &str); 9] = [
+const COSTS: [(Read, &str); 10] = [
     (
         Read::Kept,
         "1.5 µs a file (3 µs `net/dev`), one descriptor and 5 KiB of kernel memory each; at most half of `RLIMIT_NOFILE` and 5,000 in all, beyond which files are opened each time (5 µs)",
@@ -96,12 +101,17 @@ const COSTS: [(Read, &str); 9] = [
         Read::Volume,
         "2 µs a line of `/proc/self/mountinfo`, besides what the kernel takes to write it, and 25 µs a file system; so some 4 µs a volume and second. A thread for each file system that does not answer, 32 at most",
     ),
+    (
+        Read::Counted,
+        "2 µs a counter: one for the requests of each process that serves and one for each status code that it sends, 16,384 at most; what counting costs the servers stands below",
+    ),
     (Read::Free, "nothing"),
 ];
 
 const HOST: &[Topology] = &[Topology::Host];
 const BOTH: &[Topology] = &[Topology::Container, Topology::Pod];
 const PODS: &[Topology] = &[Topology::Pod];
+const SERVERS: &[Topology] = &[Topology::Process, Topology::Container, Topology::Pod];
 const WITH_HOST: &[Topology] = &[Topology::Container, Topology::Pod, Topology::Host];
 
 const fn origin(
@@ -142,6 +152,11 @@ const MEMORY_WAITS: (&str, &str) = (
 const IO_WAITS: (&str, &str) = (
     "hosts only: `/proc/pressure/io`",
     "`io.pressure`; hosts as v1",
+);
+
+const HTTP: (&str, &str) = (
+    "own counters in the kernel (BPF), see below",
+    "own counters in the kernel (BPF), see below",
 );
 
 const CPU_TIMES: (&str, &str) = ("`/proc/stat`", "`/proc/stat`");
@@ -354,6 +369,70 @@ pub const ORIGINS: [Origin; METRICS.len()] = [
         Read::Volume,
         Datum::VolumeUse,
     ),
+    origin(
+        metric::HTTP_REQUESTS,
+        SERVERS,
+        "per second",
+        HTTP,
+        Read::Counted,
+        Datum::HttpCounts,
+    ),
+    origin(
+        metric::HTTP_ERRORS,
+        BOTH,
+        "% of the final responses",
+        HTTP,
+        Read::Free,
+        Datum::HttpCounts,
+    ),
+    origin(
+        metric::HTTP_2XX,
+        BOTH,
+        "per second",
+        HTTP,
+        Read::Free,
+        Datum::HttpCounts,
+    ),
+    origin(
+        metric::HTTP_3XX,
+        BOTH,
+        "per second",
+        HTTP,
+        Read::Free,
+        Datum::HttpCounts,
+    ),
+    origin(
+        metric::HTTP_4XX,
+        BOTH,
+        "per second",
+        HTTP,
+        Read::Free,
+        Datum::HttpCounts,
+    ),
+    origin(
+        metric::HTTP_5XX,
+        BOTH,
+        "per second",
+        HTTP,
+        Read::Free,
+        Datum::HttpCounts,
+    ),
+    origin(
+        metric::HTTP_OTHERS,
+        SERVERS,
+        "per second",
+        HTTP,
+        Read::Free,
+        Datum::HttpCounts,
+    ),
+    origin(
+        metric::HTTP2_CONNECTIONS,
+        BOTH,
+        "per second",
+        HTTP,
+        Read::Free,
+        Datum::HttpCounts,
+    ),
 ];
 
 /// What nodes carry besides metrics.
@@ -426,7 +505,7 @@ const NODES: [(Topology, &str, &str); 13] = [
 ];
 
 /// What has to be allowed, and for what.
-const RIGHTS: [(&str, &str); 7] = [
+const RIGHTS: [(&str, &str); 8] = [
     ("the host's pid namespace", "everything of processes"),
     (
         "the host's `/sys/fs/cgroup`, read-only",
@@ -447,6 +526,10 @@ const RIGHTS: [(&str, &str); 7] = [
     (
         "the kubelet's directory of pods, read-only, `mountPropagation: HostToContainer`",
         "`VolumeCount`: how full volumes are",
+    ),
+    (
+        "`CAP_BPF`, `CAP_PERFMON`",
+        "`HTTPStatistics`: loading programs into the kernel that see calls of all processes",
     ),
     ("RBAC: `nodes` `get`", "the tables of the host"),
 ];
@@ -541,6 +624,7 @@ pub fn page() -> String {
     for (node, data, source) in NODES {
         let _ = writeln!(page, "| {} | {data} | {source} |", node.key());
     }
+    page.push_str(&http::section());
     page.push_str(
         "\n## Without Kubernetes\n\n\
          With `--standalone` a container is what a cgroup's name says, and a pod what a `kubepods` cgroup \

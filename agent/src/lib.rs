@@ -16,6 +16,7 @@ pub mod control;
 pub mod exit;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod http_rates;
 pub mod inventory;
 pub mod kubernetes;
 pub mod print;

@@ -112,6 +112,121 @@ fn volumes_are_shown(view: &View) {
     assert!(rows.into_iter().all(|table| table.rows.is_empty()));
 }
 
+/// Under the IDs, labels and places of HTTP Statistics, on processes as it had them, and on what they
+/// belong to.
+fn http_is_shown(view: &View) {
+    let all = [
+        (
+            "http_requests_per_second",
+            "HTTP Req/Second",
+            "",
+            12.5,
+            12.5,
+        ),
+        (
+            "http_error_ratio",
+            "HTTP errors (5xx)",
+            "percent",
+            24.0,
+            100.0,
+        ),
+        (
+            "http_2xx_responses_per_second",
+            "HTTP Resp 2xx/Second",
+            "",
+            9.5,
+            12.5,
+        ),
+        (
+            "http_4xx_responses_per_second",
+            "HTTP Resp 4xx/Second",
+            "",
+            0.0,
+            12.5,
+        ),
+        (
+            "http_5xx_responses_per_second",
+            "HTTP Resp 5xx/Second",
+            "",
+            3.0,
+            12.5,
+        ),
+        (
+            "http_200_responses_per_second",
+            "HTTP Resp 200/Second",
+            "",
+            9.5,
+            12.5,
+        ),
+        (
+            "http_503_responses_per_second",
+            "HTTP Resp 503/Second",
+            "",
+            2.5,
+            12.5,
+        ),
+        (
+            "http_599_responses_per_second",
+            "HTTP Resp 599/Second",
+            "",
+            0.5,
+            12.5,
+        ),
+        (
+            "http_OTHERS_responses_per_second",
+            "HTTP Resp OTHERS/Second",
+            "",
+            0.25,
+            12.5,
+        ),
+    ];
+    for (tab, id) in [
+        (Tab::Processes, "node1;110".to_owned()),
+        (Tab::Containers, format!("{};<container>", id('b'))),
+        (Tab::Pods, format!("{};<pod>", uid('1'))),
+        // The one pod's, which Scope lifts.
+        (Tab::Controllers, "deploy-uid;<deployment>".to_owned()),
+    ] {
+        let all: Vec<_> = all
+            .into_iter()
+            .filter(|(metric, ..)| match tab {
+                Tab::Processes => !metric.contains("xx") && !metric.contains("ratio"),
+                Tab::Controllers => {
+                    let codes = ["200", "503", "599", "OTHERS"];
+                    !codes.iter().any(|code| metric.contains(code))
+                }
+                _ => true,
+            })
+            .collect();
+        let panel = panel(view, tab, &id);
+        let shown: Vec<_> = panel
+            .summary
+            .metrics
+            .iter()
+            .take(all.len())
+            .map(|row| (&*row.id, &*row.label, &*row.format, row.value, row.max))
+            .collect();
+        assert_eq!(
+            shown, all,
+            "{id}: before all others, without the code of rate 0"
+        );
+    }
+    // In its container, and nowhere a second time.
+    let process = view.reported(Kind::Process, "node1;110").expect("reported");
+    let parents = process.parents.get("container");
+    assert!(parents.is_some_and(|ids| ids.len() == 1), "{parents:?}");
+    // Who does not serve has no figures, not zeros.
+    for (tab, id) in [
+        (Tab::Processes, "node1;111".to_owned()),
+        (Tab::Containers, format!("{};<container>", id('c'))),
+        (Tab::Pods, format!("{};<pod>", uid('2'))),
+    ] {
+        let panel = panel(view, tab, &id);
+        let mut metrics = panel.summary.metrics.iter();
+        assert!(metrics.all(|row| !row.id.starts_with("http")), "{id}");
+    }
+}
+
 fn panel_of_backup(view: &View) -> Panel {
     panel(view, Tab::Pods, &format!("{};<pod>", uid('2')))
 }
@@ -132,6 +247,7 @@ fn what_they_tell_is_seen_steadily() {
             let view = cluster.world.view();
             waiting_is_shown(&view);
             volumes_are_shown(&view);
+            http_is_shown(&view);
         }
     }
 }
@@ -148,6 +264,8 @@ fn without_them_nothing_is_shown() {
         let summary = &panel.summary;
         let ours = ["iowait", "idle", "volume_use"];
         assert!(summary.metrics.iter().all(|row| !ours.contains(&&*row.id)));
+        let mut metrics = summary.metrics.iter();
+        assert!(metrics.all(|row| !row.id.starts_with("http")));
         assert!(summary.tables.iter().all(|table| table.label != "Volumes"));
         assert_eq!(summary.value("volume_count"), None);
     }

@@ -100,6 +100,7 @@ fn in_time_or_said(node: &MadeNode, known: Inventory) {
         label: "p".into(),
         description: None,
         collectors: Collectors::default(),
+        http_allow_sys_exit: false,
         sample_interval: INTERVAL,
         mend: Mend::Always,
         host: "node-1".into(),
@@ -122,6 +123,7 @@ fn in_time_or_said(node: &MadeNode, known: Inventory) {
         &config,
         Some(Arc::new(ArcSwap::from_pointee(known))),
         VolumeWatch::default(),
+        None,
         None,
     );
     let publication = Arc::new(Publication::new("first"));

@@ -65,6 +65,7 @@ fn agent(plugins: &Path, body: Vec<u8>, stop: CancellationToken) -> std::thread:
         label: "p".into(),
         description: None,
         collectors: Collectors::default(),
+        http_allow_sys_exit: false,
         sample_interval: Duration::from_secs(1),
         mend: Mend::Auto,
         host: "h".into(),
@@ -91,6 +92,7 @@ fn agent(plugins: &Path, body: Vec<u8>, stop: CancellationToken) -> std::thread:
             kubernetes: None,
             board: None,
             volumes: VolumeWatch::default(),
+            http: None,
         };
         runtime
             .block_on(run_with(config, parts, stop))

@@ -32,6 +32,7 @@ fn config(plugins: &Path, interval: Duration) -> Config {
         label: ID.into(),
         description: None,
         collectors: Collectors::default(),
+        http_allow_sys_exit: false,
         sample_interval: interval,
         mend: Mend::Auto,
         host: "h".into(),
@@ -80,6 +81,7 @@ impl Running {
                     kubernetes: None,
                     board: None,
                     volumes: VolumeWatch::default(),
+                    http: None,
                 },
                 token,
             ))

@@ -12,6 +12,7 @@
 
 mod action;
 mod generate;
+mod http;
 mod meta;
 mod placement;
 mod plugin;
@@ -25,6 +26,7 @@ pub use action::{
     ScopeActionSpec, TargetKind, TargetName,
 };
 pub use generate::{crds, generated};
+pub use http::HttpStatistics;
 pub use meta::{GROUP, MAX_PLUGIN_ID, VERSION};
 pub use placement::{
     DEFAULT_PRIORITY_CLASS, Expression, NodeAffinity, NodeSelectorTerm, Operator, Placement,

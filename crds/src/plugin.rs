@@ -7,7 +7,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{FailingNode, Placement, Resources, Rollout, RolloutStatus, TrafficControl, schema};
+use crate::{
+    FailingNode, HttpStatistics, Placement, Resources, Rollout, RolloutStatus, TrafficControl,
+    schema,
+};
 
 /// A Scope plugin that the operator rolls out to the nodes of the cluster.
 ///
@@ -133,8 +136,9 @@ pub struct AgentSpec {
     /// last interval the node's CPUs were idle, and how much of it waiting for I/O; and how long
     /// containers and pods waited for it, where the kernel tells. `VolumeCount`: how many volumes
     /// containers and pods have, of which kinds, and how full those are that are file systems of
-    /// their own; for that the kubelet's directory of pods is mounted. `TrafficControl`: what is set on
-    /// the networks of pods, as a table on their containers.
+    /// their own; for that the kubelet's directory of pods is mounted. `HTTPStatistics`: requests and
+    /// responses per second of HTTP/1 servers, counted in the kernel, see `httpStatistics`.
+    /// `TrafficControl`: what is set on the networks of pods, as a table on their containers.
     #[serde(default = "default_collectors")]
     #[schemars(length(min = 1, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Set)]
@@ -160,6 +164,10 @@ pub struct AgentSpec {
         "spec.agent.sampleInterval must be 1s to 60s, in whole seconds, for example 5s"
     ))]
     pub sample_interval: String,
+
+    /// How HTTP is counted.
+    #[serde(default)]
+    pub http_statistics: HttpStatistics,
 
     /// How the traffic of pods may be shaped.
     #[serde(default)]
@@ -205,6 +213,7 @@ impl Default for AgentSpec {
             collectors: default_collectors(),
             controls: Vec::new(),
             sample_interval: default_sample_interval(),
+            http_statistics: HttpStatistics::default(),
             traffic_control: TrafficControl::default(),
             mend_scope: MendScope::default(),
             host_name: HostName::default(),
@@ -242,16 +251,19 @@ pub enum Collector {
     IOWait,
     /// Volumes of containers and pods.
     VolumeCount,
+    /// HTTP requests and responses of processes, containers and pods.
+    HTTPStatistics,
     /// What is set on the networks of pods: delay, jitter, loss, rate.
     TrafficControl,
 }
 
 impl Collector {
     /// Every collector that this version knows.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Resources,
         Self::IOWait,
         Self::VolumeCount,
+        Self::HTTPStatistics,
         Self::TrafficControl,
     ];
 
@@ -261,6 +273,7 @@ impl Collector {
             Self::Resources => "Resources",
             Self::IOWait => "IOWait",
             Self::VolumeCount => "VolumeCount",
+            Self::HTTPStatistics => "HTTPStatistics",
             Self::TrafficControl => "TrafficControl",
         }
     }

@@ -24,6 +24,15 @@ pub(crate) enum Task {
         #[arg(long, default_value_t = 15)]
         seconds: u64,
     },
+    /// What counting HTTP costs a server: CPU of nginx for each request under wrk, with and without
+    Http {
+        /// Rounds, each without and with
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Seconds of each load
+        #[arg(long, default_value_t = 6)]
+        seconds: u64,
+    },
     /// The operator on simulated nodes, beside the DaemonSet controller's own rolling update
     Operator {
         /// Simulated nodes
@@ -58,6 +67,7 @@ pub(crate) fn run(task: Task) -> anyhow::Result<()> {
             ("--rounds", rounds as u64),
             ("--seconds", seconds),
         ]),
+        Task::Http { rounds, seconds } => http(rounds, seconds),
         Task::Operator {
             nodes,
             plugins,
@@ -82,6 +92,17 @@ fn agent(numbers: &[(&str, u64)]) -> anyhow::Result<()> {
     command.extend(["scope-bench", "--", "agent", "--program", &program]);
     let numbers = words(numbers);
     command.extend(numbers.iter().map(String::as_str));
+    build::cargo(&command)
+}
+
+/// nginx and wrk come from Debian's packages, which are unpacked and not installed.
+fn http(rounds: usize, seconds: u64) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let root = throwaway_cluster::images::unpack_server(directory.path())?;
+    let mut command = vec!["run", "--quiet", "--locked", "--release", "--package"];
+    let (root, rounds) = (root.display().to_string(), rounds.to_string());
+    let seconds = seconds.to_string();
+    command.extend(["http-acceptance", "--", "bench", &root, &rounds, &seconds]);
     build::cargo(&command)
 }
 

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::http_rates::HttpUsage;
 use crate::sample::{CgroupSample, Counter, FurtherSample, HostSample, Mode, PodSample, Sample};
 use homes::{Growth, Homes, Sum, Sums};
 
@@ -89,6 +90,7 @@ pub fn attribute(previous: Option<&Sample>, current: &Sample, mode: Mode<'_>) ->
         containers,
         processes,
         volumes: Arc::default(),
+        http: HttpUsage::default(),
         problems: current.problems.clone(),
     }
 }

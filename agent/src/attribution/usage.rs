@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use scope_protocol::Timestamp;
 
+use crate::http_rates::HttpUsage;
 use crate::sample::{Problems, ProcessName, Runtime};
 use crate::volumes::VolumeUses;
 
@@ -27,6 +28,8 @@ pub struct Usage {
     /// How full volumes are that are file systems of their own; nothing unless somebody who looks at
     /// them fills it in.
     pub volumes: Arc<VolumeUses>,
+    /// What its servers did with HTTP; nothing unless somebody who looks at it fills it in.
+    pub http: HttpUsage,
     /// What could not be read for the current sample; in an agent that serves, since its start.
     pub problems: Problems,
 }

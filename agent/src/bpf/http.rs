@@ -13,8 +13,8 @@ pub use counter::{HttpCounter, HttpMode, HttpSetup, HttpStats, ReadError};
 pub struct HttpReading {
     /// When it was read, since boot (`CLOCK_BOOTTIME`).
     pub at: Duration,
-    /// When counting began, since boot. A key that is first seen counts from zero if this or its
-    /// process's start lies after the reading before; otherwise it is a baseline.
+    /// When counting began, since boot. A reading has every counter, so one that the reading before had
+    /// not stood at zero then.
     pub since: Duration,
     /// What was counted so far; each (process, what) once.
     pub counts: Vec<HttpCount>,

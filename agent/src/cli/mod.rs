@@ -137,7 +137,7 @@ pub struct ServeArgs {
     #[arg(long, env = "SCOPE_AGENT_DESCRIPTION", value_name = "TEXT",
           value_parser = shown_text)]
     pub description: Option<String>,
-    /// What to collect: Resources, IOWait, VolumeCount, TrafficControl
+    /// What to collect: Resources, IOWait, VolumeCount, HTTPStatistics, TrafficControl
     #[arg(long, env = "SCOPE_AGENT_COLLECTORS", value_name = "NAME[,NAME]",
           default_value = "Resources", value_parser = collectors)]
     pub collectors: Collectors,
@@ -145,6 +145,11 @@ pub struct ServeArgs {
     #[arg(long, env = "SCOPE_AGENT_CONTROLS", value_name = "NAME[,NAME]", default_value = "",
           hide_default_value = true, value_parser = controls)]
     pub controls: Controls,
+    /// Count HTTP at the end of system calls where the kernel refuses better places: every system call
+    /// of this machine gets a little dearer
+    #[arg(long, env = "SCOPE_AGENT_HTTP_ALLOW_SYS_EXIT",
+          value_parser = clap::builder::BoolishValueParser::new())]
+    pub http_allow_sys_exit: bool,
     /// Namespaces whose containers are not touched, beside this agent's own
     #[arg(long, env = "SCOPE_AGENT_PROTECTED_NAMESPACES", value_name = "NAME[,NAME]",
           default_value = "kube-system", value_parser = namespaces)]
@@ -380,6 +385,7 @@ impl ServeArgs {
             plugin_id: self.plugin_id,
             description: self.description,
             collectors,
+            http_allow_sys_exit: self.http_allow_sys_exit,
             sample_interval: self.sample_interval,
             mend: self.mend_scope,
             host,

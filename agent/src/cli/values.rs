@@ -249,7 +249,7 @@ mod tests {
             Some(Collectors::default())
         );
         assert_eq!(
-            collectors("VolumeCount,Resources,IOWait,TrafficControl").ok(),
+            collectors("VolumeCount,Resources,IOWait,TrafficControl,HTTPStatistics").ok(),
             Some(Collectors::ALL)
         );
     }

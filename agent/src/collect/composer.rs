@@ -152,7 +152,7 @@ impl<'a> Composer<'a> {
             Share::Whole if detail >= Detail::Turns => counted_turn(micros, settings.cadence),
             share => share,
         };
-        let mut description = describe(settings, &usage.problems);
+        let mut description = describe(settings, usage.http.said.as_deref(), &usage.problems);
         if let Some(left_out) = detail.left_out() {
             description.push_str(" Too large, so left out: ");
             description.push_str(left_out);
@@ -205,7 +205,9 @@ impl<'a> Composer<'a> {
             scopes_own: self.mending,
             pods,
         };
-        self.report.topology(topology).metric_templates = metric::templates(selection);
+        let mut templates = metric::templates(selection);
+        templates.extend(super::http::templates(self, topology));
+        self.report.topology(topology).metric_templates = templates;
     }
 
     /// Whether the container's further metrics are in this report.

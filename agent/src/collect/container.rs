@@ -11,13 +11,14 @@ use scope_protocol::{MetadataTemplate, Node, NodeId, Topology};
 
 use super::ControlNames;
 use super::composer::Composer;
+use super::http;
 use super::metric::Scales;
 use super::volumes;
 use crate::attribution::ContainerUsage;
 use crate::inventory::{Container, Pod};
 use crate::sample::Mode;
 
-const CONTAINER_ID: &str = "docker_container_id";
+pub(super) const CONTAINER_ID: &str = "docker_container_id";
 const CONTAINER_NAME: &str = "docker_container_name";
 const CONTAINER_STATE: &str = "docker_container_state";
 const CONTAINER_STATE_HUMAN: &str = "docker_container_state_human";
@@ -92,6 +93,8 @@ pub(super) fn add(composer: &mut Composer<'_>) {
         .containers
         .values()
         .for_each(|container| scales.include(&container.figures));
+    let http = usage.http.containers.values();
+    http.for_each(|rates| scales.include_http(rates));
 
     for (id, container) in &usage.containers {
         add_container(composer, scales, id, container, known.get(&**id).copied());
@@ -116,6 +119,9 @@ fn add_container(
     }
     if composer.has_container_metrics(&node_id) {
         meter.further(&usage.figures);
+        if let Some(rates) = composer.usage.http.containers.get(id) {
+            http::set(&mut meter, rates);
+        }
     }
     // What changed is told at once.
     let changed = usage.frozen_changed;

@@ -8,7 +8,7 @@ use crate::sample::Problems;
 
 /// The operator's own words, or else version, node, and what data is on which nodes; and after either
 /// what cannot be read, since someone looks for that data.
-pub(super) fn describe(settings: &Settings, problems: &Problems) -> String {
+pub(super) fn describe(settings: &Settings, http: Option<&str>, problems: &Problems) -> String {
     let mut text = match &settings.description {
         Some(own) => own.clone(),
         None => format!(
@@ -18,6 +18,10 @@ pub(super) fn describe(settings: &Settings, problems: &Problems) -> String {
             data(settings.collectors)
         ),
     };
+    if let Some(said) = http {
+        text.push(' ');
+        text.push_str(said);
+    }
     if let Some(lacking) = problems.not_available() {
         text.push_str(" Not available: ");
         text.push_str(&lacking);
@@ -39,6 +43,10 @@ fn data(collectors: Collectors) -> String {
         Collector::IOWait => {
             "On the host: idle time and waiting for I/O; on containers and pods waiting for I/O."
         }
+        Collector::HTTPStatistics => {
+            "On processes, containers and pods: HTTP/1 requests and responses per second, not those \
+             in TLS."
+        }
         Collector::TrafficControl => {
             "On containers: what is set on the network of their pod, delay, jitter, loss, rate."
         }
@@ -58,17 +66,19 @@ mod tests {
         let own = settings.clone();
         settings.description = None;
         let mut problems = Problems::default();
-        assert!(!describe(&settings, &problems).contains("Not available"));
+        assert!(!describe(&settings, None, &problems).contains("Not available"));
         problems.add(Datum::ProcessStat, Cause::Malformed, String::new);
-        assert!(!describe(&settings, &problems).contains("Not available"));
-        assert_eq!(describe(&own, &problems), "Mine.");
+        assert!(!describe(&settings, None, &problems).contains("Not available"));
+        assert_eq!(describe(&own, None, &problems), "Mine.");
         problems.add(Datum::PodNetwork, Cause::Denied, String::new);
-        let text = describe(&settings, &problems);
+        let text = describe(&settings, None, &problems);
         assert!(text.starts_with("scope-agent 0."), "{text}");
         assert!(text.contains(" on node1."), "{text}");
         let missing = " Not available: network of a pod (permission denied).";
         assert!(text.ends_with(missing), "{text}");
-        assert_eq!(describe(&own, &problems), format!("Mine.{missing}"));
+        assert_eq!(describe(&own, None, &problems), format!("Mine.{missing}"));
+        let with = describe(&own, Some("By counting."), &problems);
+        assert_eq!(with, format!("Mine. By counting.{missing}"));
     }
 
     #[test]

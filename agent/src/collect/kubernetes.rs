@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use scope_protocol::{Metric, Node, NodeId, Topology};
 
 use super::composer::Composer;
+use super::http;
 use super::metric::Scales;
 use super::volumes;
 use crate::attribution::Figures;
@@ -43,6 +44,8 @@ pub(super) fn add(composer: &mut Composer<'_>) {
     let usage = composer.usage;
     let mut scales = Scales::new(usage.host.cpus, usage.host.memory_total);
     usage.pods.values().for_each(|pod| scales.include(pod));
+    let http = usage.http.pods.values();
+    http.for_each(|rates| scales.include_http(rates));
 
     match composer.mode {
         Mode::Cluster(inventory) => {
@@ -84,6 +87,9 @@ fn add_pod(
             .filter(|_| known.is_none_or(|pod| !pod.host_network));
         meter.further(&Figures { network, ..usage });
         meter.fullest_volume(known.and_then(|pod| volumes::fullest(composer, pod)));
+        if let Some(rates) = composer.usage.http.pods.get(id) {
+            http::set(&mut meter, rates);
+        }
     }
     if composer.mending && composer.share.has_state(&node_id) {
         node.add_parent(Topology::Host, composer.host.clone());

@@ -6,8 +6,10 @@ use scope_crds::Collector;
 use scope_protocol::report::MetricFormat;
 use scope_protocol::{Metric, MetricTemplate, Node, Timestamp};
 
+use super::http;
 use crate::Collectors;
 use crate::attribution::{Cpu, Disk, Figures, Memory, Network, Pressure, ProcessTotals, Waiting};
+use crate::http_rates::HttpRates;
 
 /// Scope's own ID for CPU in percent of the whole node.
 pub const CPU: &str = "docker_cpu_total_usage";
@@ -64,6 +66,26 @@ pub const IDLE: &str = "idle";
 /// Percent in use of the fullest of a pod's volumes.
 pub const VOLUME_USE: &str = "volume_use";
 
+/// HTTP requests per second: the ID of Scope's own HTTP Statistics plugin.
+pub const HTTP_REQUESTS: &str = "http_requests_per_second";
+/// Percent of the final HTTP responses that are server errors.
+pub const HTTP_ERRORS: &str = "http_error_ratio";
+/// HTTP responses per second with a code of 200 to 299.
+pub const HTTP_2XX: &str = "http_2xx_responses_per_second";
+/// The same for 300 to 399.
+pub const HTTP_3XX: &str = "http_3xx_responses_per_second";
+/// The same for 400 to 499.
+pub const HTTP_4XX: &str = "http_4xx_responses_per_second";
+/// The same for 500 to 599.
+pub const HTTP_5XX: &str = "http_5xx_responses_per_second";
+/// HTTP responses per second that are in no other figure: the ID of the same plugin.
+pub const HTTP_OTHERS: &str = "http_OTHERS_responses_per_second";
+/// Connections per second that began as HTTP/2.
+pub const HTTP2_CONNECTIONS: &str = "http2_connections_per_second";
+
+/// Begins the IDs of all metrics of HTTP, those of single status codes too.
+const HTTP: &str = "http";
+
 /// A metric as Scope shows it.
 #[derive(Debug, Clone, Copy)]
 pub struct Shown {
@@ -75,6 +97,18 @@ pub struct Shown {
     pub format: MetricFormat,
     /// Its place in a panel that comes with it; otherwise it has that of its number.
     pub place: Option<f64>,
+}
+
+impl Shown {
+    /// Its template, in this place unless it brings one.
+    pub(super) fn template(&self, number: u32) -> MetricTemplate {
+        MetricTemplate {
+            label: self.label.to_owned(),
+            format: self.format,
+            group: String::new(),
+            priority: self.place.unwrap_or(f64::from(number)),
+        }
+    }
 }
 
 const fn shown(id: &'static str, label: &'static str, format: MetricFormat) -> Shown {
@@ -96,10 +130,20 @@ const fn before_all(id: &'static str, label: &'static str, place: f64) -> Shown 
     }
 }
 
+/// Likewise, per second. A status code's place is a thousandth of it.
+const fn per_second(id: &'static str, label: &'static str, place: f64) -> Shown {
+    Shown {
+        id,
+        label,
+        format: MetricFormat::Number,
+        place: Some(place),
+    }
+}
+
 /// The metrics in the order in which Scope lists them. No label but Scope's own says just "CPU" or
 /// "Memory": Scope's graph view lists the labels, and two of one name would be two colours of one
 /// thing.
-pub const METRICS: [Shown; 25] = [
+pub const METRICS: [Shown; 33] = [
     shown(CPU, "CPU", MetricFormat::Percent),
     shown(MEMORY, "Memory", MetricFormat::FileSize),
     shown(MILLICORES, "Millicores", MetricFormat::Number),
@@ -149,6 +193,14 @@ pub const METRICS: [Shown; 25] = [
     before_all(IO_WAIT, "IO Wait", 0.1),
     before_all(IDLE, "Idle", 0.2),
     shown(VOLUME_USE, "Fullest volume", MetricFormat::Percent),
+    per_second(HTTP_REQUESTS, "HTTP Req/Second", 0.1),
+    before_all(HTTP_ERRORS, "HTTP errors (5xx)", 0.11),
+    per_second(HTTP_2XX, "HTTP Resp 2xx/Second", 0.12),
+    per_second(HTTP_3XX, "HTTP Resp 3xx/Second", 0.13),
+    per_second(HTTP_4XX, "HTTP Resp 4xx/Second", 0.14),
+    per_second(HTTP_5XX, "HTTP Resp 5xx/Second", 0.15),
+    per_second(HTTP_OTHERS, "HTTP Resp OTHERS/Second", 0.999),
+    per_second(HTTP2_CONNECTIONS, "HTTP/2 connections/Second", 0.16),
 ];
 
 /// The collectors that tell a metric, each by itself; `None` for what belongs to mending.
@@ -158,6 +210,7 @@ pub fn collectors_of(id: &str) -> Option<&'static [Collector]> {
         IO_WAIT | IDLE => Some(&[Collector::IOWait]),
         VOLUME_USE => Some(&[Collector::VolumeCount]),
         IO_PRESSURE_SOME | IO_PRESSURE_FULL => Some(&[Collector::Resources, Collector::IOWait]),
+        _ if id.starts_with(HTTP) => Some(&[Collector::HTTPStatistics]),
         _ => Some(&[Collector::Resources]),
     }
 }
@@ -183,6 +236,8 @@ pub(super) fn templates(selection: Selection) -> BTreeMap<String, MetricTemplate
     templates_of(|id| match id {
         CPU | MEMORY => selection.scopes_own,
         IO_WAIT | IDLE => false,
+        // By what was seen, see `http::templates`.
+        _ if id.starts_with(HTTP) => false,
         _ if !is_told(id, selection.collectors) => false,
         NETWORK_RECEIVED | NETWORK_SENT | OOM_KILLS | VOLUME_USE => selection.pods,
         _ => true,
@@ -203,15 +258,7 @@ fn templates_of(select: impl Fn(&str) -> bool) -> BTreeMap<String, MetricTemplat
         .iter()
         .zip(1u32..)
         .filter(|(shown, _)| select(shown.id))
-        .map(|(shown, number)| {
-            let template = MetricTemplate {
-                label: shown.label.to_owned(),
-                format: shown.format,
-                group: String::new(),
-                priority: shown.place.unwrap_or(f64::from(number)),
-            };
-            (shown.id.to_owned(), template)
-        })
+        .map(|(shown, number)| (shown.id.to_owned(), shown.template(number)))
         .collect()
 }
 
@@ -228,6 +275,7 @@ pub(super) struct Scales {
     disk: f64,
     block_delay: f64,
     oom_kills: u64,
+    http: f64,
 }
 
 impl Scales {
@@ -258,6 +306,16 @@ impl Scales {
             .block_delay
             .max(figures.block_delay.unwrap_or_default());
     }
+
+    /// The same for rates of HTTP.
+    pub(super) fn include_http(&mut self, rates: &HttpRates) {
+        self.http = self.http.max(hundredth(http::highest(rates)));
+    }
+}
+
+/// Finer than this says nothing, and each digit costs a byte.
+fn hundredth(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }
 
 /// Adds metrics to a node, all with one date, and none but those of the collectors.
@@ -348,10 +406,15 @@ impl Meter<'_> {
         self.share(VOLUME_USE, percent);
     }
 
+    /// A rate of HTTP, all of which have one scale.
+    pub(super) fn rate(&mut self, id: &str, rate: f64) {
+        self.set(id, hundredth(rate), self.scales.http);
+    }
+
     /// Percent, of what can be exceeded for a moment in the case of a limit.
-    fn share(&mut self, id: &str, percent: Option<f64>) {
+    pub(super) fn share(&mut self, id: &str, percent: Option<f64>) {
         if let Some(percent) = percent {
-            let percent = (percent * 100.0).round() / 100.0;
+            let percent = hundredth(percent);
             self.set(id, percent, percent.max(100.0));
         }
     }

@@ -4,6 +4,7 @@ mod composer;
 mod container;
 mod description;
 mod host;
+pub mod http;
 mod kubernetes;
 pub mod metric;
 mod share;
@@ -147,6 +148,7 @@ fn compose(usage: &Usage, mode: Mode<'_>, settings: &Settings, detail: Detail) -
     if detail < Detail::Nothing {
         kubernetes::add(&mut composer);
         host::add(&mut composer);
+        http::add_processes(&mut composer);
     }
     composer.report
 }
@@ -180,6 +182,7 @@ mod tests {
     use crate::attribution::{
         ContainerUsage, Figures, HostUsage, Memory, ProcessTotals, ProcessUsage,
     };
+    use crate::http_rates::HttpUsage;
     use crate::sample::{Problems, ProcessName};
 
     /// A hundred pods of one container with ten processes each.
@@ -221,6 +224,7 @@ mod tests {
             containers: containers.collect(),
             processes: (1..=1000).map(process).collect(),
             volumes: Arc::default(),
+            http: HttpUsage::default(),
             problems: Problems::default(),
         }
     }

@@ -5,6 +5,7 @@
 mod bandwidth;
 mod cgroup_files;
 mod cgroup_index;
+mod cgroup_inodes;
 mod cgroup_path;
 mod disk;
 mod further_files;

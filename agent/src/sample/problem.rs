@@ -49,11 +49,13 @@ pub enum Datum {
     HostPressure,
     /// How full volumes are.
     VolumeUse,
+    /// HTTP requests and responses.
+    HttpCounts,
 }
 
 impl Datum {
     /// All of them, in their order.
-    pub const ALL: [Datum; 21] = [
+    pub const ALL: [Datum; 22] = [
         Datum::ProcessList,
         Datum::ProcessStat,
         Datum::ProcessCgroup,
@@ -75,6 +77,7 @@ impl Datum {
         Datum::HostMemory,
         Datum::HostPressure,
         Datum::VolumeUse,
+        Datum::HttpCounts,
     ];
 
     /// A short name that is fit for a metric's label.
@@ -101,6 +104,7 @@ impl Datum {
             Datum::HostMemory => "host_memory",
             Datum::HostPressure => "host_pressure",
             Datum::VolumeUse => "volume_use",
+            Datum::HttpCounts => "http_counts",
         }
     }
 }
@@ -130,6 +134,7 @@ impl fmt::Display for Datum {
             Datum::HostMemory => "memory of the host",
             Datum::HostPressure => "pressure (PSI) of the host",
             Datum::VolumeUse => "how full volumes are",
+            Datum::HttpCounts => "HTTP requests and responses",
         })
     }
 }
@@ -270,7 +275,7 @@ mod tests {
         for (n, datum) in Datum::ALL.into_iter().enumerate() {
             assert_eq!(datum as usize, n, "{datum}");
         }
-        assert_eq!(Datum::ALL[last], Datum::VolumeUse);
+        assert_eq!(Datum::ALL[last], Datum::HttpCounts);
     }
 
     #[test]

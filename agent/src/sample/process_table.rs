@@ -103,6 +103,12 @@ impl ProcessTable {
         ticks.saturating_mul(1_000_000_000 / self.ticks_per_second)
     }
 
+    /// The clock ticks in so long a time, as the kernel writes them.
+    pub(super) fn ticks(&self, time: Duration) -> u64 {
+        let ticks = time.as_nanos() / u128::from(1_000_000_000 / self.ticks_per_second);
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    }
+
     /// Reads all processes below this root.
     pub(super) fn scan(
         &mut self,

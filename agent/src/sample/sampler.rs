@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use scope_crds::Collector;
 
 use super::cgroup_files::{self, CgroupReader};
 use super::cgroup_index::CgroupIndex;
+use super::cgroup_inodes::CgroupInodes;
 use super::disk::{self, Stacked};
 use super::further_files::{Half, Kind};
 use super::group_table::GroupTable;
@@ -36,6 +38,7 @@ pub struct Sampler {
     processes: ProcessTable,
     groups: GroupTable,
     index: CgroupIndex,
+    inodes: CgroupInodes,
     networks: PodNetworks,
     host: HostReader,
     process_io: ProcessIo,
@@ -70,6 +73,7 @@ impl Sampler {
             processes: ProcessTable::new(resources),
             groups: GroupTable::default(),
             index: CgroupIndex::default(),
+            inodes: CgroupInodes::default(),
             host: HostReader::default(),
             process_io: ProcessIo::default(),
             sandboxes: Sandboxes::default(),
@@ -115,6 +119,7 @@ impl Sampler {
             &mut problems,
         );
         if walked {
+            self.inodes.walked();
             self.cgroup_room = self.index.hierarchies.room(&self.room);
             if resources && self.index.hierarchies.disk.is_some() {
                 self.read_devices(&mut problems);
@@ -175,6 +180,16 @@ impl Sampler {
     /// Notes what somebody else could not read.
     pub fn note(&mut self, datum: Datum, cause: Cause, path: &str) {
         self.problems.add(datum, cause, || path.to_owned());
+    }
+
+    /// The container whose cgroup's directory has this inode, and its pod where the path tells it.
+    pub fn container_of_cgroup(&mut self, inode: u64) -> Option<(Arc<str>, Option<Arc<str>>)> {
+        self.inodes.container(&self.index, inode)
+    }
+
+    /// A time since boot in clock ticks, as [`ProcessSample::start`] has it.
+    pub fn ticks(&self, time: Duration) -> u64 {
+        self.processes.ticks(time)
     }
 
     /// Everything that could not be read since the sampler was made.

@@ -25,6 +25,8 @@ pub struct Config {
     pub description: Option<String>,
     /// What is collected.
     pub collectors: Collectors,
+    /// Whether HTTP may be counted at the end of system calls.
+    pub http_allow_sys_exit: bool,
     /// How often the node is looked at while somebody asks.
     pub sample_interval: Duration,
     /// When to supply what Scope's probe fails to report on CRI runtimes.

@@ -13,6 +13,7 @@ use axum::routing::get;
 use bytes::Bytes;
 
 use super::demand::{ASKED_LATELY, Demand};
+use super::http_metrics::expose_http;
 use super::metrics::{Exposition, Kind, OPEN_METRICS, SocketMetrics};
 use super::publication::Publication;
 use super::readiness::Readiness;
@@ -20,6 +21,7 @@ use super::sampler::{SamplerState, TICK_BOUNDS};
 use super::traffic_metrics::expose_traffic;
 use crate::collect::Detail;
 use crate::control::Desk;
+use crate::http_rates::{HttpBoard, Standing};
 use crate::inventory::InventoryWatch;
 use crate::sample::Problems;
 use crate::traffic::Board;
@@ -54,6 +56,8 @@ pub struct Health {
     pub desk: Option<Arc<Desk>>,
     /// What is known of the networks of pods, with the collector for them.
     pub board: Option<Arc<Board>>,
+    /// How the counting of HTTP goes, with the collector for it.
+    pub http: Option<Arc<HttpBoard>>,
     /// The plugin's ID.
     pub plugin_id: Arc<str>,
 }
@@ -107,17 +111,25 @@ async fn healthz(State(served): State<Arc<Served>>) -> Response {
 /// Ready: Scope can read every socket. What cannot be read of the node is no reason not to be.
 async fn readyz(State(served): State<Arc<Served>>) -> Response {
     match served.health.readiness.load().problem() {
-        None => ready(&served.health.sampler.load().problems).into_response(),
+        None => {
+            let http = served.health.http.as_ref().map(|board| board.standing());
+            ready(&served.health.sampler.load().problems, http.as_ref()).into_response()
+        }
         Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")).into_response(),
     }
 }
 
-/// "ok", and which data reports have to do without.
-fn ready(problems: &Problems) -> String {
-    match problems.not_available() {
-        None => "ok\n".into(),
+/// "ok", which data reports have to do without, and how HTTP is counted or why not.
+fn ready(problems: &Problems, http: Option<&Standing>) -> String {
+    let mut text = match problems.not_available() {
+        None => "ok\n".to_owned(),
         Some(lacking) => format!("ok; not available: {lacking}\n"),
+    };
+    if let Some(standing) = http.filter(|standing| !standing.said.is_empty()) {
+        text.push_str(&standing.said);
+        text.push('\n');
     }
+    text
 }
 
 async fn metrics(State(served): State<Arc<Served>>) -> Response {
@@ -195,6 +207,9 @@ impl Health {
         }
         if let Some(board) = &self.board {
             expose_traffic(board, &mut page);
+        }
+        if let Some(http) = &self.http {
+            expose_http(&http.standing(), &mut page);
         }
         expose_process(&mut page);
         page.finish()
@@ -384,17 +399,28 @@ fn expose_process(page: &mut Exposition) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http_rates::{HttpLook, Off};
     use crate::sample::{Cause, Datum};
 
     #[test]
     fn who_is_ready_says_what_is_not_available() {
         let mut problems = Problems::default();
         problems.add(Datum::HostCpu, Cause::Malformed, String::new);
-        assert_eq!(ready(&problems), "ok\n");
+        assert_eq!(ready(&problems, None), "ok\n");
+        let mut standing = HttpLook::new(Err(Off {
+            cause: Cause::Denied,
+            why: "No.".into(),
+        }))
+        .board()
+        .standing();
+        let said = "ok\nHTTPStatistics is off: No.\n";
+        assert_eq!(ready(&problems, Some(&standing)), said);
+        standing.said.clear();
+        assert_eq!(ready(&problems, Some(&standing)), "ok\n");
         problems.add(Datum::OpenFiles, Cause::Denied, String::new);
         problems.add(Datum::HostPressure, Cause::Absent, String::new);
         assert_eq!(
-            ready(&problems),
+            ready(&problems, None),
             "ok; not available: open descriptors of a process (permission denied), pressure (PSI) \
              of the host (not provided by this kernel or runtime)\n"
         );

@@ -2,11 +2,13 @@
 
 mod config;
 mod connection;
+mod counting;
 mod demand;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod health;
 mod http;
+mod http_metrics;
 mod metrics;
 mod offered;
 mod parts;
@@ -261,6 +263,7 @@ pub async fn run_with(
             volumes: volumes.clone(),
             desk,
             board: parts.board.clone(),
+            http: parts.http,
             plugin_id: config.plugin_id.as_str().into(),
         });
         tasks.spawn(

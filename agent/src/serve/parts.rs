@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use kube::Client;
+use scope_crds::Collector;
 
 use super::config::Config;
+use super::counting::count_http;
 use super::rendering::renderer;
 use super::sampler::Render;
+use crate::http_rates::{HttpBoard, HttpLook};
 use crate::inventory::InventoryWatch;
 use crate::kubernetes::{Access, KubernetesError};
 use crate::traffic::{Board, Features, Networks};
@@ -22,6 +25,8 @@ pub struct Parts {
     pub board: Option<Arc<Board>>,
     /// What the sampler's work hears of volumes, where they are looked at.
     pub volumes: VolumeWatch,
+    /// How the counting of HTTP goes, with the collector for it.
+    pub http: Option<Arc<HttpBoard>>,
 }
 
 /// What is needed in a cluster.
@@ -62,8 +67,12 @@ impl Parts {
             false => None,
         };
         let volumes = VolumeWatch::default();
+        let counts = config.collectors.has(Collector::HTTPStatistics);
+        let http = counts.then(|| HttpLook::new(count_http(config.http_allow_sys_exit)));
+        let counting = http.as_ref().map(HttpLook::board);
         Ok(Parts {
-            render: renderer(config, inventory, volumes.clone(), board.clone()),
+            render: renderer(config, inventory, volumes.clone(), board.clone(), http),
+            http: counting,
             kubernetes,
             board,
             volumes,

@@ -16,6 +16,7 @@ use crate::collect::{ControlNames, Cycle, Detail, Settings, Share, Traffic, rend
 use crate::control::{
     active_on_container, active_on_network, control_ids, scope_control_id, topology_of,
 };
+use crate::http_rates::{HttpLook, Sampled, has_other_pids};
 use crate::inventory::Inventory;
 use crate::sample::{Cause, Datum, Mode, Problems, Sampler, system_clock};
 use crate::traffic::{Board, Button, Features, Seen, Way};
@@ -88,13 +89,16 @@ pub fn empty_report(config: &Config) -> Vec<u8> {
 }
 
 /// The sampler's work. The inventory is looked up at each tick; `None` without Kubernetes. Of the networks of
-/// pods it tells what stands on the board, and says there through which processes they are looked at.
+/// pods it tells what stands on the board, and says there through which processes they are looked at. HTTP is
+/// read in each tick, where somebody counts it.
 pub fn renderer(
     config: &Config,
     inventory: Option<Arc<ArcSwap<Inventory>>>,
     volumes: VolumeWatch,
     board: Option<Arc<Board>>,
+    mut http: Option<HttpLook>,
 ) -> Render {
+    let other_pids = has_other_pids(&config.roots.proc);
     let looks_at_volumes = config.collectors.has(Collector::VolumeCount);
     let mut look = 0;
     let mut traffic_look = 0;
@@ -132,6 +136,19 @@ pub fn renderer(
                 sampler.note(Datum::PodTraffic, cause, example);
             }
         }
+        if let Some(http) = &mut http {
+            let mut node = Sampled {
+                sample: &sample,
+                usage: &usage,
+                sampler: &mut sampler,
+                other_pids,
+            };
+            let (rates, problem) = http.look(sample.at.monotonic, &mut node);
+            if let Some(why) = problem {
+                sampler.note(Datum::HttpCounts, Cause::Failed, &why);
+            }
+            usage.http = rates;
+        }
         // What is read in turns fails in its turns only, and what Scope shows of it is not to come
         // and go with them.
         problems.clone_from(sampler.problems());
@@ -141,6 +158,9 @@ pub fn renderer(
             let before = settings.traffic.as_ref();
             let traffic = Traffic::new(board.features(), seen, &board.until(), before);
             settings.traffic = Some(traffic);
+        }
+        if let Some(off) = http.as_ref().and_then(HttpLook::off) {
+            problems.add(Datum::HttpCounts, off.cause, || off.why.clone());
         }
         usage.problems.clone_from(&problems);
         settings.mend = mend.decided(settings.mend, &usage, mode);

@@ -19,6 +19,7 @@ use scope_agent::collect::{
 };
 use scope_agent::container_control::SparedPods;
 use scope_agent::control::{active_on_network, controls_report};
+use scope_agent::http_rates::{Class, HttpRates, HttpSeen, HttpUsage};
 use scope_agent::inventory::{Inventory, VolumeKind};
 use scope_agent::sample::{Mode, Problems, ProcessName, Runtime as NodeRuntime};
 use scope_agent::serve::{Demand, Turns};
@@ -214,6 +215,7 @@ impl Agent {
                 ]
                 .into(),
             )])),
+            http: served(&running),
             problems: Problems::default(),
         };
         (known, usage)
@@ -250,6 +252,34 @@ impl Script for Agent {
             true => self.contents.slots.fill(&self.body, &ask.probe_id),
             false => self.body.clone(),
         })
+    }
+}
+
+/// The first container of each node serves, by its first process.
+fn served(running: &Running) -> HttpUsage {
+    let Some((id, (pod, pids))) = running.containers.iter().next() else {
+        return HttpUsage::default();
+    };
+    let rates = HttpRates {
+        requests: 12.5,
+        classes: [Some(9.5), None, Some(0.0), Some(3.0)],
+        codes: vec![(200, 9.5), (503, 2.5), (599, 0.5)],
+        others: 0.25,
+        errors: Some(24.0),
+        http2: 0.0,
+    };
+    HttpUsage {
+        processes: [(pids[0], rates.clone())].into(),
+        containers: [(id.as_str().into(), rates.clone())].into(),
+        pods: [(pod.as_str().into(), rates)].into(),
+        seen: HttpSeen {
+            requests: true,
+            classes: [Class::Success, Class::ClientError, Class::ServerError].into(),
+            codes: [200, 404, 503, 599].into(),
+            others: true,
+            http2: false,
+        },
+        said: None,
     }
 }
 

@@ -7,6 +7,7 @@ mod made_node;
 
 mod containers;
 mod host;
+mod http;
 mod kubernetes;
 mod reported;
 mod served;

@@ -19,6 +19,7 @@ fn config(node: &MadeNode) -> Config {
         label: "Node metrics".into(),
         description: None,
         collectors: Collectors::default(),
+        http_allow_sys_exit: false,
         sample_interval: Duration::from_secs(1),
         mend: Mend::Auto,
         host: "node1".into(),
@@ -64,6 +65,7 @@ fn what_is_not_available_is_said_in_every_report() {
             None,
             VolumeWatch::default(),
             None,
+            None,
         );
         let first = description(&next(&mut render, 0));
         let missing = "pressure (PSI) of a container or pod (not provided by this kernel";
@@ -90,6 +92,7 @@ fn whether_to_mend_does_not_change_while_no_container_runs() {
             &config(&node),
             Some(inventory.clone()),
             VolumeWatch::default(),
+            None,
             None,
         );
         let mut seen = Vec::new();

@@ -36,6 +36,14 @@ fn a_node_that_has_everything_has_just_the_metrics_of_the_page() {
                 .then_some((topology, id))
         })
         .collect();
+    // The page has one line of text for those of single status codes.
+    let code = |id: &str| {
+        let code = id.strip_prefix("http_").and_then(|rest| rest.get(..3));
+        code.is_some_and(|code| code.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let (codes, found): (BTreeSet<_>, BTreeSet<_>) =
+        found.into_iter().partition(|(_, id)| code(id));
+    assert_eq!(codes.len(), 9, "three codes on three nodes");
     let listed: BTreeSet<(&str, &str)> = ORIGINS
         .iter()
         .flat_map(|origin| {

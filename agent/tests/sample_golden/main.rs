@@ -16,6 +16,8 @@ use std::path::PathBuf;
 use lines::lines;
 use made_node::Layout;
 use node::Golden;
+use scope_agent::Collectors;
+use scope_crds::Collector;
 
 /// Whether the files are to be written, not compared.
 fn generating() -> bool {
@@ -60,4 +62,19 @@ fn every_layout_gives_the_report_that_is_checked_in() {
             assert_eq!(text.len(), golden.len(), "{layout:?}: {}", file.display());
         }
     }
+}
+
+/// Who does not ask for a collector gets the report that there was before it came.
+#[test]
+fn without_counting_http_a_report_is_as_it_was_before() {
+    let golden = Golden::new(Layout::V2Systemd);
+    let others = Collectors::ALL
+        .iter()
+        .filter(|c| *c != Collector::HTTPStatistics);
+    let without = lines(&golden.report_of(others.collect(), |_| {}));
+    let mut with = lines(&Golden::new(Layout::V2Systemd).report(|_| {}));
+    let all = with.len();
+    with.retain(|line| !line.contains("http"));
+    assert!(all - with.len() > 20, "{} lines", all - with.len());
+    assert_eq!(without, with);
 }

@@ -7,6 +7,7 @@ use scope_agent::Collectors;
 use scope_agent::attribution::attribute;
 use scope_agent::collect::{self, ControlNames, Mend, Settings, Share};
 use scope_agent::container_control::SparedPods;
+use scope_agent::http_rates::{Class as HttpClass, HttpRates, HttpSeen, HttpUsage};
 use scope_agent::inventory::{Inventory, NodeObject, VolumeKind};
 use scope_agent::sample::Mode;
 use scope_agent::volumes::{Standing, VolumeUse, VolumeUses};
@@ -122,8 +123,38 @@ impl Golden {
         node.host_waits(100_000 * seconds);
     }
 
+    /// The first process serves, and its container and pod with it.
+    fn served() -> HttpUsage {
+        let rates = HttpRates {
+            requests: 12.5,
+            classes: [Some(8.0), Some(0.0), Some(1.5), Some(2.5)],
+            codes: vec![(200, 8.0), (404, 1.5), (503, 2.5)],
+            others: 0.5,
+            errors: Some(20.0),
+            http2: 0.25,
+        };
+        HttpUsage {
+            processes: [(100, rates.clone())].into(),
+            containers: [(id('b').into(), rates.clone())].into(),
+            pods: [(uid('1').into(), rates)].into(),
+            seen: HttpSeen {
+                requests: true,
+                classes: HttpClass::ALL.into(),
+                codes: [200, 404, 503].into(),
+                others: true,
+                http2: true,
+            },
+            said: None,
+        }
+    }
+
     /// The body of the second of two reports; the node is changed before its sample.
     pub(crate) fn report(&self, change: impl Fn(&Golden)) -> Vec<u8> {
+        self.report_of(Collectors::ALL, change)
+    }
+
+    /// The same by an agent with these collectors.
+    pub(crate) fn report_of(&self, collectors: Collectors, change: impl Fn(&Golden)) -> Vec<u8> {
         let known = self.inventory();
         let mode = Mode::Cluster(&known);
         let mut sampler = self.node.sampler();
@@ -145,12 +176,13 @@ impl Golden {
             ),
             (uid('2'), [("disk".to_owned(), used(42))].into()),
         ]));
+        usage.http = Golden::served();
         let settings = Settings {
             plugin_id: "golden".into(),
             label: "Golden".into(),
             description: Some("As checked in.".into()),
             host: "node1".into(),
-            collectors: Collectors::ALL,
+            collectors,
             mend: Mend::Always,
             cadence: Duration::from_secs(1),
             controls: ControlNames::default(),

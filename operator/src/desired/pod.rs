@@ -13,7 +13,7 @@ use k8s_openapi::{
         api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString,
     },
 };
-use scope_crds::{Amounts, Control, HostName, Resources, ScopePlugin};
+use scope_crds::{Amounts, Collector, Control, HostName, Resources, ScopePlugin};
 
 use super::{
     labels, offered,
@@ -215,6 +215,10 @@ fn arguments(plugin: &ScopePlugin, settings: &Settings) -> Vec<String> {
         arguments.push(format!("--description={}", literal(description)));
     }
     arguments.push(format!("--collectors={}", list(&agent.collectors)));
+    let counts_http = agent.collectors.contains(&Collector::HTTPStatistics);
+    if counts_http && agent.http_statistics.allow_sys_exit {
+        arguments.push("--http-allow-sys-exit".to_owned());
+    }
     let offered: Vec<Control> = offered(plugin, settings).into_iter().collect();
     if !offered.is_empty() {
         arguments.push(format!("--controls={}", list(&offered)));

@@ -84,6 +84,16 @@ pub(super) const NEEDS: &[Need] = &[
         why: "how full a volume is, says the file system that is mounted there, to whoever can name its path",
     },
     Need {
+        right: Right::Capability("BPF"),
+        needer: Needer::Collector(Collector::HTTPStatistics),
+        why: "loading the programs that count requests and responses in the kernel, and their maps",
+    },
+    Need {
+        right: Right::Capability("PERFMON"),
+        needer: Needer::Collector(Collector::HTTPStatistics),
+        why: "these programs look at calls of all processes, and at the first bytes of what they read and send",
+    },
+    Need {
         right: Right::Capability("KILL"),
         needer: Needer::Control(Control::RestartContainer),
         why: "SIGTERM and SIGKILL to a process of another user",
@@ -154,7 +164,7 @@ const ALWAYS: &[(&str, &str)] = &[
 #[cfg(test)]
 const NEVER: &str = "Never: `privileged`, privilege escalation, a writable root file system, any capability that is \
      not in this table, a seccomp profile other than the runtime's default (which has all calls that \
-     the agent makes, `pidfd_open` and `pidfd_send_signal` included).";
+     the agent makes, `pidfd_open`, `pidfd_send_signal` and, with `CAP_BPF`, `bpf` included).";
 
 /// The rights for these collectors and controls.
 pub(super) fn rights(collectors: &[Collector], controls: &BTreeSet<Control>) -> BTreeSet<Right> {
@@ -249,6 +259,13 @@ mod tests {
                 true,
             ),
             (
+                &[Collector::HTTPStatistics],
+                vec![],
+                vec!["BPF", "PERFMON"],
+                false,
+                false,
+            ),
+            (
                 &[Collector::TrafficControl],
                 vec![],
                 vec!["SYS_ADMIN", "SYS_PTRACE"],
@@ -311,7 +328,11 @@ mod tests {
         // Entering networks is for installations that allow to shape their traffic.
         let mut without = BTreeSet::from(Control::ALL);
         without.remove(&Control::ShapeTraffic);
-        let always = rights(&[Collector::Resources], &without);
+        let collectors = Collector::ALL.into_iter();
+        let collectors: Vec<_> = collectors
+            .filter(|c| *c != Collector::TrafficControl)
+            .collect();
+        let always = rights(&collectors, &without);
         let all = rights(&Collector::ALL, &BTreeSet::from(Control::ALL));
         for (rights, name) in [(always, "$capabilities"), (all, "$shaping")] {
             let names: Vec<String> = capabilities(&rights)

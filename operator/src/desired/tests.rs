@@ -172,6 +172,40 @@ fn volumes_are_looked_at_where_the_kubelet_has_them() {
     }
 }
 
+#[test]
+fn counting_http_brings_what_it_needs_and_nothing_where_it_is_not_asked_for() {
+    let with = |agent: Value| container(json!({"agent": agent}));
+    let counting = with(json!({"collectors": ["HTTPStatistics"]}));
+    assert_eq!(
+        counting["securityContext"]["capabilities"],
+        json!({"drop": ["ALL"], "add": ["BPF", "PERFMON"]})
+    );
+    assert_eq!(counting["securityContext"]["appArmorProfile"], Value::Null);
+    let usual = with(json!({"collectors": ["Resources"]}));
+    assert_eq!(counting["volumeMounts"], usual["volumeMounts"]);
+    assert_eq!(
+        counting["resources"]["limits"]["memory"], "128Mi",
+        "loading takes some 40 MiB for a moment"
+    );
+    let allows = |container: &Value| {
+        let arguments = container["args"].as_array().unwrap();
+        arguments.contains(&json!("--http-allow-sys-exit"))
+    };
+    assert!(!allows(&counting));
+    let opted = json!({"allowSysExit": true});
+    let everywhere =
+        with(json!({"collectors": ["HTTPStatistics"], "httpStatistics": opted.clone()}));
+    assert!(allows(&everywhere));
+    // Without the collector the setting is nothing, and neither are the rights.
+    let others = json!({"collectors": ["IOWait", "VolumeCount"], "httpStatistics": opted});
+    let others = with(others);
+    assert!(!allows(&others));
+    assert_eq!(
+        others["securityContext"]["capabilities"],
+        json!({"drop": ["ALL"]})
+    );
+}
+
 /// The agent's container where these are asked for and those are allowed.
 fn with_controls(asked: &[&str], allowed: &[Control]) -> Value {
     let spec =

@@ -52,6 +52,7 @@ pub fn in_the_code() -> anyhow::Result<Vec<Metric>> {
     let mut all = of_operator(&text("operator/src/metrics.rs")?)?;
     for file in [
         "agent/src/serve/health.rs",
+        "agent/src/serve/http_metrics.rs",
         "agent/src/serve/metrics.rs",
         "agent/src/serve/traffic_metrics.rs",
     ] {

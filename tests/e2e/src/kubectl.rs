@@ -52,6 +52,13 @@ impl Kubectl {
             .context("kubectl could not be started")
     }
 
+    /// kubectl to be started, for what goes on for a while.
+    pub fn prepared(&self, args: &[&str]) -> Command {
+        let mut command = self.command("kubectl");
+        command.args(args);
+        command
+    }
+
     /// Runs kubectl and returns its standard output.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! A server of each case is a process of its own, so that its counters are; this process is all of its
 //! clients. The tests run it here, and on a virtual machine in the modes that the kernel here refuses.
 
+mod bench;
 mod calls;
 mod cases;
 mod counting;
@@ -23,9 +24,15 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         [play::SERVE, case] => play::serve(case),
         ["memory"] => counting::memory(),
+        ["bench", root, rounds, seconds] => match (rounds.parse(), seconds.parse()) {
+            (Ok(rounds), Ok(seconds)) => bench::run(root.as_ref(), rounds, seconds),
+            _ => Err(anyhow::anyhow!("rounds and seconds are numbers")),
+        },
         ["fexit"] => return table(HttpMode::Fexit),
         ["sys_exit"] => return table(HttpMode::SysExit),
-        _ => Err(anyhow::anyhow!("http-acceptance fexit|sys_exit|memory")),
+        _ => Err(anyhow::anyhow!(
+            "http-acceptance fexit|sys_exit|memory|bench ROOT ROUNDS SECONDS"
+        )),
     };
     end(result)
 }

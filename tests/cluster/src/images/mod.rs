@@ -1,11 +1,12 @@
 //! Images without a registry: archives that containerd imports.
 //!
 //! Two are written here by hand, the pod sandbox `harness.local/pause:1` and the helper
-//! [`BOX_IMAGE`]; the product's own come from its Dockerfile ([`build()`]). Use
+//! [`BOX_IMAGE`], and on request a web server, [`SERVER_IMAGE`]; the product's own come from its Dockerfile ([`build()`]). Use
 //! `imagePullPolicy: IfNotPresent` or `Never` with all of them, and never the tag `latest`.
 
 mod buildah;
 mod oci;
+mod server;
 mod tar;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 pub use buildah::build;
+pub use server::{SERVER_IMAGE, make_server, unpack_server};
 
 use crate::command::run;
 use crate::config::PAUSE_IMAGE;

@@ -102,6 +102,10 @@ const TWO_NODES: &[Scenario] = &[
         run: official::volumes_against_df,
     },
     Scenario {
+        name: "http-by-count",
+        run: official::http_by_count,
+    },
+    Scenario {
         name: "standalone-on-a-node",
         run: standalone::same_containers,
     },

@@ -1,5 +1,6 @@
 //! The jobs of Scope's own plugins: the examples, each against what the system itself says.
 
+mod http;
 mod hung;
 mod iowait;
 mod volumes;
@@ -12,6 +13,7 @@ use crate::product::await_ready;
 use crate::progress::await_some;
 use crate::world::World;
 
+pub(super) use http::by_count as http_by_count;
 pub(super) use iowait::against_the_kernel as iowait_against_the_kernel;
 pub(super) use volumes::against_df as volumes_against_df;
 
@@ -25,8 +27,18 @@ fn with_example(
     look: impl FnOnce(&mut World) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let example = world.product.text(&format!("examples/{plugin}.yaml"))?;
+    with_manifest(world, plugin, &example, look)
+}
+
+/// The same with a manifest that ends in the plugin's spec.
+fn with_manifest(
+    world: &mut World,
+    plugin: &str,
+    manifest: &str,
+    look: impl FnOnce(&mut World) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let rollout = "  rollout: {canary: {soak: 2s}, minReady: 1s}\n";
-    world.kubectl.apply(&(example + rollout))?;
+    world.kubectl.apply(&format!("{manifest}{rollout}"))?;
     let looked = await_ready(&world.kubectl, plugin, Duration::from_secs(60)).and_then(|()| {
         await_some("the plugin in Scope", Duration::from_secs(20), || {
             let heard = world.hear(NODE)?;

@@ -1,0 +1,45 @@
+//! The part of the page about HTTP.
+
+use crate::http_rates::{MAX_CODES_OF_NODE, MAX_ODD_CODES, MAX_PROCESSES};
+
+/// What is counted, how, and what is not seen.
+pub(super) fn section() -> String {
+    format!(
+        "\n## HTTP\n\n\
+         Beside the metrics of the table there is one for each status code that was seen on the node: \
+         `http_<code>_responses_per_second`, labelled `HTTP Resp <code>/Second`; the IDs, labels and \
+         places are those of Scope's own HTTP Statistics plugin, which had them on processes. Requests and classes are told, with 0, \
+         for as long as a process that has served lives, and its container and pod; a code with rate 0 \
+         is left out, and `http_error_ratio` where nothing was answered. Metrics of what never was seen \
+         on the node have no template.\n\n\
+         * Rates are of the time between two readings, whatever it was. Containers and pods sum up what \
+         their processes did in it, also those that ended before anybody saw them: the kernel notes \
+         their cgroup. Those in cgroups that a container makes inside of its own are missing then.\n\
+         * Requests are those seen, or the final responses if these are more, of each process since it \
+         started: each final response answers a request. Final are all but 100 and 102 to 199.\n\
+         * `http_error_ratio` is the share of 5xx; 4xx are the client's.\n\
+         * Codes of IANA's registry have a figure of their own always, and the first {MAX_ODD_CODES} others that \
+         the agent sees; a node of Scope's map tells of the {MAX_CODES_OF_NODE} that it sends most. All others are \
+         in `OTHERS`, as is what has no code. `scope_agent_http_statistics_missing_total{{why=\"folded\"}}` counts those \
+         that have one.\n\
+         * At most {MAX_PROCESSES} processes of a node have figures of their own, those that are asked most \
+         (`scope_agent_http_statistics_processes_left_out`); containers and pods have those of all.\n\
+         * What is older than 15 s, since the kernel's counts could not be read, is absent.\n\n\
+         The kernel's side is the first of these that works, and the plugin's description, `/readyz`, \
+         the log, `scope_agent_http_statistics_mode_info` and `scope-agent report` say which it is, or why none is:\n\n\
+         | mode | where | when |\n|---|---|---|\n\
+         | `fexit` | the end of the socket layer's reads and writes | Linux with BTF, 5.14 or newer; on arm64 6.4 |\n\
+         | `sys_exit` | the end of every system call of the node | where `fexit` is refused, only with `httpStatistics.allowSysExit`; Linux with BTF, 5.11 or newer, x86-64 |\n\n\
+         Not seen, in any mode:\n\n\
+         * what is inside of TLS, unless it ends in a process of the node that passes it on in plain text;\n\
+         * HTTP/2, of which connections are counted by their preface (`http2_connections_per_second`), \
+         and HTTP/3;\n\
+         * responses that are sent wholly by `sendfile` or `splice`, or byte by byte (the request is counted);\n\
+         * of a read that holds several requests, all but the first, and methods cut by the end of a \
+         read: as long as they are answered, the responses make up for them.\n\n\
+         A response body that begins a write with `HTTP/1.1 ` and a status counts as a response. In the \
+         mode `sys_exit` besides: io_uring is not seen; a request that is peeked at (`MSG_PEEK`), or whose \
+         body begins a read like a request, may count twice; a response whose first segment is shorter \
+         than a status line is missing.\n"
+    )
+}

@@ -16,11 +16,10 @@ pub(super) fn loading<T>(
     if !may_load() {
         return Err(Refused::NoCapability);
     }
-    let btf;
     let mut loader = EbpfLoader::new();
     // It has read the description by itself, and two at a time are too many.
     loader.btf(None);
-    btf = Btf::from_sys_fs().map_err(|error| Refused::NoBtf(one_line(&chain(&error))))?;
+    let btf = Btf::from_sys_fs().map_err(|error| Refused::NoBtf(one_line(&chain(&error))))?;
     loader.btf(Some(&btf));
     // What is wrong, without the listing of all instructions before it.
     loader.verifier_log_level(VerifierLogLevel::STATS);

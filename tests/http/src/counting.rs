@@ -229,7 +229,7 @@ fn inode_of_cgroup(pid: u32) -> anyhow::Result<Option<u64>> {
             .any(|line| line == pid.to_string())
             .then_some(place)
     });
-    let stat = found.map(|place| std::fs::metadata(place)).transpose()?;
+    let stat = found.map(std::fs::metadata).transpose()?;
     Ok(stat.map(|stat| std::os::unix::fs::MetadataExt::ino(&stat)))
 }
 

@@ -114,7 +114,7 @@ pub struct ReadError(String);
 
 impl HttpCounter {
     /// Begins to count, in the first mode that this kernel takes: [`HttpMode::Fexit`], then
-    /// [`HttpMode::SysExit`] if that is allowed. Takes some 200 ms and, for that time, 34 MiB.
+    /// [`HttpMode::SysExit`] if that is allowed. Takes some 0.2 s of CPU and, for that time, 19 MiB.
     pub fn load(allow_sys_exit: bool) -> Result<HttpCounter, Refused> {
         HttpCounter::with(HttpSetup {
             sys_exit: allow_sys_exit,

@@ -12,7 +12,7 @@ use rustix::pipe::{SpliceFlags, pipe, splice};
 
 /// A way to read.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Read {
+pub(crate) enum In {
     Recv,
     Read,
     /// Into a piece of so many bytes, and the rest.
@@ -24,7 +24,7 @@ pub(crate) enum Read {
 
 /// A way to write.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Write {
+pub(crate) enum Out {
     Send,
     Write,
     /// From a piece of so many bytes, and the rest.
@@ -44,21 +44,21 @@ pub(crate) enum Write {
 const MSG_ZEROCOPY: u32 = 0x0400_0000;
 
 /// Reads so many bytes by one call, which must bring them all.
-pub(crate) fn read_by(how: Read, socket: &OwnedFd, size: usize) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read_by(how: In, socket: &OwnedFd, size: usize) -> anyhow::Result<Vec<u8>> {
     let mut bytes = vec![0; size];
     let got = match how {
-        Read::Recv => recv(socket, &mut bytes[..], RecvFlags::empty())?.0,
-        Read::Read => read(socket, &mut bytes)?,
-        Read::Readv(first) => {
+        In::Recv => recv(socket, &mut bytes[..], RecvFlags::empty())?.0,
+        In::Read => read(socket, &mut bytes)?,
+        In::Readv(first) => {
             let (first, rest) = bytes.split_at_mut(first);
             readv(socket, &mut [IoSliceMut::new(first), IoSliceMut::new(rest)])?
         }
-        Read::Recvmsg => {
+        In::Recvmsg => {
             let mut pieces = [IoSliceMut::new(&mut bytes)];
             let mut control = RecvAncillaryBuffer::default();
             recvmsg(socket, &mut pieces, &mut control, RecvFlags::empty())?.bytes
         }
-        Read::PeekAndRecv => {
+        In::PeekAndRecv => {
             recv(socket, &mut bytes[..], RecvFlags::PEEK)?;
             recv(socket, &mut bytes[..], RecvFlags::empty())?.0
         }
@@ -68,40 +68,40 @@ pub(crate) fn read_by(how: Read, socket: &OwnedFd, size: usize) -> anyhow::Resul
 }
 
 /// Writes these bytes, which must go by one call where there is one.
-pub(crate) fn write_by(how: Write, socket: &OwnedFd, bytes: &[u8]) -> anyhow::Result<()> {
+pub(crate) fn write_by(how: Out, socket: &OwnedFd, bytes: &[u8]) -> anyhow::Result<()> {
     let sent = match how {
-        Write::Send => send(socket, bytes, SendFlags::empty())?,
-        Write::Write => write(socket, bytes)?,
-        Write::Writev(first) => {
+        Out::Send => send(socket, bytes, SendFlags::empty())?,
+        Out::Write => write(socket, bytes)?,
+        Out::Writev(first) => {
             let (first, rest) = bytes.split_at(first);
             writev(socket, &[IoSlice::new(first), IoSlice::new(rest)])?
         }
-        Write::Pieces(size) => {
+        Out::Pieces(size) => {
             let pieces: Vec<IoSlice<'_>> = bytes.chunks(size).map(IoSlice::new).collect();
             writev(socket, &pieces)?
         }
-        Write::Sendmsg => {
+        Out::Sendmsg => {
             let pieces = [IoSlice::new(bytes)];
             let mut control = SendAncillaryBuffer::default();
             sendmsg(socket, &pieces, &mut control, SendFlags::empty())?
         }
-        Write::ZeroCopy => {
+        Out::ZeroCopy => {
             allow_zero_copy(socket)?;
             send(socket, bytes, SendFlags::from_bits_retain(MSG_ZEROCOPY))?
         }
-        Write::Sendfile => {
+        Out::Sendfile => {
             let file = file_of(bytes)?;
             let mut at = 0;
             rustix::fs::sendfile(socket, &file, Some(&mut at), bytes.len())?
         }
-        Write::Splice => {
+        Out::Splice => {
             let file = file_of(bytes)?;
             let (out, into) = pipe()?;
             let moved = splice(&file, None, &into, None, bytes.len(), SpliceFlags::empty())?;
             ensure!(moved == bytes.len(), "{moved} bytes into the pipe");
             splice(&out, None, socket, None, moved, SpliceFlags::empty())?
         }
-        Write::ByteByByte => {
+        Out::ByteByByte => {
             let mut sent = 0;
             for byte in bytes {
                 sent += send(socket, &[*byte], SendFlags::empty())?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use scope_agent::bpf::http::HttpWhat;
 
-use crate::calls::{Read, Write};
+use crate::calls::{In, Out};
 use crate::link::Link;
 
 /// How often each case says its turn.
@@ -18,9 +18,9 @@ const METHODS: [&str; 9] = [
 /// What a server does. All that it reads until it next writes, the client has sent at once.
 pub(crate) enum Step {
     /// Reads these bytes by one call.
-    Read(Read, Vec<u8>),
+    Read(In, Vec<u8>),
     /// Writes these.
-    Write(Write, Vec<u8>),
+    Write(Out, Vec<u8>),
 }
 use Step::{Read as R, Write as W};
 
@@ -82,20 +82,20 @@ fn in_pieces(sizes: &[usize], turn: usize) -> Vec<Step> {
     let mut steps = Vec::new();
     for size in sizes {
         let after = rest.split_off(*size);
-        steps.push(R(Read::Recv, rest));
+        steps.push(R(In::Recv, rest));
         rest = after;
     }
-    steps.push(R(Read::Recv, rest));
-    steps.push(W(Write::Send, answer(turn)));
+    steps.push(R(In::Recv, rest));
+    steps.push(W(Out::Send, answer(turn)));
     steps
 }
 
 /// A request with a body that looks like a request and is read by itself.
 fn body_like_a_request(turn: usize) -> Vec<Step> {
     vec![
-        R(Read::Recv, head("POST")),
-        R(Read::Recv, get()),
-        W(Write::Send, answer(turn)),
+        R(In::Recv, head("POST")),
+        R(In::Recv, get()),
+        W(Out::Send, answer(turn)),
     ]
 }
 
@@ -121,37 +121,29 @@ const fn case(
 
 /// All of them.
 pub(crate) const CASES: [Case; 33] = [
-    case("recv, send", turn!(Read::Recv, Write::Send), both),
-    case("read, write", turn!(Read::Read, Write::Write), both),
-    case(
-        "readv, writev",
-        turn!(Read::Readv(20), Write::Writev(20)),
-        both,
-    ),
-    case(
-        "recvmsg, sendmsg",
-        turn!(Read::Recvmsg, Write::Sendmsg),
-        both,
-    ),
+    case("recv, send", turn!(In::Recv, Out::Send), both),
+    case("read, write", turn!(In::Read, Out::Write), both),
+    case("readv, writev", turn!(In::Readv(20), Out::Writev(20)), both),
+    case("recvmsg, sendmsg", turn!(In::Recvmsg, Out::Sendmsg), both),
     Case {
         link: Link::V6,
-        ..case("IPv6", turn!(Read::Recv, Write::Send), both)
+        ..case("IPv6", turn!(In::Recv, Out::Send), both)
     },
     Case {
         link: Link::Unix,
-        ..case("UNIX stream", turn!(Read::Recv, Write::Send), both)
+        ..case("UNIX stream", turn!(In::Recv, Out::Send), both)
     },
     Case {
         link: Link::Unix,
         ..case(
             "UNIX stream, readv, writev",
-            turn!(Read::Readv(3), Write::Writev(3)),
+            turn!(In::Readv(3), Out::Writev(3)),
             both,
         )
     },
     Case {
         reconnects: true,
-        ..case("new connections", turn!(Read::Recv, Write::Send), both)
+        ..case("new connections", turn!(In::Recv, Out::Send), both)
     },
     Case {
         reconnects: true,
@@ -159,9 +151,9 @@ pub(crate) const CASES: [Case; 33] = [
             "HTTP/1.0",
             |turn| {
                 vec![
-                    R(Read::Recv, b"GET / HTTP/1.0\r\n\r\n".to_vec()),
+                    R(In::Recv, b"GET / HTTP/1.0\r\n\r\n".to_vec()),
                     W(
-                        Write::Send,
+                        Out::Send,
                         format!("HTTP/1.0 {} Text\r\n\r\nbody", code(turn)).into_bytes(),
                     ),
                 ]
@@ -173,54 +165,54 @@ pub(crate) const CASES: [Case; 33] = [
         "every method",
         |turn| {
             vec![
-                R(Read::Recv, head(METHODS[turn % METHODS.len()])),
-                W(Write::Send, answer(turn)),
+                R(In::Recv, head(METHODS[turn % METHODS.len()])),
+                W(Out::Send, answer(turn)),
             ]
         },
         both,
     ),
     case(
         "no method",
-        |turn| vec![R(Read::Recv, head("GETS")), W(Write::Send, answer(turn))],
+        |turn| vec![R(In::Recv, head("GETS")), W(Out::Send, answer(turn))],
         response_alone,
     ),
     case("cut inside the header", |turn| in_pieces(&[30], turn), both),
     case("reads of 24 bytes", |turn| in_pieces(&[24], turn), both),
     case(
         "readv, first piece of 2 bytes",
-        turn!(Read::Readv(2), Write::Send),
+        turn!(In::Readv(2), Out::Send),
         both,
     ),
     case(
         "writev, first piece of 8 bytes",
-        turn!(Read::Recv, Write::Writev(8)),
+        turn!(In::Recv, Out::Writev(8)),
         both,
     ),
     case(
         "writev, first piece empty",
-        turn!(Read::Recv, Write::Writev(0)),
+        turn!(In::Recv, Out::Writev(0)),
         both,
     ),
     case(
         "writev, pieces of 5 bytes",
-        turn!(Read::Recv, Write::Pieces(5)),
+        turn!(In::Recv, Out::Pieces(5)),
         both,
     ),
     case(
         "chunked",
         |turn| {
             vec![
-                R(Read::Recv, get()),
+                R(In::Recv, get()),
                 W(
-                    Write::Send,
+                    Out::Send,
                     format!(
                         "HTTP/1.1 {} Text\r\nTransfer-Encoding: chunked\r\n\r\n",
                         code(turn)
                     )
                     .into_bytes(),
                 ),
-                W(Write::Send, b"5\r\nbody\n\r\n".to_vec()),
-                W(Write::Send, b"0\r\n\r\n".to_vec()),
+                W(Out::Send, b"5\r\nbody\n\r\n".to_vec()),
+                W(Out::Send, b"0\r\n\r\n".to_vec()),
             ]
         },
         both,
@@ -229,9 +221,9 @@ pub(crate) const CASES: [Case; 33] = [
         "header and body apart",
         |turn| {
             vec![
-                R(Read::Recv, get()),
-                W(Write::Send, answer(turn)),
-                W(Write::Write, b"more of the body".to_vec()),
+                R(In::Recv, get()),
+                W(Out::Send, answer(turn)),
+                W(Out::Write, b"more of the body".to_vec()),
             ]
         },
         both,
@@ -240,10 +232,10 @@ pub(crate) const CASES: [Case; 33] = [
         "100 Continue, body like a request",
         |turn| {
             vec![
-                R(Read::Recv, head("POST")),
-                W(Write::Send, b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()),
-                R(Read::Recv, get()),
-                W(Write::Send, answer(turn)),
+                R(In::Recv, head("POST")),
+                W(Out::Send, b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()),
+                R(In::Recv, get()),
+                W(Out::Send, answer(turn)),
             ]
         },
         |turn| {
@@ -254,22 +246,22 @@ pub(crate) const CASES: [Case; 33] = [
             ]
         },
     ),
-    case("zero copy", turn!(Read::Recv, Write::ZeroCopy), both),
+    case("zero copy", turn!(In::Recv, Out::ZeroCopy), both),
     case(
         "header, body by sendfile",
         |turn| {
             vec![
-                R(Read::Recv, get()),
+                R(In::Recv, get()),
                 W(
-                    Write::Send,
+                    Out::Send,
                     format!("HTTP/1.1 {} Text\r\n\r\n", code(turn)).into_bytes(),
                 ),
-                W(Write::Sendfile, vec![b'x'; 5000]),
+                W(Out::Sendfile, vec![b'x'; 5000]),
             ]
         },
         both,
     ),
-    case("MSG_PEEK", turn!(Read::PeekAndRecv, Write::Send), both),
+    case("MSG_PEEK", turn!(In::PeekAndRecv, Out::Send), both),
     case("body like a request", body_like_a_request, both),
     Case {
         link: Link::Unix,
@@ -283,10 +275,10 @@ pub(crate) const CASES: [Case; 33] = [
         "body like a response",
         |turn| {
             vec![
-                R(Read::Recv, get()),
-                W(Write::Send, answer(turn)),
+                R(In::Recv, get()),
+                W(Out::Send, answer(turn)),
                 W(
-                    Write::Send,
+                    Out::Send,
                     b"HTTP/1.1 503 is how this line of the body begins".to_vec(),
                 ),
             ]
@@ -303,8 +295,8 @@ pub(crate) const CASES: [Case; 33] = [
     case(
         "five pipelined",
         |turn| {
-            let answers = (0..5).map(|_| W(Write::Send, answer(turn)));
-            std::iter::once(R(Read::Recv, get().repeat(5)))
+            let answers = (0..5).map(|_| W(Out::Send, answer(turn)));
+            std::iter::once(R(In::Recv, get().repeat(5)))
                 .chain(answers)
                 .collect()
         },
@@ -329,17 +321,17 @@ pub(crate) const CASES: [Case; 33] = [
     ),
     case(
         "response by sendfile",
-        turn!(Read::Recv, Write::Sendfile),
+        turn!(In::Recv, Out::Sendfile),
         request_alone,
     ),
     case(
         "response by splice",
-        turn!(Read::Recv, Write::Splice),
+        turn!(In::Recv, Out::Splice),
         request_alone,
     ),
     case(
         "response byte by byte",
-        turn!(Read::Recv, Write::ByteByByte),
+        turn!(In::Recv, Out::ByteByByte),
         request_alone,
     ),
     Case {
@@ -349,9 +341,9 @@ pub(crate) const CASES: [Case; 33] = [
             |turn| {
                 let nonsense = ["abc", "099", "2 0", "1e3"][turn % 4];
                 vec![
-                    R(Read::Recv, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()),
+                    R(In::Recv, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec()),
                     W(
-                        Write::Send,
+                        Out::Send,
                         format!("HTTP/1.1 {nonsense} Text\r\n\r\n").into_bytes(),
                     ),
                 ]

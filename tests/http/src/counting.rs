@@ -44,6 +44,10 @@ pub(crate) fn table(mut counter: HttpCounter) -> anyhow::Result<()> {
         "too few were taken for bodies"
     );
     ensure!(stats.looked_at > 0 && stats.lost == 0, "{stats:?}");
+    ensure!(
+        stats.missed.is_some(),
+        "the kernel does not tell what it left out"
+    );
     Ok(())
 }
 
@@ -225,7 +229,7 @@ fn inode_of_cgroup(pid: u32) -> anyhow::Result<Option<u64>> {
             .any(|line| line == pid.to_string())
             .then_some(place)
     });
-    let stat = found.map(|place| std::fs::metadata(place)).transpose()?;
+    let stat = found.map(std::fs::metadata).transpose()?;
     Ok(stat.map(|stat| std::os::unix::fs::MetadataExt::ino(&stat)))
 }
 

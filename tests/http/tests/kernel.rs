@@ -18,20 +18,21 @@ fn text(output: &Output) -> String {
     )
 }
 
-fn play(mode: &str) {
+fn play(mode: &str, required: bool) {
     let output = Command::new(PROGRAM).arg(mode).output().unwrap();
     let said = text(&output);
     match output.status.code() {
         Some(0) => println!("{said}"),
-        Some(UNABLE) => eprintln!("skipped: the table in mode {mode}: {said}"),
+        Some(UNABLE) if !required => eprintln!("skipped: the table in mode {mode}: {said}"),
         _ => panic!("{said}"),
     }
 }
 
 #[test]
 fn the_table_holds_in_each_mode_that_this_kernel_has() {
-    play("sys_exit");
-    play("fexit");
+    // Many kernels refuse the second, which is why it is played on a virtual machine too.
+    play("sys_exit", throwaway_cluster::required("nodes"));
+    play("fexit", false);
 }
 
 #[test]

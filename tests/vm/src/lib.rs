@@ -83,10 +83,10 @@ pub const SCENARIOS: [Scenario; 3] = [
         name: throwaway_vm_guest::HTTP,
         about: "HTTP counted at functions of the kernel, and at system calls",
         modules: &[],
-        tools: &[],
+        tools: &["/sbin/ip"],
         cpus: 2,
         memory_mib: 512,
-        limit: Duration::from_secs(240),
+        limit: Duration::from_secs(480),
     },
 ];
 

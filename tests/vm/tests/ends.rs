@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use throwaway_cluster::Progress;
-use throwaway_vm::{Error, Programs, Release, Result, SCENARIOS, Scenario};
+use throwaway_vm::{Error, Programs, Release, SCENARIOS, Scenario, play};
 
 /// A first process that never ends and knows nothing of results: busybox takes itself for `init`.
 const HANGS: &str = "/bin/busybox";
@@ -28,8 +28,15 @@ fn programs(guest: &Path) -> Programs {
     }
 }
 
-fn play(scenario: &Scenario, programs: &Programs) -> Result<()> {
-    throwaway_vm::play(scenario, Release::default(), programs, &Progress::silent())
+/// Why this scenario, which cannot go well, did not.
+fn failure(scenario: &Scenario, guest: &Path) -> Box<Error> {
+    let played = play(
+        scenario,
+        Release::default(),
+        &programs(guest),
+        &Progress::silent(),
+    );
+    Box::new(played.unwrap_err())
 }
 
 /// Only the console of a failed run is kept.
@@ -49,8 +56,8 @@ fn a_panic_is_told_with_the_end_of_the_console() {
     let scratch = tempfile::tempdir().unwrap();
     let guest = scratch.path().join("guest");
     std::fs::write(&guest, "no program").unwrap();
-    let error = play(&scenario(), &programs(&guest)).unwrap_err();
-    let Error::NoResult { console, tail, .. } = &error else {
+    let error = failure(&scenario(), &guest);
+    let Error::NoResult { console, tail, .. } = &*error else {
         panic!("{error}");
     };
     assert!(tail.contains("Kernel panic"), "{error}");
@@ -65,9 +72,9 @@ fn a_guest_that_hangs_is_ended() {
         ..scenario()
     };
     let began = Instant::now();
-    let error = play(&limited, &programs(Path::new(HANGS))).unwrap_err();
+    let error = failure(&limited, Path::new(HANGS));
     assert!(began.elapsed() < Duration::from_secs(60));
-    let Error::Slow { console, .. } = &error else {
+    let Error::Slow { console, .. } = &*error else {
         panic!("{error}");
     };
     is_all_that_is_left(console);

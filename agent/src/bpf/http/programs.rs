@@ -1,5 +1,7 @@
 //! The programs that count HTTP, and which of them are put to work together.
 
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
 use aya::programs::{BtfTracePoint, FExit};
 use aya::{Btf, Ebpf, EbpfLoader, include_bytes_aligned};
 
@@ -108,6 +110,27 @@ pub(super) fn sys_exit_not_asked() -> Skipped {
     }
 }
 
+/// How often the kernel has left programs out, if it tells: the descriptor of a program says so.
+pub(super) fn missed(ebpf: &Ebpf) -> Option<u64> {
+    let mut sum = 0;
+    for (_, program) in ebpf.programs() {
+        // Those that are not at work have none.
+        let Ok(descriptor) = program.fd() else {
+            continue;
+        };
+        let path = format!("/proc/self/fdinfo/{}", descriptor.as_fd().as_raw_fd());
+        sum += recursion_misses(&std::fs::read_to_string(path).ok()?)?;
+    }
+    Some(sum)
+}
+
+fn recursion_misses(text: &str) -> Option<u64> {
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:"));
+    value?.trim().parse().ok()
+}
+
 fn start(ebpf: &mut Ebpf, function: &str, btf: &Btf) -> Result<(), Why> {
     let program = at_function(ebpf, function).ok_or_else(not_in_object)?;
     program
@@ -143,4 +166,16 @@ fn skip_all(why: &Why) -> Vec<Skipped> {
 /// The objects are part of this program, and a test loads them.
 fn not_in_object() -> Why {
     Why::Unfit("the object has no such program".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misses_are_read_off_the_descriptor() {
+        let text = "pos:\t0\nprog_id:\t7\nrun_cnt:\t5\nrecursion_misses:\t12\n";
+        assert_eq!(recursion_misses(text), Some(12));
+        assert_eq!(recursion_misses("pos:\t0\n"), None);
+    }
 }

@@ -14,7 +14,7 @@ const MACHINES_OWN: u64 = 0xEFFF_FFFC;
 /// Whether processes have other pids here than for the kernel: in a pid namespace that is not the
 /// machine's, as that of a node that is itself a container.
 pub fn has_other_pids(proc: &Path) -> bool {
-    rustix::fs::stat(&proc.join("self/ns/pid")).is_ok_and(|stat| stat.st_ino != MACHINES_OWN)
+    rustix::fs::stat(proc.join("self/ns/pid")).is_ok_and(|stat| stat.st_ino != MACHINES_OWN)
 }
 
 /// A sample and what was made of it.

@@ -19,8 +19,10 @@ const NAMESPACE: &str = "served";
 const LOAD: Duration = Duration::from_secs(30);
 
 /// A figure is of the second between two readings, and is told with the time of the report, which is
-/// cut to a tenth of a second. Over the whole load that evens out to less than this share.
-const SLACK: f64 = 0.01;
+/// cut to a tenth of a second; and while the machine is full of load, a figure may be missed here. Over
+/// the whole load that evens out to less than this share. That nothing at all is missed is for the
+/// tests of package `http-acceptance` to show, which read the kernel's counts themselves.
+const SLACK: f64 = 0.02;
 
 const SOON: Duration = Duration::from_secs(90);
 
@@ -166,8 +168,25 @@ fn counted(world: &mut World) -> anyhow::Result<()> {
 /// What was told of the server's pod and its container, summed up over time.
 #[derive(Debug, Default)]
 struct Told {
-    pod: BTreeMap<String, f64>,
-    container: BTreeMap<String, f64>,
+    pod: BTreeMap<String, Sum>,
+    container: BTreeMap<String, Sum>,
+}
+
+/// Of rates that are of a second each.
+#[derive(Debug, Default)]
+struct Sum {
+    total: f64,
+    last: f64,
+}
+
+impl Sum {
+    /// A rate, so many seconds after the last. Those that were missed in between are taken for the mean
+    /// of the two.
+    fn add(&mut self, rate: f64, seconds: f64) {
+        let missed = (seconds - 1.0).max(0.0);
+        self.total += rate * seconds.min(1.0) + missed * (rate + self.last) / 2.0;
+        self.last = rate;
+    }
 }
 
 /// The metrics that are summed up.
@@ -220,7 +239,8 @@ fn under_load(world: &mut World, pods: &Pods) -> anyhow::Result<Told> {
                 let node = heard.node(topology, id).context("the server")?;
                 for metric in METRICS {
                     let rate = node.metric(metric).unwrap_or_default();
-                    *sums.entry(metric.to_owned()).or_default() += rate * span;
+                    let sum = sums.entry(metric.to_owned()).or_default();
+                    sum.add(rate, span);
                 }
                 errors.extend(node.metric("http_error_ratio"));
             }
@@ -321,7 +341,7 @@ fn compare(told: &Told, truth: &BTreeMap<String, u64>) -> anyhow::Result<()> {
             None => all,
         } as f64;
         for (what, sums) in [("pod", &told.pod), ("container", &told.container)] {
-            let ours = sums[metric];
+            let ours = sums[metric].total;
             eprintln!("    {what} {metric}: {ours:.0}, by the server {want}");
             ensure!(
                 (ours - want).abs() <= want * SLACK,

@@ -37,9 +37,7 @@ pub(super) fn section() -> String {
          * responses that are sent wholly by `sendfile` or `splice`, or byte by byte (the request is counted);\n\
          * of a read that holds several requests, all but the first, and methods cut by the end of a \
          read: as long as they are answered, the responses make up for them.\n\n\
-         A response body that begins a write with `HTTP/1.1 ` and a status counts as a response. In the \
-         mode `sys_exit` besides: io_uring is not seen; a request that is peeked at (`MSG_PEEK`), or whose \
-         body begins a read like a request, may count twice; a response whose first segment is shorter \
-         than a status line is missing.\n"
+         A response body that begins a write with `HTTP/1.1 ` and a status counts as a response. The \
+         mode `sys_exit` does not see io_uring, and costs a little at every system call of the node.\n"
     )
 }

@@ -45,7 +45,7 @@ pub(super) fn expose_http(standing: &Standing, page: &mut Exposition) {
         Kind::Counter,
         "Reads and writes that the kernel's programs looked at, and those of them that they could not \
          judge: unreadable bytes, a status line in pieces; suppressed looked like a request inside of \
-         another one's body.",
+         another one's body, and missed are runs that the kernel left out.",
     );
     let stats = standing.stats;
     for (outcome, n) in [
@@ -55,6 +55,9 @@ pub(super) fn expose_http(standing: &Standing, page: &mut Exposition) {
         ("suppressed", stats.suppressed),
     ] {
         page.sample(&[("outcome", outcome)], n);
+    }
+    if let Some(missed) = stats.missed {
+        page.sample(&[("outcome", "missed")], missed);
     }
     page.family(
         "scope_agent_http_statistics_processes_left_out",

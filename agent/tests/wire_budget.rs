@@ -229,7 +229,7 @@ impl Node {
         let mut rates = || {
             let (good, bad) = (noise.below(800.0), noise.below(2.0));
             HttpRates {
-                requests: good + bad,
+                requests: Some(good + bad),
                 classes: [Some(good), None, Some(bad), Some(0.0)],
                 codes: vec![(200, good - 1.0), (204, 1.0), (404, bad)],
                 others: 0.0,

@@ -38,6 +38,17 @@ pub(super) fn section() -> String {
          * of a read that holds several requests, all but the first, and methods cut by the end of a \
          read: as long as they are answered, the responses make up for them.\n\n\
          A response body that begins a write with `HTTP/1.1 ` and a status counts as a response. The \
-         mode `sys_exit` does not see io_uring, and costs a little at every system call of the node.\n"
+         mode `sys_exit` does not see io_uring, `recvmmsg`, `sendmmsg` and programs of 32 bits; where a \
+         server reads by other calls and answers by these, only the first request of a connection is \
+         counted.\n\n\
+         A request counts once for each process that reads and answers it: with a proxy beside the server \
+         in its pod, as a service mesh has, twice for the pod, and what the server asks of others through \
+         that proxy counts for its pod too.\n\n\
+         While more is served than the kernel has room to count (16,384 counters, which is told in the \
+         plugin's description and by `scope_agent_http_statistics_missing_total{{why=\"lost\"}}`), there \
+         is no share of errors. In the mode `fexit` the kernel keeps some 300 bytes for each connection on \
+         which a request was read, until it is closed, and they count as the agent's memory: where a node \
+         holds hundreds of thousands of connections, `resources.limits.memory` has to have room for them. \
+         Loading the programs takes some 20 MiB for a moment.\n"
     )
 }

@@ -101,7 +101,9 @@ pub(super) fn set(meter: &mut Meter<'_>, rates: &HttpRates) {
 
 /// Sets what is known of a process.
 fn set_codes(meter: &mut Meter<'_>, rates: &HttpRates) {
-    meter.rate(metric::HTTP_REQUESTS, rates.requests);
+    if let Some(requests) = rates.requests {
+        meter.rate(metric::HTTP_REQUESTS, requests);
+    }
     for &(code, rate) in &rates.codes {
         meter.rate(&code_id(code), rate);
     }
@@ -116,7 +118,7 @@ pub(super) fn highest(rates: &HttpRates) -> f64 {
     let codes = rates.codes.iter().map(|(_, rate)| *rate);
     let classes = rates.classes.into_iter().flatten();
     let all = codes.chain(classes).chain([rates.others, rates.http2]);
-    all.fold(rates.requests, f64::max)
+    all.chain(rates.requests).fold(0.0, f64::max)
 }
 
 /// Adds the figures to the nodes of processes.
@@ -158,7 +160,7 @@ mod tests {
     #[test]
     fn the_highest_rate_is_the_end_of_the_scale() {
         let rates = HttpRates {
-            requests: 3.0,
+            requests: Some(3.0),
             classes: [Some(5.0), None, None, Some(1.0)],
             codes: vec![(200, 4.5), (500, 1.0)],
             others: 0.5,

@@ -1,12 +1,12 @@
 //! What every process had counted at the reading before, and what follows from the next one.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::codes::{Class, Codes};
-use super::growth::{Counts, Growth};
+use super::codes::Codes;
+use super::growth::{Counts, Ever, Growth};
 use super::{Found, Home, HttpRates, HttpSeen, HttpUsage, Node};
 use crate::bpf::http::{HttpReading, HttpWhat};
 
@@ -40,8 +40,8 @@ pub struct Entry {
 pub struct Book {
     before: Option<Before>,
     processes: HashMap<Process, Known>,
-    containers: BTreeMap<Arc<str>, BTreeSet<Class>>,
-    pods: BTreeMap<Arc<str>, BTreeSet<Class>>,
+    containers: BTreeMap<Arc<str>, Ever>,
+    pods: BTreeMap<Arc<str>, Ever>,
     codes: Codes,
     seen: HttpSeen,
     /// Requests and responses that belong to nothing that is known.
@@ -62,7 +62,7 @@ struct Before {
 struct Known {
     counts: Counts,
     home: Option<Home>,
-    classes: BTreeSet<Class>,
+    ever: Ever,
     /// Readings in a row in which it was not seen to live, and did nothing after the first.
     idle: u32,
 }
@@ -98,13 +98,15 @@ impl Book {
             let growth = Growth::between(&entry.counts, &counts);
             entry.counts = counts;
             self.note(&growth);
-            entry.classes.extend(growth.classes());
+            entry.ever.note(&growth);
             let found = node.find(process.0, process.1, cgroup);
             let most_idle = match found {
                 Found::Alive(pid, home) => {
-                    let classes = entry.classes.clone();
-                    sums.alive.push((pid, growth.clone(), classes));
-                    entry.home = Some(home);
+                    sums.alive.push((pid, growth.clone(), entry.ever.clone()));
+                    // It may not have been possible to read where it belongs.
+                    let told = cgroup.filter(|_| home.is_nowhere());
+                    let told = told.and_then(|inode| node.home_of_cgroup(inode));
+                    entry.home = told.or(Some(home));
                     entry.idle = 0;
                     None
                 }
@@ -119,8 +121,9 @@ impl Book {
                 if entry.idle >= most {
                     gone.push(process);
                 }
-                if entry.home.is_none() {
-                    entry.home = cgroup.and_then(|inode| node.home_of_cgroup(inode));
+                if entry.home.as_ref().is_none_or(Home::is_nowhere) {
+                    let told = cgroup.and_then(|inode| node.home_of_cgroup(inode));
+                    entry.home = told.or(entry.home);
                 }
             }
             match &entry.home {
@@ -134,6 +137,15 @@ impl Book {
         Entry {
             usage: Some(self.usage(sums, elapsed, node)),
             gone,
+        }
+    }
+
+    /// The kernel has no counters of these any more: what they do next counts from 0.
+    pub fn forgot(&mut self, processes: &[Process]) {
+        for process in processes {
+            if let Some(known) = self.processes.get_mut(process) {
+                known.counts.clear();
+            }
         }
     }
 
@@ -156,7 +168,7 @@ impl Book {
         alive.truncate(MAX_PROCESSES);
         let processes: BTreeMap<u32, HttpRates> = alive
             .into_iter()
-            .map(|(pid, growth, classes)| (pid, growth.rates(elapsed, codes, &classes)))
+            .map(|(pid, growth, ever)| (pid, growth.rates(elapsed, codes, &ever)))
             .collect();
         let containers = level(
             &mut self.containers,
@@ -187,7 +199,7 @@ impl Book {
 /// One level's figures: of what did something now, and, with 0, of what did something before and still
 /// runs.
 fn level(
-    known: &mut BTreeMap<Arc<str>, BTreeSet<Class>>,
+    known: &mut BTreeMap<Arc<str>, Ever>,
     sums: BTreeMap<Arc<str>, Growth>,
     elapsed: Duration,
     codes: &Codes,
@@ -196,25 +208,22 @@ fn level(
     known.retain(|id, _| runs(id));
     for (id, growth) in &sums {
         if runs(id) {
-            known
-                .entry(id.clone())
-                .or_default()
-                .extend(growth.classes());
+            known.entry(id.clone()).or_default().note(growth);
         }
     }
     let nothing = Growth::default();
     known
         .iter()
-        .map(|(id, classes)| {
+        .map(|(id, ever)| {
             let growth = sums.get(id).unwrap_or(&nothing);
-            (id.clone(), growth.rates(elapsed, codes, classes))
+            (id.clone(), growth.rates(elapsed, codes, ever))
         })
         .collect()
 }
 
 #[derive(Default)]
 struct Sums {
-    alive: Vec<(u32, Growth, BTreeSet<Class>)>,
+    alive: Vec<(u32, Growth, Ever)>,
     containers: BTreeMap<Arc<str>, Growth>,
     pods: BTreeMap<Arc<str>, Growth>,
 }

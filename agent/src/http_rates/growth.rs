@@ -20,6 +20,23 @@ pub(super) struct Growth {
     pub(super) responses: BTreeMap<u16, u64>,
 }
 
+/// What a process, container or pod was ever seen to do.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ever {
+    /// Whether it spoke HTTP/1.
+    http1: bool,
+    /// The classes of its responses.
+    classes: BTreeSet<Class>,
+}
+
+impl Ever {
+    /// It did this too.
+    pub(super) fn note(&mut self, growth: &Growth) {
+        self.http1 |= growth.events() > 0;
+        self.classes.extend(growth.classes());
+    }
+}
+
 impl Growth {
     /// Between two readings of a process. A counter that is new counts from 0, and one that stepped
     /// back began anew.
@@ -68,13 +85,8 @@ impl Growth {
         self.responses.keys().copied().filter_map(Class::of)
     }
 
-    /// Per second, with those classes that it ever had.
-    pub(super) fn rates(
-        &self,
-        elapsed: Duration,
-        codes: &Codes,
-        classes: &BTreeSet<Class>,
-    ) -> HttpRates {
+    /// Per second, of what it ever had.
+    pub(super) fn rates(&self, elapsed: Duration, codes: &Codes, ever: &Ever) -> HttpRates {
         let per_second = |count: u64| count as f64 / elapsed.as_secs_f64();
         let sum = |wanted: &dyn Fn(u16) -> bool| -> u64 {
             let of = self.responses.iter().filter(|(code, _)| wanted(**code));
@@ -93,9 +105,9 @@ impl Growth {
         let in_codes: u64 = told.iter().map(|&(_, count)| count).sum();
         let finals = sum(&is_final);
         HttpRates {
-            requests: per_second(self.requests),
+            requests: ever.http1.then(|| per_second(self.requests)),
             classes: Class::ALL.map(|class| {
-                classes
+                ever.classes
                     .contains(&class)
                     .then(|| per_second(of_class(class)))
             }),

@@ -23,8 +23,8 @@ pub trait Counters: Send {
     fn read(&mut self) -> Result<HttpReading, String>;
     /// How the counting went, as of the last reading.
     fn stats(&self) -> HttpStats;
-    /// Forgets what these processes did.
-    fn forget(&mut self, gone: &[(u32, Duration)]);
+    /// Forgets what these processes did, and says of which that is done.
+    fn forget(&mut self, gone: &[(u32, Duration)]) -> Vec<(u32, Duration)>;
 }
 
 /// Why nothing is counted.
@@ -138,7 +138,8 @@ impl HttpLook {
                 Ok(reading) => {
                     let entry = self.book.enter(reading, node);
                     if !entry.gone.is_empty() {
-                        counters.forget(&entry.gone);
+                        let forgotten = counters.forget(&entry.gone);
+                        self.book.forgot(&forgotten);
                     }
                     if let Some(usage) = entry.usage {
                         self.last = Some((now, usage));
@@ -165,6 +166,7 @@ impl HttpLook {
         };
         let mut said = self.board.lock().said.clone();
         if full {
+            usage.leave_out_what_needs_all();
             said.push_str(
                 " HTTP figures are too low: more is served than the kernel has room to count.",
             );
@@ -240,7 +242,7 @@ mod tests {
             }
         }
 
-        fn forget(&mut self, gone: &[(u32, Duration)]) {
+        fn forget(&mut self, gone: &[(u32, Duration)]) -> Vec<(u32, Duration)> {
             panic!("{gone:?} live");
         }
     }
@@ -270,7 +272,10 @@ mod tests {
         let mut rate = |second| {
             let (usage, problem) = look.look(Duration::from_secs(second), &mut Nobody);
             assert_eq!(usage.said.as_deref(), Some("By a script."));
-            (usage.processes.get(&7).map(|rates| rates.requests), problem)
+            (
+                usage.processes.get(&7).and_then(|rates| rates.requests),
+                problem,
+            )
         };
         let gone = || Some("the map is gone".to_owned());
         assert_eq!(rate(1), (Some(10.0), None));

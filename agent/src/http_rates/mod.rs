@@ -31,6 +31,13 @@ pub struct Home {
     pub pod: Option<Arc<str>>,
 }
 
+impl Home {
+    /// Whether nothing is known of it, as of one of the host's own.
+    fn is_nowhere(&self) -> bool {
+        self.container.is_none() && self.pod.is_none()
+    }
+}
+
 /// What became of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
@@ -58,8 +65,9 @@ pub trait Node {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HttpRates {
     /// Requests per second: those seen, or the final responses if these are more, since each of them
-    /// answers a request.
-    pub requests: f64,
+    /// answers a request. `None` of what was never seen to speak HTTP/1: requests of HTTP/2 are not
+    /// counted.
+    pub requests: Option<f64>,
     /// Responses per second by class; `None` of a class that it never sent.
     pub classes: [Option<f64>; Class::ALL.len()],
     /// Responses per second by status code, ascending; none with rate 0.
@@ -85,6 +93,21 @@ pub struct HttpUsage {
     pub seen: HttpSeen,
     /// What a person is told about how it is counted, or why it is not.
     pub said: Option<String>,
+}
+
+impl HttpUsage {
+    /// Leaves out what is wrong where not all was counted: the share of errors, and classes of which
+    /// nothing was counted.
+    fn leave_out_what_needs_all(&mut self) {
+        let processes = self.processes.values_mut();
+        let others = self.containers.values_mut().chain(self.pods.values_mut());
+        for rates in processes.chain(others) {
+            rates.errors = None;
+            for class in &mut rates.classes {
+                *class = class.filter(|rate| *rate > 0.0);
+            }
+        }
+    }
 }
 
 /// What was seen on the node so far. It only grows: templates that come and go make metrics come

@@ -96,7 +96,11 @@ fn rates_are_over_the_time_that_passed_and_zero_while_it_serves() {
         500,
         vec![count(7, Request, 50), count(7, Response(200), 50)],
     );
-    assert_eq!(seen.processes[&7].requests, 100.0, "since counting began");
+    assert_eq!(
+        seen.processes[&7].requests,
+        Some(100.0),
+        "since counting began"
+    );
     assert_eq!(seen.processes[&7].codes, [(200, 100.0)]);
     assert_eq!(seen.pods["p"], seen.containers["c"]);
     assert_eq!(seen.pods["p"], seen.processes[&7]);
@@ -107,7 +111,7 @@ fn rates_are_over_the_time_that_passed_and_zero_while_it_serves() {
     ];
     let seen = usage(&mut book, &mut made, 2500, now.clone());
     let rates = &seen.pods["p"];
-    assert_eq!(rates.requests, 2.0, "4 in 2 s");
+    assert_eq!(rates.requests, Some(2.0), "4 in 2 s");
     assert_eq!(
         rates.codes,
         [(200, 1.5), (503, 0.5)],
@@ -119,7 +123,7 @@ fn rates_are_over_the_time_that_passed_and_zero_while_it_serves() {
     let rates = &idle.pods["p"];
     assert_eq!(
         (rates.requests, rates.errors, rates.others),
-        (0.0, None, 0.0)
+        (Some(0.0), None, 0.0)
     );
     assert!(rates.codes.is_empty(), "a code with rate 0 is left out");
     assert_eq!(rates.classes, [Some(0.0), None, None, Some(0.0)]);
@@ -131,26 +135,34 @@ fn rates_are_over_the_time_that_passed_and_zero_while_it_serves() {
 #[test]
 fn requests_are_those_seen_or_those_answered() {
     for (name, counts, requests) in [
-        ("pipelined", vec![(Request, 10), (Response(200), 50)], 50.0),
+        (
+            "pipelined",
+            vec![(Request, 10), (Response(200), 50)],
+            Some(50.0),
+        ),
         (
             "sent by sendfile",
             vec![(Request, 50), (Response(200), 10)],
-            50.0,
+            Some(50.0),
         ),
-        ("only seen", vec![(Request, 5)], 5.0),
+        ("only seen", vec![(Request, 5)], Some(5.0)),
         (
             "only answered",
             vec![(Response(404), 5), (Response(0), 2)],
-            7.0,
+            Some(7.0),
         ),
         (
             "interim",
             vec![(Request, 5), (Response(100), 5), (Response(200), 5)],
-            5.0,
+            Some(5.0),
         ),
-        ("hints", vec![(Response(103), 9), (Response(200), 5)], 5.0),
-        ("upgraded", vec![(Response(101), 3)], 3.0),
-        ("HTTP/2", vec![(Http2Connection, 3)], 0.0),
+        (
+            "hints",
+            vec![(Response(103), 9), (Response(200), 5)],
+            Some(5.0),
+        ),
+        ("upgraded", vec![(Response(101), 3)], Some(3.0)),
+        ("HTTP/2", vec![(Http2Connection, 3)], None),
     ] {
         let (mut book, mut made) = (Book::default(), Made::default());
         made.run(7, home("c", "p"));
@@ -173,7 +185,9 @@ fn a_request_that_is_answered_later_counts_once() {
     let mut all = 0.0;
     for (second, seen, answered) in [(1, 3, 1), (2, 3, 3), (3, 5, 5), (4, 5, 9), (5, 9, 9)] {
         let now = vec![count(7, Request, seen), count(7, Response(200), answered)];
-        all += usage(&mut book, &mut made, second * 1000, now).pods["p"].requests;
+        all += usage(&mut book, &mut made, second * 1000, now).pods["p"]
+            .requests
+            .unwrap_or_default();
     }
     assert_eq!(all, 9.0);
 }
@@ -190,7 +204,7 @@ fn who_ends_between_two_looks_is_counted_where_it_ran() {
     // Neither 20 nor 21 is ever seen in the list of processes.
     let now = vec![short(20, 77), short(21, 78)];
     let seen = usage(&mut book, &mut made, 1000, now);
-    assert_eq!(seen.pods["p"].requests, 3.0);
+    assert_eq!(seen.pods["p"].requests, Some(3.0));
     assert!(seen.processes.is_empty(), "it is gone");
     assert_eq!(book.unplaced, 6, "requests and responses of 21");
     // Who was seen is counted where it was last.
@@ -198,12 +212,12 @@ fn who_ends_between_two_looks_is_counted_where_it_ran() {
     usage(&mut book, &mut made, 2000, of_one(2));
     made.processes.clear();
     let seen = usage(&mut book, &mut made, 3000, of_one(7));
-    assert_eq!(seen.containers["c"].requests, 5.0);
+    assert_eq!(seen.containers["c"].requests, Some(5.0));
     assert!(seen.processes.is_empty());
     assert_eq!(book.unplaced, 6);
     // A container stays with 0 as long as it runs, without any process that serves.
     let seen = usage(&mut book, &mut made, 4000, Vec::new());
-    assert_eq!(seen.containers["c"].requests, 0.0);
+    assert_eq!(seen.containers["c"].requests, Some(0.0));
     made.cgroups.clear();
     let seen = usage(&mut book, &mut made, 5000, Vec::new());
     assert!(seen.containers.is_empty() && seen.pods.is_empty());
@@ -230,8 +244,8 @@ fn a_pid_that_is_used_again_is_another_process() {
         2000,
         vec![count(7, Response(200), 90), new],
     );
-    assert_eq!(seen.containers["new"].requests, 4.0);
-    assert_eq!(seen.processes[&7].requests, 4.0);
+    assert_eq!(seen.containers["new"].requests, Some(4.0));
+    assert_eq!(seen.processes[&7].requests, Some(4.0));
 }
 
 #[test]
@@ -252,7 +266,36 @@ fn the_kernel_forgets_who_is_gone_and_does_nothing_for_two_readings() {
     made.run(7, home("c", "p"));
     let entry = book.enter(reading(5000, vec![count(7, Request, 8)]), &mut made);
     assert_eq!(entry.gone, [], "it was only not seen");
-    assert_eq!(entry.usage.expect("time").pods["p"].requests, 2.0);
+    assert_eq!(entry.usage.expect("time").pods["p"].requests, Some(2.0));
+}
+
+#[test]
+fn what_was_forgotten_and_goes_on_counts_from_its_beginning() {
+    let (mut book, mut made) = (Book::default(), Made::default());
+    made.run(7, home("c", "p"));
+    usage(&mut book, &mut made, 1000, vec![count(7, Request, 3)]);
+    book.forgot(&[(7, Duration::from_secs(7))]);
+    // As many as before, and more.
+    for (second, requests) in [(2, 3), (3, 10)] {
+        let entry = book.enter(
+            reading(second * 1000, vec![count(7, Request, requests)]),
+            &mut made,
+        );
+        let told = entry.usage.expect("time").pods["p"].requests;
+        assert_eq!(told, Some(if second == 2 { 3.0 } else { 7.0 }));
+    }
+}
+
+#[test]
+fn where_the_agent_cannot_read_it_the_kernel_says_where_a_process_belongs() {
+    let (mut book, mut made) = (Book::default(), Made::default());
+    made.run(7, Home::default());
+    made.cgroups.insert(70, home("c", "p"));
+    let mut served = count(7, Request, 3);
+    served.cgroup = Some(70);
+    let seen = usage(&mut book, &mut made, 1000, vec![served]);
+    assert_eq!(seen.pods["p"].requests, Some(3.0));
+    assert_eq!(book.unplaced, 0);
 }
 
 #[test]
@@ -267,7 +310,7 @@ fn what_counts_anew_counts_from_its_beginning() {
     let entry = book.enter(anew.clone(), &mut made);
     assert_eq!(
         entry.usage.expect("time").pods["p"].requests,
-        60.0,
+        Some(60.0),
         "120 in 2 s"
     );
     assert_eq!(
@@ -281,7 +324,7 @@ fn what_counts_anew_counts_from_its_beginning() {
         ..reading(9000, vec![count(7, Request, 3)])
     };
     let entry = book.enter(back, &mut made);
-    assert_eq!(entry.usage.expect("time").pods["p"].requests, 3.0);
+    assert_eq!(entry.usage.expect("time").pods["p"].requests, Some(3.0));
 }
 
 #[test]
@@ -321,7 +364,8 @@ fn of_many_processes_those_that_are_asked_most_are_told() {
     assert_eq!(book.left_out, 10);
     let sum = f64::from(all * (all + 1) / 2);
     assert_eq!(
-        seen.containers["c"].requests, sum,
+        seen.containers["c"].requests,
+        Some(sum),
         "they count all the same"
     );
 }
@@ -331,7 +375,7 @@ fn one_of_the_hosts_own_has_figures_and_belongs_to_nothing() {
     let (mut book, mut made) = (Book::default(), Made::default());
     made.run(7, Home::default());
     let seen = usage(&mut book, &mut made, 1000, vec![count(7, Request, 2)]);
-    assert_eq!(seen.processes[&7].requests, 2.0);
+    assert_eq!(seen.processes[&7].requests, Some(2.0));
     assert!(seen.containers.is_empty() && seen.pods.is_empty());
     assert_eq!(book.unplaced, 0);
 }
@@ -352,7 +396,7 @@ fn where_processes_cannot_be_told_apart_their_cgroups_can() {
         let entry = book.enter(reading(second * 1000, of(5)), &mut made);
         let usage = entry.usage.expect("time has passed");
         let rate = if second == 1 { 5.0 } else { 0.0 };
-        assert_eq!(usage.pods["p"].requests, rate, "{second}");
+        assert_eq!(usage.pods["p"].requests, Some(rate), "{second}");
         assert!(usage.processes.is_empty());
         let forgotten = second == 60;
         assert_eq!(!entry.gone.is_empty(), forgotten, "{second}");
@@ -430,12 +474,13 @@ proptest! {
             let entry = book.enter(reading(millis, counts.collect()), &mut made);
             for gone in entry.gone {
                 kernel.retain(|(pid, _), _| *pid != gone.0);
+                book.forgot(&[gone]);
             }
             let usage = entry.usage.expect("time has passed");
             for (id, rates) in usage.containers.iter().chain(&usage.pods) {
                 let codes: f64 = rates.codes.iter().map(|(_, rate)| rate).sum();
                 *told.entry(id.clone()).or_default() += (codes + rates.others) * elapsed;
-                for rate in [rates.requests, rates.others, codes] {
+                for rate in [rates.requests.unwrap_or_default(), rates.others, codes] {
                     prop_assert!(rate.is_finite() && rate >= 0.0);
                 }
             }

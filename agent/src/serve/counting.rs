@@ -9,8 +9,7 @@ use crate::bpf::{Refused, Skipped, Why};
 use crate::http_rates::{Counters, Off};
 use crate::sample::Cause;
 
-/// The best that this kernel and the agent's rights allow, or why there is none. Takes some 200 ms, and
-/// 34 MiB meanwhile.
+/// The best that this kernel and the agent's rights allow, or why there is none.
 pub(super) fn count_http(allow_sys_exit: bool) -> Result<Box<dyn Counters>, Off> {
     match HttpCounter::load(allow_sys_exit) {
         Ok(counter) => {
@@ -40,13 +39,14 @@ fn off(refused: &Refused) -> Off {
     };
     let hint = match refused {
         Refused::Programs(skipped) if skipped.iter().any(|s| s.why == Why::NotAsked) => {
-            " (spec.agent.httpStatistics.allowSysExit asks for it)"
+            "spec.agent.httpStatistics.allowSysExit is not set, which would allow the mode sys_exit; else "
         }
         _ => "",
     };
     Off {
         cause,
-        why: format!("{refused}{hint}."),
+        // What can be done first: the kernel's words may be long.
+        why: format!("{hint}{refused}."),
     }
 }
 
@@ -91,8 +91,8 @@ impl Counters for InKernel {
         self.counter.stats()
     }
 
-    fn forget(&mut self, gone: &[(u32, Duration)]) {
-        self.counter.forget(gone);
+    fn forget(&mut self, gone: &[(u32, Duration)]) -> Vec<(u32, Duration)> {
+        self.counter.forget(gone)
     }
 }
 

@@ -261,7 +261,7 @@ fn served(running: &Running) -> HttpUsage {
         return HttpUsage::default();
     };
     let rates = HttpRates {
-        requests: 12.5,
+        requests: Some(12.5),
         classes: [Some(9.5), None, Some(0.0), Some(3.0)],
         codes: vec![(200, 9.5), (503, 2.5), (599, 0.5)],
         others: 0.25,

@@ -126,7 +126,7 @@ impl Golden {
     /// The first process serves, and its container and pod with it.
     fn served() -> HttpUsage {
         let rates = HttpRates {
-            requests: 12.5,
+            requests: Some(12.5),
             classes: [Some(8.0), Some(0.0), Some(1.5), Some(2.5)],
             codes: vec![(200, 8.0), (404, 1.5), (503, 2.5)],
             others: 0.5,

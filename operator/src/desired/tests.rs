@@ -185,7 +185,7 @@ fn counting_http_brings_what_it_needs_and_nothing_where_it_is_not_asked_for() {
     assert_eq!(counting["volumeMounts"], usual["volumeMounts"]);
     assert_eq!(
         counting["resources"]["limits"]["memory"], "128Mi",
-        "loading takes some 40 MiB for a moment"
+        "loading takes some 20 MiB for a moment"
     );
     let allows = |container: &Value| {
         let arguments = container["args"].as_array().unwrap();

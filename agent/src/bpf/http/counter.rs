@@ -211,12 +211,9 @@ impl HttpCounter {
     }
 
     /// Makes room: removes the counters of processes that are gone, each named by its pid and start
-    /// as in [`super::HttpCount`].
-    pub fn forget(&mut self, gone: &[(u32, Duration)]) {
-        if gone.is_empty() {
-            return;
-        }
-        let gone: HashSet<(u32, Duration)> = gone.iter().copied().collect();
+    /// as in [`super::HttpCount`]. Those that have no counters now: what they do next counts from 0.
+    pub fn forget(&mut self, gone: &[(u32, Duration)]) -> Vec<(u32, Duration)> {
+        let mut gone: HashSet<(u32, Duration)> = gone.iter().copied().collect();
         // All of them before the first is removed: the kernel goes on from the key before.
         let keys: Vec<Key> = self
             .counts
@@ -225,9 +222,14 @@ impl HttpCounter {
             .filter(|key| gone.contains(&counts::process(*key)))
             .collect();
         for key in keys {
-            // It is ours alone to remove; one that is gone is what was wanted.
-            self.counts.remove(&key).ok();
+            // One that is gone already is what was wanted.
+            if let Err(error) = self.counts.remove(&key)
+                && !matches!(error, MapError::KeyNotFound)
+            {
+                gone.remove(&counts::process(key));
+            }
         }
+        gone.into_iter().collect()
     }
 
     fn read_stats(&self) -> Result<HttpStats, ReadError> {

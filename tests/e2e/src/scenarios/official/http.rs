@@ -157,7 +157,10 @@ fn counted(world: &mut World) -> anyhow::Result<()> {
     with_manifest(world, PLUGIN, &allowed, |world| {
         let said = world.hear(NODE)?.plugin_description(PLUGIN);
         let said = said.context("a description")?;
-        ensure!(!said.contains("is off"), "{said}");
+        ensure!(
+            said.contains("(sys_exit)") || said.contains("(fexit)"),
+            "{said}"
+        );
         eprintln!("    {said}");
         let told = under_load(world, &pods)?;
         let truth = logged(world, &pods.server)?;
@@ -218,7 +221,6 @@ fn under_load(world: &mut World, pods: &Pods) -> anyhow::Result<Told> {
     loop {
         ensure!(began.elapsed() < LOAD * 3, "the rate does not fall to 0");
         let heard = world.hear(NODE)?;
-        heard.must_conform()?;
         for other in [&pods.bystander, &pods.client] {
             let id = other.node_id();
             let node = heard.node("Pod", &id);
@@ -250,6 +252,8 @@ fn under_load(world: &mut World, pods: &Pods) -> anyhow::Result<Told> {
         }
         std::thread::sleep(Duration::from_millis(250));
     }
+    // Not while the machine is full of load, in which an answer may be late.
+    world.hear(NODE)?.must_conform()?;
     let mean = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
     ensure!((mean - 20.0).abs() < 2.0, "{mean} % errors, want a fifth");
     Ok(told)
@@ -360,11 +364,12 @@ fn not_asked_for(world: &mut World) -> anyhow::Result<()> {
     with_manifest(world, PLUGIN, &example, |world| {
         let heard = world.hear(NODE)?;
         let said = heard.plugin_description(PLUGIN).context("a description")?;
-        if !said.contains("is off") {
+        if said.contains("(fexit)") {
             eprintln!("    this kernel has the better way: {said}");
             return Ok(());
         }
-        ensure!(said.contains("sys_exit"), "{said}");
+        ensure!(said.contains("HTTPStatistics is off: "), "{said}");
+        ensure!(said.contains("allowSysExit is not set"), "{said}");
         ensure!(said.contains("HTTP requests and responses ("), "{said}");
         let server = heard.node("Pod", &pods.server.node_id());
         let rate = server.and_then(|pod| pod.metric(METRICS[0]));

@@ -73,12 +73,13 @@ impl Counters for Kernel {
         HttpStats::default()
     }
 
-    fn forget(&mut self, gone: &[(u32, Duration)]) {
+    fn forget(&mut self, gone: &[(u32, Duration)]) -> Vec<(u32, Duration)> {
         let mut counted = self.0.lock().unwrap();
         counted.forgotten.extend_from_slice(gone);
         counted
             .counts
             .retain(|c| !gone.contains(&(c.pid, c.started)));
+        gone.to_vec()
     }
 }
 

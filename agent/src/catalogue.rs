@@ -103,7 +103,7 @@ const COSTS: [(Read, &str); 10] = [
     ),
     (
         Read::Counted,
-        "2 µs a counter: one for the requests of each process that serves and one for each status code that it sends, 16,384 at most; what counting costs the servers stands [above](#http)",
+        "2 µs a counter: one for the requests of each process that serves and one for each status code that it sends, 16,384 at most",
     ),
     (Read::Free, "nothing"),
 ];

@@ -3,10 +3,9 @@
 
 mod agent_process;
 mod api_server;
+mod health_page;
 mod raw_http;
 
-use std::io::{Read as _, Write as _};
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use agent_process::{Agent, ID, Place};
 use api_server::{ApiServer, Reply, Seen};
+use health_page::http;
 use raw_http::{eventually, get, post};
 use rustix::process::Signal;
 use scope_agent::collect::ControlNames;
@@ -95,16 +95,6 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.stop.cancel();
     }
-}
-
-/// Status and text of a GET over TCP.
-fn http(address: SocketAddr, path: &str) -> Option<(u16, String)> {
-    let mut stream = std::net::TcpStream::connect(address).ok()?;
-    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    let status = text.split(' ').nth(1)?.parse().ok()?;
-    Some((status, text.split_once("\r\n\r\n")?.1.to_owned()))
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The sampler's thread: one sample a tick whoever asks, a slow cadence when nobody does, and the
 //! end of the agent when it ends.
 
+mod health_page;
 mod raw_http;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use health_page::http;
 use raw_http::{ask, connect, eventually, get, probe_request};
 use scope_agent::Collectors;
 use scope_agent::collect::Mend;
@@ -336,17 +338,6 @@ fn a_stuck_sample_does_not_hold_up_requests_or_the_end() {
         "{:?}",
         began.elapsed()
     );
-}
-
-/// Status and body of the answer, if there is one.
-fn http(address: SocketAddr, path: &str) -> Option<(u16, String)> {
-    use std::io::{Read as _, Write as _};
-    let mut stream = std::net::TcpStream::connect(address).ok()?;
-    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).ok()?;
-    let status = text.split(' ').nth(1)?.parse().ok()?;
-    Some((status, text.split_once("\r\n\r\n")?.1.to_owned()))
 }
 
 /// As on a node where a read of `/proc` hangs.

@@ -79,6 +79,11 @@ use crate::{Control, schema};
 ).message(
     "spec.done is for what an agent has done itself: RestartContainer, FreezeContainer, ThawContainer and ShapeTraffic"
 ))]
+#[x_kube(validation = Rule::new(
+    "self.target.kind in {'EvictPod': ['Pod'], 'RestartRollout': ['Deployment', 'StatefulSet', 'DaemonSet'], 'ScaleUp': ['Deployment', 'StatefulSet'], 'ScaleDown': ['Deployment', 'StatefulSet'], 'PauseRollout': ['Deployment'], 'ResumeRollout': ['Deployment'], 'SuspendCronJob': ['CronJob'], 'ResumeCronJob': ['CronJob'], 'TriggerCronJob': ['CronJob'], 'CordonNode': ['Node'], 'UncordonNode': ['Node'], 'DeletePod': ['Pod'], 'RestartContainer': ['Pod'], 'FreezeContainer': ['Pod'], 'ThawContainer': ['Pod'], 'ShapeTraffic': ['Pod']}[self.control]"
+).message(
+    "spec.target.kind is not one that spec.control is for"
+))]
 #[x_kube(validation = Rule::new("has(self.done) == has(self.target.container)").message(
     "spec.target.container is for what an agent has done itself, and nothing else is"
 ))]
@@ -182,6 +187,46 @@ pub struct ActionContainer {
 pub enum TargetKind {
     /// A pod.
     Pod,
+    /// A Deployment of `apps/v1`.
+    Deployment,
+    /// A StatefulSet of `apps/v1`.
+    StatefulSet,
+    /// A DaemonSet of `apps/v1`.
+    DaemonSet,
+    /// A CronJob of `batch/v1`.
+    CronJob,
+    /// A node.
+    Node,
+}
+
+impl TargetKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::Pod,
+        Self::Deployment,
+        Self::StatefulSet,
+        Self::DaemonSet,
+        Self::CronJob,
+        Self::Node,
+    ];
+
+    /// Its name in Kubernetes.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pod => "Pod",
+            Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+            Self::DaemonSet => "DaemonSet",
+            Self::CronJob => "CronJob",
+            Self::Node => "Node",
+        }
+    }
+}
+
+impl std::fmt::Display for TargetKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// What became of a click. Without a phase it is pending.
@@ -232,13 +277,13 @@ impl std::fmt::Display for ActionPhase {
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetName {
-    /// Its namespace.
+    /// Its namespace; empty for a node.
     #[schemars(length(max = 63))]
     pub namespace: String,
     /// Its name.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// The node that it ran on.
+    /// The node that it ran on, of a pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub node: Option<String>,

@@ -11,6 +11,7 @@
 #![allow(clippy::duplicated_attributes)]
 
 mod action;
+mod control;
 mod generate;
 mod http;
 mod meta;
@@ -25,6 +26,7 @@ pub use action::{
     ActionContainer, ActionDone, ActionPhase, ActionStatus, ActionTarget, ScopeAction,
     ScopeActionSpec, TargetKind, TargetName,
 };
+pub use control::{Control, UnknownControl};
 pub use generate::{crds, generated};
 pub use http::HttpStatistics;
 pub use meta::{GROUP, MAX_PLUGIN_ID, VERSION};
@@ -33,8 +35,8 @@ pub use placement::{
     RequiredNodes, Toleration,
 };
 pub use plugin::{
-    AgentSpec, Collector, Control, HostName, MendScope, NodeCounts, ScopePlugin, ScopePluginSpec,
-    ScopePluginStatus, UnknownCollector, UnknownControl,
+    AgentSpec, Collector, HostName, MendScope, NodeCounts, ScopePlugin, ScopePluginSpec,
+    ScopePluginStatus, UnknownCollector,
 };
 pub use resources::{Amounts, Resources};
 pub use rollout::{

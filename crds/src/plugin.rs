@@ -150,8 +150,14 @@ pub struct AgentSpec {
     /// `RestartContainer`: end a container's first process (SIGTERM, then SIGKILL after its pod's
     /// grace period). `FreezeContainer`: stop all processes of a container for at most an hour.
     /// `ThawContainer`: let them go on. `ShapeTraffic`: delay, drop or slow down what leaves a
-    /// container's pod, see `trafficControl`; it needs the collector `TrafficControl`. The last four are
-    /// carried out by the agent of the container's node.
+    /// container's pod, see `trafficControl`; it needs the collector `TrafficControl`. These four are
+    /// carried out by the agent of the container's node, and all others by the operator. `EvictPod`:
+    /// delete a pod as far as disruption budgets allow it. `RestartRollout`: replace the pods of a
+    /// Deployment, StatefulSet or DaemonSet one after the other. `ScaleUp` and `ScaleDown`: one replica
+    /// more or less of a Deployment or StatefulSet. `PauseRollout` and `ResumeRollout`: of a Deployment.
+    /// `SuspendCronJob` and `ResumeCronJob`: stop a CronJob from making Jobs, and let it go on.
+    /// `TriggerCronJob`: make a Job of it now. `CordonNode` and `UncordonNode`: keep new pods off a node,
+    /// and let them come again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Set)]
@@ -300,79 +306,6 @@ impl std::str::FromStr for Collector {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0:?} is not a collector; the known ones are: {known}", known = Collector::ALL.map(Collector::as_str).join(", "))]
 pub struct UnknownCollector(pub String);
-
-/// An action that a person can click in Scope.
-#[derive(
-    JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
-)]
-pub enum Control {
-    /// Delete exactly the pod that was clicked.
-    DeletePod,
-    /// End the first process of the container that was clicked, so that the kubelet starts it again.
-    RestartContainer,
-    /// Stop all processes of the container that was clicked, for a while.
-    FreezeContainer,
-    /// Let the processes of a frozen container go on.
-    ThawContainer,
-    /// Delay, drop or slow down what leaves the pod of the container that was clicked, for a while.
-    ShapeTraffic,
-}
-
-impl Control {
-    /// Every control that this version knows.
-    pub const ALL: [Self; 5] = [
-        Self::DeletePod,
-        Self::RestartContainer,
-        Self::FreezeContainer,
-        Self::ThawContainer,
-        Self::ShapeTraffic,
-    ];
-
-    /// Whether an agent carries it out itself, on containers of its own node. The operator carries
-    /// out all others.
-    pub const fn is_node_local(self) -> bool {
-        match self {
-            Self::DeletePod => false,
-            Self::RestartContainer
-            | Self::FreezeContainer
-            | Self::ThawContainer
-            | Self::ShapeTraffic => true,
-        }
-    }
-
-    /// Its name in a ScopePlugin.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::DeletePod => "DeletePod",
-            Self::RestartContainer => "RestartContainer",
-            Self::FreezeContainer => "FreezeContainer",
-            Self::ThawContainer => "ThawContainer",
-            Self::ShapeTraffic => "ShapeTraffic",
-        }
-    }
-}
-
-impl fmt::Display for Control {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl std::str::FromStr for Control {
-    type Err = UnknownControl;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|control| control.to_string() == text)
-            .ok_or_else(|| UnknownControl(text.to_owned()))
-    }
-}
-
-/// The name of a control that this version does not know.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0:?} is not an action; the known ones are: {known}", known = Control::ALL.map(Control::as_str).join(", "))]
-pub struct UnknownControl(pub String);
 
 /// Whether to supply what Scope's probe fails to report.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -183,7 +183,9 @@ pub struct ActionContainer {
 }
 
 /// Kinds of object on which actions exist.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(
+    JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub enum TargetKind {
     /// A pod.
     Pod,

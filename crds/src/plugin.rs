@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    FailingNode, HttpStatistics, Placement, Resources, Rollout, RolloutStatus, TrafficControl,
+    Control, FailingNode, HttpStatistics, Placement, Resources, Rollout, RolloutStatus, TrafficControl,
     schema,
 };
 

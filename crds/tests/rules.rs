@@ -331,6 +331,23 @@ fn actions() {
     }
 }
 
+#[test]
+fn each_control_is_for_its_own_kinds() {
+    for control in Control::ALL {
+        for kind in TargetKind::ALL {
+            let mut action = match control.is_node_local() {
+                true => record(control.as_str()),
+                false => click("0f1c2d3e-0000-4000-8000-0123456789ab"),
+            };
+            action["spec"]["control"] = json!(control);
+            action["spec"]["target"]["kind"] = json!(kind);
+            let messages = broken("ScopeAction", &action, None);
+            let fits = control.kinds().contains(&kind);
+            assert_eq!(messages.is_empty(), fits, "{control} on {kind}: {messages:?}");
+        }
+    }
+}
+
 fn record(control: &str) -> Value {
     let mut record = click("0f1c2d3e-0000-4000-8000-0123456789ab");
     record["spec"]["control"] = json!(control);

@@ -66,6 +66,7 @@ pub(crate) struct Metrics {
     actions: Family<Two, Counter>,
     action_seconds: Histogram,
     actions_deferred: Counter,
+    indexed: Family<One, Gauge>,
     actions_panicked: Counter,
     events_lost: Counter,
     http_evicted: Counter,
@@ -98,6 +99,7 @@ impl Metrics {
         // 5 ms to 5 s: a click should be done before the agent's 400 ms are over.
         let action_seconds = Histogram::new(exponential_buckets(0.005, 2.0, 11));
         let actions_deferred = Counter::default();
+        let indexed = Family::default();
         let actions_panicked = Counter::default();
         let events_lost = Counter::default();
         let http_evicted = Counter::default();
@@ -203,6 +205,11 @@ impl Metrics {
             actions_deferred.clone(),
         );
         registry.register(
+            "indexed_objects",
+            "Objects that can be found by their UID, by kind",
+            indexed.clone(),
+        );
+        registry.register(
             "actions_panicked",
             "Tasks of the action controller that a bug of the operator cut off",
             actions_panicked.clone(),
@@ -239,6 +246,7 @@ impl Metrics {
             actions,
             action_seconds,
             actions_deferred,
+            indexed,
             actions_panicked,
             events_lost,
             http_evicted,
@@ -347,6 +355,12 @@ impl Metrics {
 
     pub(crate) fn action_deferred(&self) {
         self.actions_deferred.inc();
+    }
+
+    /// So many objects of a kind can be found by their UID.
+    pub(crate) fn indexed(&self, kind: &'static str, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.indexed.get_or_create(&[("kind", kind)]).set(count);
     }
 
     pub(crate) fn action_panicked(&self) {

@@ -25,7 +25,16 @@
 //! | plugins' namespace | events.k8s.io | events | create, patch | Events about ScopeActions that cannot be read |
 //! | `default` | events.k8s.io | events | create, patch | Events about ScopePlugins, which have no namespace |
 //! | own namespace | coordination.k8s.io | leases, the one of the operator | get, list, watch, patch | leader election ([`crate::leader`]) |
-//! | cluster, with `DeletePod` allowed | core | pods | list, get, delete | finding a UID, looking before the delete, the delete |
+//! | cluster, with an action on a kind allowed | core, apps, batch | pods, deployments, statefulsets, daemonsets, cronjobs | list, watch, get | finding a UID ([`crate::actions`]), looking before the deed |
+//! | cluster, with `DeletePod` allowed | core | pods | delete | the deed |
+//! | cluster, with `EvictPod` allowed | core | pods/eviction | create | the deed |
+//! | cluster, with `RestartRollout` allowed | apps | deployments, statefulsets, daemonsets | patch | the deed |
+//! | cluster, with `ScaleUp` or `ScaleDown` allowed | apps | deployments/scale, statefulsets/scale | patch | the deed |
+//! | cluster, with `ScaleUp` or `ScaleDown` allowed | autoscaling | horizontalpodautoscalers | list | whether one decides on the replicas |
+//! | cluster, with `PauseRollout` or `ResumeRollout` allowed | apps | deployments | patch | the deed |
+//! | cluster, with `SuspendCronJob` or `ResumeCronJob` allowed | batch | cronjobs | patch | the deed |
+//! | cluster, with `TriggerCronJob` allowed | batch | jobs | get, create | the deed, and whether it was done when no answer came |
+//! | cluster, with `CordonNode` or `UncordonNode` allowed | core | nodes | get, patch | the deed |
 //! | cluster, with a control of containers allowed | core | pods | get | whether a record tells of a pod on its node |
 //! | cluster, with any action allowed | events.k8s.io | events | create, patch | Events about clicked objects |
 //!
@@ -42,13 +51,13 @@ use k8s_openapi::api::{
     apps::v1::{ControllerRevision, DaemonSet},
     core::v1::{ConfigMap, ServiceAccount},
 };
-use kube::{Api, ResourceExt, core::PartialObjectMeta};
+use kube::{Api, Client, ResourceExt, core::PartialObjectMeta};
 use scope_crds::{ScopeAction, ScopePlugin};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    actions::{self, Actor},
+    actions::{self, Actor, Index, Indexes, Known},
     apply::Writer,
     clients::Clients,
     controller::{self, Touched},
@@ -64,7 +73,7 @@ use crate::{
     readiness::Readiness,
     refusals::Refusals,
     seen::{Pods, SeenNode, SeenPod},
-    settings::Process,
+    settings::{Process, Settings},
     signals,
     watches::{self, Caches, Guarded, kind, without_managed_fields},
 };
@@ -223,6 +232,10 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
         claim.clone(),
         settings.clone(),
         plugins.clone(),
+        Known {
+            indexes: indexes(&settings, &clients.watch, &caches, &mut rest, &after),
+            nodes: nodes.clone(),
+        },
         events.clone(),
         Arc::clone(&metrics),
     ));
@@ -303,6 +316,33 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// Begins to watch whatever can be clicked where these actions are allowed.
+fn indexes(
+    settings: &Settings,
+    client: &Client,
+    caches: &Caches,
+    parts: &mut Parts,
+    end: &CancellationToken,
+) -> Indexes {
+    let mut indexes = Indexes::new();
+    for kind in actions::kinds(&settings.allowed_actions) {
+        let index = Arc::new(Index::default());
+        indexes.insert(kind, Arc::clone(&index));
+        let api = Api::all_with(client.clone(), &actions::resource(kind));
+        let (caches, end) = (caches.clone(), end.clone());
+        let metrics = Arc::clone(&caches.metrics);
+        parts.start("the index of what can be clicked", async move {
+            let follow = |event| {
+                index.follow(event);
+                metrics.indexed(kind.as_str(), index.len());
+            };
+            let watched = caches.metadata(api, watches::metadata_of(kind), follow);
+            end.run_until_cancelled(watched).await;
+        });
+    }
+    indexes
 }
 
 /// A part of the process ended by itself.

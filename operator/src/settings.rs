@@ -249,7 +249,7 @@ mod tests {
         let error = allowed_actions(&words(&["deletePod"])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "--allowed-actions: \"deletePod\" is not an action; the known ones are: DeletePod, RestartContainer, FreezeContainer, ThawContainer, ShapeTraffic"
+            "--allowed-actions: \"deletePod\" is not an action; the known ones are: DeletePod, RestartContainer, FreezeContainer, ThawContainer, ShapeTraffic, EvictPod, RestartRollout, ScaleUp, ScaleDown, PauseRollout, ResumeRollout, SuspendCronJob, ResumeCronJob, TriggerCronJob, CordonNode, UncordonNode"
         );
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use futures::{Stream, StreamExt, future, stream};
 use kube::{
     Api, Resource, ResourceExt,
-    core::DeserializeGuard,
+    core::{DeserializeGuard, DynamicObject, PartialObjectMeta},
     runtime::{
         WatchStreamExt,
         reflector::{self, ObjectRef, Store},
@@ -19,6 +19,7 @@ use kube::{
         watcher::{self, Event},
     },
 };
+use scope_crds::TargetKind;
 use serde::de::DeserializeOwned;
 
 use crate::{metrics::Metrics, readiness::Readiness};
@@ -101,7 +102,20 @@ fn explain(kind: &str, error: &watcher::Error) -> String {
     }
 }
 
+/// What the watch of a kind's metadata is called: of pods there is another watch, of our own ones.
+pub(crate) fn metadata_of(kind: TargetKind) -> &'static str {
+    match kind {
+        TargetKind::Pod => "PodMetadata",
+        TargetKind::Deployment => "DeploymentMetadata",
+        TargetKind::StatefulSet => "StatefulSetMetadata",
+        TargetKind::DaemonSet => "DaemonSetMetadata",
+        TargetKind::CronJob => "CronJobMetadata",
+        TargetKind::Node => "NodeMetadata",
+    }
+}
+
 /// Makes the caches.
+#[derive(Clone)]
 pub(crate) struct Caches {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Arc<Readiness>,
@@ -146,7 +160,26 @@ impl Caches {
             });
         (store, objects)
     }
+
+    /// Has `follow` see the metadata of all objects of a kind, of which no store is kept. Ends never.
+    pub(crate) async fn metadata<F>(&self, api: Api<Metadata>, kind: &'static str, follow: F)
+    where
+        F: Fn(Event<Metadata>) + Send,
+    {
+        let config = watcher::Config {
+            page_size: Some(page(kind)),
+            ..watcher::Config::default()
+        };
+        let metrics = Arc::clone(&self.metrics);
+        events(api, config, kind, Delays::up_to(CACHE), metrics)
+            .filter_map(|event| future::ready(event.ok()))
+            .for_each(|event| future::ready(follow(event)))
+            .await;
+    }
 }
+
+/// An object of some kind, of which only the metadata is asked for.
+pub(crate) type Metadata = PartialObjectMeta<DynamicObject>;
 
 /// How many objects of a kind are asked for at once. A whole page is in memory, as text and decoded, before
 /// anything is taken out of its objects, and a node's images make it several times as large as any other

@@ -47,6 +47,9 @@ pub(crate) enum Task {
         /// Rollouts of each contestant
         #[arg(long, default_value_t = 3)]
         rounds: u64,
+        /// Clicks on pods, one after the other
+        #[arg(long, default_value_t = 300)]
+        clicks: u64,
         /// Fail if a target is missed
         #[arg(long)]
         strict: bool,
@@ -73,6 +76,7 @@ pub(crate) fn run(task: Task) -> anyhow::Result<()> {
             plugins,
             more,
             rounds,
+            clicks,
             strict,
         } => operator(
             &[
@@ -80,6 +84,7 @@ pub(crate) fn run(task: Task) -> anyhow::Result<()> {
                 ("--plugins", plugins),
                 ("--more", more),
                 ("--rounds", rounds),
+                ("--clicks", clicks),
             ],
             strict,
         ),

@@ -6,36 +6,38 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api, Client, ResourceExt,
-    api::{DeleteParams, Preconditions},
+    Client, ResourceExt,
     runtime::reflector::{ObjectRef, Store},
 };
 use scope_crds::{ActionPhase, AgentSpec, ScopeAction, ScopePlugin};
 
 use super::{
-    decide::{self, Outcome, Plugin, PodFacts},
+    decide::{self, Outcome, Plugin},
+    index::Indexes,
     rate::Rates,
-    resolve::{PodName, Resolver},
+    recent::{self, Click, Recent},
+    target::Seen,
 };
 use crate::{
     events::Events,
-    guarded::{self, RequestError},
+    guarded::RequestError,
     leader::{Claim, NotLeading},
     metrics::Metrics,
+    seen::SeenNode,
     settings::Settings,
     watches::Guarded,
 };
 
 /// Longest wait for a single request of an action: the person who clicked waits.
 pub(super) const REQUEST: Duration = Duration::from_secs(3);
-/// The pod may change between the look at it and its deletion, as its status does; so often it is
-/// looked at again.
-const LOOKS: usize = 4;
-/// Lookups of UIDs per minute and plugin, each of which may list all pods: several times what the
-/// actions themselves may be, since a click on a pod that is gone is no abuse.
-const LOOKUPS_PER_MINUTE: usize = 60;
+
+/// What leads from a UID to an object.
+pub(crate) struct Known {
+    /// The kinds that can be clicked here.
+    pub(crate) indexes: Indexes,
+    pub(crate) nodes: Store<SeenNode>,
+}
 
 /// Carries out actions.
 pub(crate) struct Actor {
@@ -43,9 +45,9 @@ pub(crate) struct Actor {
     pub(super) claim: Claim,
     pub(super) settings: Settings,
     plugins: Store<Guarded<ScopePlugin>>,
-    resolver: Resolver,
+    pub(super) known: Known,
     rates: Mutex<Rates>,
-    lookups: Mutex<Rates>,
+    recent: Mutex<Recent>,
     /// Records of agents, by plugin and node.
     pub(super) records: Mutex<Rates>,
     pub(super) events: Events,
@@ -55,7 +57,8 @@ pub(crate) struct Actor {
 /// What came of an action.
 pub(super) struct Done {
     pub(super) outcome: Outcome,
-    pub(super) pod: Option<PodFacts>,
+    /// The object that it was about, once that was found.
+    pub(super) seen: Option<Seen>,
     /// When that was known, where it was not now.
     pub(super) at: Option<Timestamp>,
 }
@@ -64,7 +67,7 @@ impl From<Outcome> for Done {
     fn from(outcome: Outcome) -> Self {
         Self {
             outcome,
-            pod: None,
+            seen: None,
             at: None,
         }
     }
@@ -99,7 +102,7 @@ impl From<RequestError> for Left {
 }
 
 /// An error for the person who clicked: the API server's own message where there is one.
-fn words(error: &RequestError) -> String {
+pub(super) fn words(error: &RequestError) -> String {
     match error.status() {
         Some(status) => format!("The API server refused: {}", status.message),
         None => format!("The API server did not answer: {error}"),
@@ -112,17 +115,18 @@ impl Actor {
         claim: Claim,
         settings: Settings,
         plugins: Store<Guarded<ScopePlugin>>,
+        known: Known,
         events: Events,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            resolver: Resolver::new(client.clone()),
             client,
             claim,
             settings,
             plugins,
+            known,
             rates: Mutex::default(),
-            lookups: Mutex::default(),
+            recent: Mutex::default(),
             records: Mutex::default(),
             events,
             metrics,
@@ -130,8 +134,22 @@ impl Actor {
     }
 
     /// Counts what was done in the last minute before this replica led.
-    pub(super) fn restart_rates(&self, done: impl IntoIterator<Item = (String, Timestamp)>) {
+    pub(super) fn take_over<'a>(&self, records: impl IntoIterator<Item = &'a ScopeAction>) {
+        let (mut done, mut clicks) = (Vec::new(), Vec::new());
+        for action in records {
+            let Some(at) = decide::acted_at(action) else {
+                continue;
+            };
+            let spec = &action.spec;
+            done.push((spec.plugin.clone(), at));
+            let phase = action.status.as_ref().and_then(|status| status.phase);
+            if recent::adds_up(spec.control) && phase != Some(ActionPhase::Failed) {
+                let done = phase == Some(ActionPhase::Succeeded);
+                clicks.push(Click { done, ..click(action, at) });
+            }
+        }
         locked(&self.rates).restart(done, Timestamp::now());
+        locked(&self.recent).restart(clicks);
     }
 
     /// Carries out `action` and writes its outcome. Returns whether that is settled; if not, the
@@ -185,183 +203,74 @@ impl Actor {
         let agent = decide::admit(action, &plugin, &self.settings, Timestamp::now())?;
 
         let taken = Timestamp::now();
-        let limit = usize::try_from(agent.max_actions_per_minute).unwrap_or(1);
-        let place = locked(&self.rates).take(&spec.plugin, limit, taken);
-        place.map_err(|seconds| {
-            Outcome::refused(format!(
-                "The ScopePlugin {} has had its {limit} actions of this minute \
-                 (spec.agent.maxActionsPerMinute). Click again in {seconds} s",
-                spec.plugin
-            ))
-        })?;
-        let ended = self.delete_pod(action, agent).await;
-        let counts = match &ended {
-            Ok(_) => true,
-            Err(Left::Ended(done)) => {
-                done.outcome.phase == ActionPhase::Failed && done.pod.is_some()
+        let adds_up = recent::adds_up(spec.control);
+        if adds_up {
+            let first = locked(&self.recent).take(click(action, taken));
+            first.map_err(|first| again(&first, taken))?;
+        }
+        let ended = self.in_its_place(action, agent, taken).await;
+        if adds_up {
+            match &ended {
+                Ok(_) => locked(&self.recent).done(&action.name_any()),
+                Err(_) => locked(&self.recent).forget(&action.name_any()),
             }
-            Err(Left::ToOthers) => false,
-        };
-        if !counts {
-            locked(&self.rates).give_back(&spec.plugin, taken);
         }
         ended
     }
 
-    /// Finds the pod, judges it, notes that it is about to act, and deletes exactly what it judged.
-    async fn delete_pod(&self, action: &ScopeAction, agent: &AgentSpec) -> Result<Done, Left> {
-        let spec = &action.spec;
-        let mut pod = self.look_up(action).await?;
-        let mut noted = false;
-        for _ in 0..LOOKS {
-            let about = |outcome| {
-                Left::Ended(Done {
-                    outcome,
-                    pod: Some(pod.clone()),
-                    at: None,
-                })
-            };
-            decide::judge(&pod, agent, &self.settings).map_err(about)?;
-            if !noted {
-                self.note_begin(action, &pod).await?;
-                noted = true;
-            }
-            // The last look at the clock; the claim is looked at by the write itself.
-            let Some(left) = decide::left(action, Timestamp::now()) else {
-                return Err(about(Outcome::expired(spec)));
-            };
-            let name = format!("{}/{}", pod.namespace, pod.name);
-            let Err(error) = self.delete(&pod, left).await else {
-                return Ok(Done {
-                    outcome: Outcome::succeeded(format!("Pod {name} is being deleted")),
-                    pod: Some(pod),
-                    at: None,
-                });
-            };
-            if matches!(error, RequestError::NotLeading(_)) {
-                return Err(Left::ToOthers);
-            }
-            let gone = || Outcome::failed(format!("Pod {name} was gone already"));
-            let now_there = match error.status() {
-                Some(status) if status.is_not_found() => return Err(about(gone())),
-                // It changed since it was judged: judge it again.
-                Some(status) if status.is_conflict() => {
-                    self.read_pod(&pod.namespace, &pod.name).await?
-                }
-                Some(_) => return Err(about(Outcome::failed(words(&error)))),
-                // Whether the request arrived is not known: the pod tells.
-                None => match self.read_pod(&pod.namespace, &pod.name).await {
-                    Ok(there)
-                        if there
-                            .as_ref()
-                            .is_none_or(|there| there.uid != pod.uid || there.is_going()) =>
-                    {
-                        return Ok(Done {
-                            outcome: Outcome::succeeded(format!("Pod {name} is being deleted")),
-                            pod: Some(pod),
-                            at: None,
-                        });
-                    }
-                    _ => return Err(about(Outcome::failed(words(&error)))),
-                },
-            };
-            match now_there {
-                Some(there) if there.uid == pod.uid => pod = there,
-                // Another pod of that name is another pod.
-                _ => return Err(about(gone())),
-            }
-        }
-        let message = format!(
-            "Pod {}/{} changes too fast to be deleted safely",
-            pod.namespace, pod.name
-        );
-        Err(Left::Ended(Done {
-            outcome: Outcome::failed(message),
-            pod: Some(pod),
-            at: None,
-        }))
-    }
-
-    /// The pod with the UID of the action, as it is now.
-    async fn look_up(&self, action: &ScopeAction) -> Result<PodFacts, Left> {
-        let spec = &action.spec;
-        let uid = &spec.target.uid;
-        if let Some(known) = self.resolver.remembered(uid) {
-            if let Some(pod) = self.target_at(&known, uid).await? {
-                return Ok(pod);
-            }
-            self.resolver.forget(uid);
-        }
-        locked(&self.lookups)
-            .take(&spec.plugin, LOOKUPS_PER_MINUTE, Timestamp::now())
-            .map_err(|seconds| {
-                Outcome::refused(format!(
-                    "Too many clicks on unknown pods. Click again in {seconds} s"
-                ))
-            })?;
-        let Some(left) = decide::left(action, Timestamp::now()) else {
-            return Err(Outcome::expired(spec).into());
-        };
-        let found = match tokio::time::timeout(left, self.resolver.find(uid)).await {
-            Ok(found) => found?,
-            Err(_) => return Err(Outcome::expired(spec).into()),
-        };
-        let pod = match found {
-            Some(found) => self.target_at(&found, uid).await?,
-            None => None,
-        };
-        pod.ok_or_else(|| {
-            Outcome::failed(format!("There is no pod with the UID {uid} any more")).into()
-        })
-    }
-
-    /// The pod of this name, if it is the one that was clicked.
-    async fn target_at(&self, name: &PodName, uid: &str) -> Result<Option<PodFacts>, RequestError> {
-        let pod = self.get(&name.namespace, &name.name).await?;
-        Ok(pod
-            .filter(|pod| decide::is_target(&pod.metadata, uid))
-            .map(|pod| PodFacts::of(&pod)))
-    }
-
-    async fn read_pod(
+    /// Acts, if the plugin has a place left in this minute.
+    async fn in_its_place(
         &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Option<PodFacts>, RequestError> {
-        Ok(self
-            .get(namespace, name)
-            .await?
-            .map(|pod| PodFacts::of(&pod)))
-    }
-
-    pub(super) async fn get(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Option<Pod>, RequestError> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        guarded::read(
-            || format!("reading pod {namespace}/{name}"),
-            REQUEST,
-            pods.get_opt(name),
-        )
-        .await
-    }
-
-    async fn delete(&self, pod: &PodFacts, left: Duration) -> Result<(), RequestError> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: Some(pod.uid.clone()),
-                resource_version: pod.resource_version.clone(),
-            }),
-            ..DeleteParams::default()
+        action: &ScopeAction,
+        agent: &AgentSpec,
+        taken: Timestamp,
+    ) -> Result<Done, Left> {
+        let plugin = &action.spec.plugin;
+        let limit = usize::try_from(agent.max_actions_per_minute).unwrap_or(1);
+        let place = locked(&self.rates).take(plugin, limit, taken);
+        place.map_err(|seconds| {
+            Outcome::refused(format!(
+                "The ScopePlugin {plugin} has had its {limit} actions of this minute \
+                 (spec.agent.maxActionsPerMinute). Click again in {seconds} s"
+            ))
+        })?;
+        let ended = self.act(action, agent).await;
+        let counts = match &ended {
+            Ok(_) => true,
+            Err(Left::Ended(done)) => {
+                done.outcome.phase == ActionPhase::Failed && done.seen.is_some()
+            }
+            Err(Left::ToOthers) => false,
         };
-        let what = || format!("deleting pod {}/{}", pod.namespace, pod.name);
-        let request = pods.delete(&pod.name, &params);
-        guarded::write(&self.claim, what, REQUEST.min(left), request)
-            .await
-            .map(|_| ())
+        if !counts {
+            locked(&self.rates).give_back(plugin, taken);
+        }
+        ended
+    }
+}
+
+fn click(action: &ScopeAction, at: Timestamp) -> Click {
+    Click {
+        uid: action.spec.target.uid.clone(),
+        control: action.spec.control,
+        action: action.name_any(),
+        at,
+        done: false,
+    }
+}
+
+/// What is said to a second click.
+fn again(first: &Click, now: Timestamp) -> Outcome {
+    let action = &first.action;
+    match first.done {
+        true => Outcome::succeeded(format!(
+            "The same was done {} s ago, as ScopeAction {action}: nothing more was done. Click again in a \
+             moment to have it done once more",
+            now.duration_since(first.at).as_secs()
+        )),
+        false => Outcome::refused(format!(
+            "The same is under way as ScopeAction {action}: nothing more was done"
+        )),
     }
 }
 
@@ -374,8 +283,8 @@ fn phase_name(phase: ActionPhase) -> &'static str {
     }
 }
 
-pub(super) fn locked(rates: &Mutex<Rates>) -> MutexGuard<'_, Rates> {
-    rates
+pub(super) fn locked<T>(counts: &Mutex<T>) -> MutexGuard<'_, T> {
+    counts
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -3,17 +3,10 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use scope_crds::{
-    ActionPhase, AgentSpec, Control, ScopeAction, ScopeActionSpec, ScopePlugin, TargetName,
-};
+use scope_crds::{ActionPhase, AgentSpec, ScopeAction, ScopeActionSpec, ScopePlugin, TargetName};
 
+use super::target::{Seen, in_words};
 use crate::settings::Settings;
-
-/// On a mirror pod: the hash of the file that the kubelet made it from.
-const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
-/// On every pod from a file: the same hash, which Scope takes for the pod's id.
-const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
 /// How an action ended, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,8 +73,9 @@ pub(super) fn admit<'a>(
     // so it is not done again.
     if let Some(target) = begun(action) {
         return Err(Outcome::failed(format!(
-            "The operator was replaced while it carried this out. See whether pod {}/{} is still there",
-            target.namespace, target.name
+            "The operator was replaced while it carried this out. See how {} is now, and click again if \
+             nothing was done",
+            in_words(spec.target.kind, target)
         )));
     }
     if left(action, now).is_none() {
@@ -157,7 +151,7 @@ pub(super) fn begun(action: &ScopeAction) -> Option<&TargetName> {
 /// server, and of one without an outcome nobody knows.
 pub(super) fn acted_at(action: &ScopeAction) -> Option<Timestamp> {
     // What agents did themselves they have counted themselves.
-    if action.spec.control != Control::DeletePod {
+    if action.spec.control.is_node_local() {
         return None;
     }
     let status = action.status.as_ref()?;
@@ -180,97 +174,29 @@ pub(super) fn is_pending(action: &ScopeAction) -> bool {
         .is_none_or(|status| status.phase.is_none())
 }
 
-/// Whether this is the pod that Scope knows by `uid`. Besides the pod of that UID it may be the mirror of
-/// a static pod, which Scope knows by the hash of its file. Anybody can write that annotation, so
-/// whatever is known by it alone is [judged](judge) as a mirror and never deleted.
-pub(super) fn is_target(pod: &ObjectMeta, uid: &str) -> bool {
-    pod.uid.as_deref() == Some(uid) || is_mirror_of(pod, uid)
-}
-
-fn is_mirror_of(pod: &ObjectMeta, hash: &str) -> bool {
-    let annotation = |key| {
-        pod.annotations
-            .as_ref()
-            .and_then(|annotations| annotations.get(key))
-            .map(String::as_str)
-    };
-    annotation(CONFIG_MIRROR)
-        .is_some_and(|mirror| mirror == hash || annotation(CONFIG_HASH) == Some(hash))
-}
-
-/// What the decision and the delete need to know of a pod, all from one read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct PodFacts {
-    pub(super) namespace: String,
-    pub(super) name: String,
-    pub(super) uid: String,
-    pub(super) resource_version: Option<String>,
-    pub(super) node: Option<String>,
-    mirror: bool,
-    going: bool,
-}
-
-impl PodFacts {
-    pub(super) fn of(pod: &Pod) -> Self {
-        let metadata = &pod.metadata;
-        Self {
-            namespace: metadata.namespace.clone().unwrap_or_default(),
-            name: metadata.name.clone().unwrap_or_default(),
-            uid: metadata.uid.clone().unwrap_or_default(),
-            resource_version: metadata.resource_version.clone(),
-            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
-            mirror: metadata
-                .annotations
-                .as_ref()
-                .is_some_and(|annotations| annotations.contains_key(CONFIG_MIRROR)),
-            going: metadata.deletion_timestamp.is_some(),
-        }
-    }
-
-    pub(super) fn target(&self) -> TargetName {
-        TargetName {
-            namespace: self.namespace.clone(),
-            name: self.name.clone(),
-            node: self.node.clone(),
-        }
-    }
-
-    pub(super) fn is_going(&self) -> bool {
-        self.going
-    }
-}
-
-/// Whether this pod may be deleted for a plugin with these settings.
-pub(super) fn judge(pod: &PodFacts, agent: &AgentSpec, settings: &Settings) -> Result<(), Outcome> {
-    let PodFacts {
-        namespace, name, ..
-    } = pod;
-    let own = [&settings.plugins_namespace, &settings.own_namespace].contains(&namespace);
-    if own {
+/// Whether this object may be touched for a plugin with these settings.
+pub(super) fn judge(seen: &Seen, agent: &AgentSpec, settings: &Settings) -> Result<(), Outcome> {
+    let (object, namespace) = (seen.in_words(), seen.namespace());
+    let own = [&settings.plugins_namespace, &settings.own_namespace];
+    if own.into_iter().any(|own| own == namespace) {
         return Err(Outcome::refused(format!(
-            "Pod {namespace}/{name} is not deleted: the namespace {namespace} belongs to the Scope plugins \
-             themselves"
+            "{object} is left alone: the namespace {namespace} belongs to the Scope plugins themselves"
         )));
     }
-    if agent.protected_namespaces.contains(namespace) {
+    let mut protected = agent.protected_namespaces.iter();
+    if protected.any(|protected| protected == namespace) {
         return Err(Outcome::refused(format!(
-            "Pod {namespace}/{name} is not deleted: the namespace {namespace} is protected \
+            "{object} is left alone: the namespace {namespace} is protected \
              (spec.agent.protectedNamespaces)"
         )));
     }
-    if pod.mirror {
+    if seen.is_mirror() {
         return Err(Outcome::refused(format!(
-            "Pod {namespace}/{name} is not deleted: it is a static pod, which its node starts from a file{}. \
+            "{object} is left alone: it is a static pod, which its node starts from a file{}. \
              Deleting its image in the API would not touch it",
-            pod.node
-                .as_ref()
+            seen.node()
                 .map(|node| format!(" ({node})"))
                 .unwrap_or_default()
-        )));
-    }
-    if pod.going {
-        return Err(Outcome::succeeded(format!(
-            "Pod {namespace}/{name} was being deleted already"
         )));
     }
     Ok(())

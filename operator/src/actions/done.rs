@@ -2,11 +2,12 @@
 //! becomes a status, and an Event on the pod if it is as the agent says.
 
 use jiff::Timestamp;
-use scope_crds::{ActionDone, ScopeAction};
+use scope_crds::{ActionDone, ScopeAction, TargetKind};
 
 use super::{
     actor::{Actor, Done, locked},
-    decide::{Outcome, PodFacts},
+    decide::Outcome,
+    target::{Place, Seen},
 };
 
 /// Events a minute about the containers of one node: more than agents may do by default, thawing
@@ -16,7 +17,7 @@ const EVENTS_PER_MINUTE: usize = 120;
 /// What Kubernetes says to a record.
 enum Word {
     /// The pod runs on the node that says so.
-    Confirmed(PodFacts),
+    Confirmed(Box<Seen>),
     /// It cannot be told any more: the pod is gone, or nobody looked.
     Unconfirmed(&'static str),
     /// The pod is on another node, and pods do not move.
@@ -27,13 +28,13 @@ impl Actor {
     /// What is to be written down about a record. An agent is believed about the pods of its own node
     /// alone.
     pub(super) async fn look_at_done(&self, action: &ScopeAction, done: &ActionDone) -> Done {
-        let (outcome, pod) = match self.word_on(action).await {
+        let (outcome, seen) = match self.word_on(action).await {
             Word::Confirmed(pod) => (
                 Outcome {
                     phase: done.phase,
                     message: done.message.clone(),
                 },
-                Some(pod),
+                Some(*pod),
             ),
             Word::Unconfirmed(why) => (
                 Outcome {
@@ -46,7 +47,7 @@ impl Actor {
         };
         Done {
             outcome,
-            pod,
+            seen,
             at: Some(done.at.0),
         }
     }
@@ -75,18 +76,22 @@ impl Actor {
             );
             return Word::Unconfirmed("too many records of this node in a minute");
         }
-        let pod = match self.get(namespace, name).await {
-            Ok(Some(pod)) => PodFacts::of(&pod),
+        let place = Place {
+            namespace: namespace.clone(),
+            name: name.clone(),
+        };
+        let pod = match self.read(TargetKind::Pod, &place).await {
+            Ok(Some(pod)) => pod,
             Ok(None) => return Word::Unconfirmed("the pod is gone"),
             Err(error) => {
                 tracing::warn!("a record becomes no Event: {error}");
                 return Word::Unconfirmed("the pod could not be read");
             }
         };
-        if pod.uid != spec.target.uid {
+        if pod.uid() != spec.target.uid {
             return Word::Unconfirmed("the pod of that name is another one by now");
         }
-        if pod.node.as_ref() != Some(&spec.node) {
+        if pod.node() != Some(spec.node.as_str()) {
             tracing::warn!(
                 plugin = spec.plugin,
                 node = spec.node,
@@ -103,6 +108,6 @@ impl Actor {
                     .map_or("", |done| done.message.as_str())
             ));
         }
-        Word::Confirmed(pod)
+        Word::Confirmed(Box::new(pod))
     }
 }

@@ -1,12 +1,16 @@
 //! The controller of ScopeActions: each click is carried out once, at once, and in time; the record
 //! of it is removed after an hour.
 
+mod act;
 mod actor;
 mod decide;
+mod deed;
 mod done;
+mod index;
 mod rate;
+mod recent;
 mod record;
-mod resolve;
+mod target;
 mod unreadable;
 
 use std::{
@@ -28,7 +32,9 @@ use scope_crds::ScopeAction;
 use tokio::task::{self, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use actor::Actor;
+pub(crate) use actor::{Actor, Known};
+pub(crate) use index::{Index, Indexes, kinds};
+pub(crate) use target::resource;
 
 use unreadable::{Noticed, Unreadable};
 
@@ -160,11 +166,8 @@ impl Controller {
                 return false;
             }
             let records = self.store.state();
-            self.actor
-                .restart_rates(records.iter().filter_map(|object| {
-                    let action = object.0.as_ref().ok()?;
-                    Some((action.spec.plugin.clone(), decide::acted_at(action)?))
-                }));
+            let readable = records.iter().filter_map(|object| object.0.as_ref().ok());
+            self.actor.take_over(readable);
             self.counted = Some(term);
         }
         true

@@ -1,9 +1,9 @@
-//! The record of an action: that it is begun, how it ended, and the Event on its pod.
+//! The record of an action: that it is begun, how it ended, and the Event on its object.
 
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::MicroTime};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{
     actor::{Actor, Done, Left, REQUEST},
-    decide::PodFacts,
+    target::Seen,
 };
 use crate::{
     events::Note,
@@ -34,11 +34,11 @@ impl Actor {
     pub(super) async fn note_begin(
         &self,
         action: &ScopeAction,
-        pod: &PodFacts,
+        seen: &Seen,
     ) -> Result<(), Left> {
         let status = ActionStatus {
             message: Some("Being carried out".into()),
-            target: Some(pod.target()),
+            target: Some(seen.target()),
             ..ActionStatus::default()
         };
         match self.write_status(action, &status, true).await {
@@ -63,7 +63,7 @@ impl Actor {
         let status = ActionStatus {
             phase: Some(done.outcome.phase),
             message: Some(message[..message.floor_char_boundary(MAX_MESSAGE)].to_owned()),
-            target: done.pod.as_ref().map(PodFacts::target).or_else(|| {
+            target: done.seen.as_ref().map(Seen::target).or_else(|| {
                 action
                     .status
                     .as_ref()
@@ -128,9 +128,9 @@ impl Actor {
         answer.map(|_| ())
     }
 
-    /// The Event on the pod: what was done to it, and who asked, if somebody did.
+    /// The Event on the object: what was done to it, and who asked, if somebody did.
     pub(super) async fn tell(&self, action: &ScopeAction, done: &Done) {
-        let Some(pod) = &done.pod else {
+        let Some(seen) = &done.seen else {
             return;
         };
         let spec = &action.spec;
@@ -151,15 +151,7 @@ impl Actor {
             // Each deed has its own Event, with its own words.
             related: Some(action.object_ref(&())),
         };
-        let object = ObjectReference {
-            api_version: Some("v1".into()),
-            kind: Some("Pod".into()),
-            namespace: Some(pod.namespace.clone()),
-            name: Some(pod.name.clone()),
-            uid: Some(pod.uid.clone()),
-            ..ObjectReference::default()
-        };
-        self.events.publish(note, &object).await;
+        self.events.publish(note, &seen.reference()).await;
     }
 }
 

@@ -20,7 +20,7 @@ const KUBE_VERSION: &str = "1.33.0";
 /// Every setting that adds something to an object, as `--set-json` wants it.
 pub const ALL_ON: &[&str] = &[
     "extraLabels={\"team\":\"maps\",\"app.kubernetes.io/name\":\"ours-wins\"}",
-    "actions.allowed=[\"DeletePod\",\"RestartContainer\",\"FreezeContainer\",\"ThawContainer\",\"ShapeTraffic\"]",
+    "actions.allowed=[\"DeletePod\",\"RestartContainer\",\"FreezeContainer\",\"ThawContainer\",\"ShapeTraffic\",\"EvictPod\",\"RestartRollout\",\"ScaleUp\",\"ScaleDown\",\"PauseRollout\",\"ResumeRollout\",\"SuspendCronJob\",\"ResumeCronJob\",\"TriggerCronJob\",\"CordonNode\",\"UncordonNode\"]",
     "agent.image.pullSecrets=[{\"name\":\"agents-registry\"}]",
     "operator.image.pullSecrets=[{\"name\":\"operator-registry\"}]",
     "operator.nodeSelector={\"pool\":\"system\"}",

@@ -11,7 +11,9 @@ use crate::progress::await_some;
 
 /// The chart's value that allows every action there is.
 pub const ALL_ACTIONS: &str =
-    "actions.allowed={DeletePod,RestartContainer,FreezeContainer,ThawContainer,ShapeTraffic}";
+    "actions.allowed={DeletePod,RestartContainer,FreezeContainer,ThawContainer,ShapeTraffic,\
+     EvictPod,RestartRollout,ScaleUp,ScaleDown,PauseRollout,ResumeRollout,\
+     SuspendCronJob,ResumeCronJob,TriggerCronJob,CordonNode,UncordonNode}";
 /// The images that the cluster's nodes have.
 pub const IMAGES: [&str; 4] = [
     "--set",

@@ -4,6 +4,7 @@
 //! Times of two runs cannot be compared, so both contestants take turns and the ratio of their
 //! medians counts.
 
+mod clicks;
 mod drift;
 mod operator;
 mod quiet;
@@ -61,6 +62,9 @@ struct Bench {
     /// Seconds in which an idle operator may write nothing
     #[arg(long, default_value_t = 60)]
     idle: u64,
+    /// Clicks on pods, one after the other
+    #[arg(long, default_value_t = 300)]
+    clicks: usize,
     /// Fail if a target is missed
     #[arg(long)]
     strict: bool,
@@ -119,6 +123,14 @@ async fn run(bench: Bench) -> anyhow::Result<Verdicts> {
     let idle = Duration::from_secs(bench.idle);
     verdicts.idle(idle, &quiet::requests_in(&world, idle).await?);
     drop(operator);
+
+    if bench.clicks > 0 {
+        world.allow_clicks()?;
+        let operator = world.operator()?;
+        let (pods, times) = clicks::measure(&world, bench.clicks).await?;
+        quiet::settle(&operator).await?;
+        verdicts.clicks(pods, &times, operator.memory()?);
+    }
 
     if bench.more > 0 {
         world.grow(bench.more, bench.plugins).await?;

@@ -13,6 +13,8 @@ const RATIO: f64 = 1.2;
 const RESIDENT: f64 = 50.0;
 const RECONCILE: Duration = Duration::from_millis(50);
 const DRIFT: Duration = Duration::from_secs(1);
+/// From the click to the request that carries it out; measured is the outcome, which comes after that.
+const CLICK: Duration = Duration::from_millis(100);
 
 const RECONCILES: &str = "scope_operator_reconcile_duration_seconds";
 
@@ -87,6 +89,25 @@ impl Verdicts {
                 median(times).as_millis(),
                 worst.as_millis(),
                 DRIFT.as_millis()
+            ),
+        );
+    }
+
+    pub(crate) fn clicks(&mut self, pods: usize, times: &[Duration], memory: Memory) {
+        let mut sorted = times.to_vec();
+        sorted.sort();
+        // The nearest rank.
+        let at = (sorted.len() * 99).div_ceil(100).saturating_sub(1);
+        let p99 = sorted.get(at).copied().unwrap_or_default();
+        self.add(
+            Some(p99 <= CLICK),
+            format!(
+                "click to outcome with {pods} pods: {:.0} ms, p99 {:.0} ms of {} (target {}); {:.1} MiB resident with the index of all pods",
+                median(times).as_secs_f64() * 1e3,
+                p99.as_secs_f64() * 1e3,
+                times.len(),
+                CLICK.as_millis(),
+                mebibytes(memory.resident),
             ),
         );
     }

@@ -70,6 +70,23 @@ impl World {
         tokio::task::block_in_place(|| Operator::start(&self.bench.program, &self.cluster))
     }
 
+    /// Allows pods to be deleted by a click, with what that brings the operator. Counts from its next start.
+    pub(crate) fn allow_clicks(&self) -> anyhow::Result<()> {
+        let chart = self.bench.chart.to_str().context("the chart's path is text")?;
+        tokio::task::block_in_place(|| {
+            self.cluster.helm(&[
+                "upgrade",
+                "scope-plugins",
+                chart,
+                "--namespace",
+                SYSTEM,
+                "--set",
+                "actions.allowed={DeletePod}",
+            ])?;
+            beside_alone(&self.cluster)
+        })
+    }
+
     pub(crate) fn plugins(&self) -> Api<DynamicObject> {
         let resource = ApiResource {
             group: "scopeplugins.dev".into(),
@@ -119,6 +136,18 @@ impl World {
         label: &str,
         node_selector: Value,
     ) -> anyhow::Result<i64> {
+        let agent = json!({"collectors": ["Resources"]});
+        self.apply_with(name, label, node_selector, agent).await
+    }
+
+    /// The same with these settings of the agent.
+    pub(crate) async fn apply_with(
+        &self,
+        name: &str,
+        label: &str,
+        node_selector: Value,
+        agent: Value,
+    ) -> anyhow::Result<i64> {
         let mut rollout = json!({"maxUnavailable": "10%"});
         if self.knows("canary") {
             rollout["canary"] = json!({"nodes": 0});
@@ -132,7 +161,7 @@ impl World {
             "metadata": {"name": name},
             "spec": {
                 "label": label,
-                "agent": {"collectors": ["Resources"]},
+                "agent": agent,
                 "placement": {"nodeSelector": node_selector},
                 "rollout": rollout,
             },
@@ -240,6 +269,13 @@ async fn client(cluster: &Cluster) -> anyhow::Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
+/// The operator runs beside the cluster and not in it.
+fn beside_alone(cluster: &Cluster) -> anyhow::Result<()> {
+    let none = ["scale", "deployment/scope-operator", "--replicas=0"];
+    cluster.kubectl(&[none.as_slice(), &["--namespace", SYSTEM]].concat())?;
+    Ok(())
+}
+
 /// CRDs, rights and policies as a person gets them; the operator itself runs beside the cluster.
 fn install(cluster: &Cluster, bench: &Bench) -> anyhow::Result<()> {
     let chart = bench.chart.to_str().context("the chart's path is text")?;
@@ -252,9 +288,7 @@ fn install(cluster: &Cluster, bench: &Bench) -> anyhow::Result<()> {
             SYSTEM,
             "--create-namespace",
         ])?;
-        let none = ["scale", "deployment/scope-operator", "--replicas=0"];
-        cluster.kubectl(&[none.as_slice(), &["--namespace", SYSTEM]].concat())?;
-        anyhow::Ok(())
+        beside_alone(cluster)
     })?;
     ensure!(bench.nodes > 10, "there have to be more than 10 nodes");
     Ok(())

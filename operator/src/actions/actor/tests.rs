@@ -15,11 +15,18 @@ use kube::{
 };
 use serde_json::{Value, json};
 
+use scope_crds::{Control, TargetKind};
+
 use super::*;
+use crate::actions::index::Index;
 use crate::{
     leader::{self, ClaimWriter},
     testing,
 };
+
+const UID_1: &str = "0f000000-0000-4000-8000-000000000001";
+const UID_2: &str = "0f000000-0000-4000-8000-000000000002";
+const UID_9: &str = "0f000000-0000-4000-8000-000000000009";
 
 /// What happens to the next write of a kind, before it is carried out.
 pub(in crate::actions) enum Fate {
@@ -45,9 +52,16 @@ pub(in crate::actions) struct World {
     pub(in crate::actions) action_version: u64,
     pub(in crate::actions) statuses: Vec<Value>,
     pub(in crate::actions) events: Vec<Value>,
-    lists: usize,
+    /// Objects of other kinds, by their path.
+    pub(in crate::actions) objects: BTreeMap<String, Value>,
+    /// Names of what the autoscalers of the namespace scale, as kind/name.
+    scaled: Vec<String>,
+    /// The words of a disruption budget that stands against evictions.
+    budget: Option<&'static str>,
     pub(in crate::actions) deletes: usize,
+    pub(in crate::actions) changes: usize,
     at_delete: VecDeque<Fate>,
+    at_change: VecDeque<Fate>,
     pub(in crate::actions) at_status: VecDeque<Fate>,
     claim: Option<ClaimWriter>,
 }
@@ -101,14 +115,77 @@ impl World {
         Ok(serde_json::to_value(action(10.seconds())).unwrap())
     }
 
-    fn list(&mut self) -> Value {
-        self.lists += 1;
+    /// Puts an object of `demo` with the UID of the click there.
+    fn put_object(&mut self, path: &str, spec: Value) {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let object = json!({
+            "metadata": {"namespace": "demo", "name": name, "uid": UID_1, "resourceVersion": "7"},
+            "spec": spec,
+        });
+        self.objects.insert(path.to_owned(), object);
+    }
+
+    fn evict(&mut self, pod: &str, body: &Value) -> Result<Value, Refusal> {
+        match self.budget {
+            Some(_) => Err((429, "TooManyRequests")),
+            None => {
+                self.delete(pod, &body["deleteOptions"])?;
+                Ok(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
+            }
+        }
+    }
+
+    fn merge(&mut self, path: &str, body: &Value) -> Result<Value, Refusal> {
+        let path = path.trim_end_matches("/scale");
+        let live = self.objects.get_mut(path).ok_or((404, "NotFound"))?;
+        for field in ["uid", "resourceVersion"] {
+            if body["metadata"][field] != live["metadata"][field] {
+                return Err((409, "Conflict"));
+            }
+        }
+        merge(&mut live["spec"], &body["spec"]);
+        live["metadata"]["resourceVersion"] = json!("8");
+        self.changes += 1;
+        Ok(live.clone())
+    }
+
+    fn make(&mut self, path: &str, body: &Value) -> Result<Value, Refusal> {
+        let name = body["metadata"]["name"].as_str().unwrap();
+        let path = format!("{path}/{name}");
+        if self.objects.contains_key(&path) {
+            return Err((409, "AlreadyExists"));
+        }
+        self.changes += 1;
+        self.objects.insert(path, body.clone());
+        Ok(body.clone())
+    }
+
+    fn scalers(&self) -> Value {
         let items: Vec<Value> = self
-            .pods
-            .values()
-            .map(|pod| json!({"metadata": pod["metadata"]}))
+            .scaled
+            .iter()
+            .map(|scaled| {
+                let (kind, name) = scaled.split_once('/').unwrap();
+                json!({
+                    "metadata": {"name": format!("{name}-by-load"), "namespace": "demo"},
+                    "spec": {"maxReplicas": 9, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": kind, "name": name}},
+                })
+            })
             .collect();
-        json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": items})
+        json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscalerList", "metadata": {}, "items": items})
+    }
+}
+
+type Refusal = (u16, &'static str);
+
+fn merge(live: &mut Value, patch: &Value) {
+    match patch {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                merge(&mut live[key], value);
+            }
+        }
+        value => *live = value.clone(),
     }
 }
 
@@ -155,7 +232,6 @@ async fn serve(shared: Shared, request: Request<Body>) -> Response<Body> {
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let path: Vec<&str> = head.uri.path().trim_matches('/').split('/').collect();
     answer(match (head.method, path.as_slice()) {
-        (Method::GET, ["api", "v1", "pods"]) => Ok(world(&shared).list()),
         (Method::GET, ["api", "v1", "namespaces", namespace, "pods", name]) => {
             let pod = world(&shared)
                 .pods
@@ -168,7 +244,7 @@ async fn serve(shared: Shared, request: Request<Body>) -> Response<Body> {
             let pod = format!("{namespace}/{name}");
             under(fate, &shared, |world| world.delete(&pod, &body)).await
         }
-        (Method::PATCH, [.., "scopeactions", "a-xyz", "status"]) => {
+        (Method::PATCH, [.., "scopeactions", _, "status"]) => {
             let fate = world(&shared).at_status.pop_front();
             under(fate, &shared, |world| world.write_status(&body)).await
         }
@@ -203,8 +279,45 @@ async fn serve(shared: Shared, request: Request<Body>) -> Response<Body> {
             world(&shared).events.push(body);
             Ok(first)
         }
+        (Method::POST, ["api", "v1", "namespaces", namespace, "pods", name, "eviction"]) => {
+            let fate = world(&shared).at_delete.pop_front();
+            let pod = format!("{namespace}/{name}");
+            let evicted = under(fate, &shared, |world| world.evict(&pod, &body)).await;
+            if let (Err((429, _)), Some(words)) = (&evicted, world(&shared).budget) {
+                return by_budget(words);
+            }
+            evicted
+        }
+        (Method::POST, [.., "jobs"]) => {
+            let fate = world(&shared).at_change.pop_front();
+            let path = path.join("/");
+            under(fate, &shared, |world| world.make(&path, &body)).await
+        }
+        (Method::PATCH, [.., "deployments" | "cronjobs", _] | [.., "deployments", _, "scale"]) => {
+            let fate = world(&shared).at_change.pop_front();
+            let path = path.join("/");
+            under(fate, &shared, |world| world.merge(&path, &body)).await
+        }
+        (Method::GET, [.., "horizontalpodautoscalers"]) => Ok(world(&shared).scalers()),
+        (Method::GET, [.., "deployments" | "cronjobs" | "jobs", _]) => {
+            let object = world(&shared).objects.get(&path.join("/")).cloned();
+            object.ok_or((404, "NotFound"))
+        }
         (method, path) => panic!("{method} {path:?} is not for the operator"),
     })
+}
+
+/// The API server's answer to an eviction that a budget stands against.
+fn by_budget(words: &str) -> Response<Body> {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 429, "reason": "TooManyRequests",
+        "message": "Cannot evict pod as it would violate the pod's disruption budget.",
+        "details": {"causes": [{"reason": "DisruptionBudget", "message": words}]},
+    });
+    Response::builder()
+        .status(429)
+        .body(Body::from(status.to_string().into_bytes()))
+        .unwrap()
 }
 
 pub(in crate::actions) fn action(until: jiff::Span) -> ScopeAction {
@@ -214,7 +327,7 @@ pub(in crate::actions) fn action(until: jiff::Span) -> ScopeAction {
         "metadata": {"name": "a-xyz", "namespace": "scope-plugins", "uid": "uid-of-the-action",
             "resourceVersion": "1"},
         "spec": {
-            "plugin": "a", "control": "DeletePod", "target": {"kind": "Pod", "uid": "0f-1"},
+            "plugin": "a", "control": "DeletePod", "target": {"kind": "Pod", "uid": UID_1},
             "node": "n1", "probeID": "probe-1", "appID": "app-1", "notAfter": MicroTime(not_after),
         },
     }))
@@ -231,8 +344,8 @@ pub(in crate::actions) fn given(change: impl FnOnce(&mut World)) -> (Actor, Shar
         claim: Some(writer),
         ..World::default()
     };
-    start.put("demo", "web-1", "0f-1", 7);
-    start.put("demo", "web-2", "0f-2", 8);
+    start.put("demo", "web-1", UID_1, 7);
+    start.put("demo", "web-2", UID_2, 8);
     change(&mut start);
     let shared: Shared = Arc::new(Mutex::new(start));
     let serving = Arc::clone(&shared);
@@ -245,21 +358,34 @@ pub(in crate::actions) fn given(change: impl FnOnce(&mut World)) -> (Actor, Shar
     let (plugins, mut filling) = reflector::store();
     let plugin = testing::plugin(
         "a",
-        json!({"agent": {"controls": ["DeletePod"], "maxActionsPerMinute": 1}}),
+        json!({"agent": {"controls": Control::ALL, "maxActionsPerMinute": 1}}),
     );
     filling.apply_watcher_event(&watcher::Event::Apply(kube::core::DeserializeGuard(Ok(
         plugin,
     ))));
     let mut settings = testing::settings();
-    settings.allowed_actions = [
-        scope_crds::Control::DeletePod,
-        scope_crds::Control::FreezeContainer,
-    ]
-    .into();
+    settings.allowed_actions = Control::ALL.into();
+    let mut indexes = Indexes::new();
+    for kind in TargetKind::ALL {
+        let index = Index::default();
+        index.follow(watcher::Event::Init);
+        for (name, uid) in [("web-1", UID_1), ("web-2", UID_2)] {
+            let metadata = json!({"metadata": {"namespace": "demo", "name": name, "uid": uid}});
+            index.follow(watcher::Event::InitApply(
+                serde_json::from_value(metadata).unwrap(),
+            ));
+        }
+        index.follow(watcher::Event::InitDone);
+        indexes.insert(kind, Arc::new(index));
+    }
+    let known = Known {
+        indexes,
+        nodes: reflector::store().0,
+    };
     let metrics = Arc::new(Metrics::new());
     let events = Events::new(client.clone(), "op-1", Arc::clone(&metrics));
     (
-        Actor::new(client, claim, settings, plugins, events, metrics),
+        Actor::new(client, claim, settings, plugins, known, events, metrics),
         shared,
     )
 }
@@ -287,7 +413,7 @@ async fn a_click_deletes_that_pod_and_says_who_asked() {
         json!({"namespace": "demo", "name": "web-1", "node": "n2"})
     );
     let event = &world.events[0];
-    assert_eq!(event["regarding"]["uid"], "0f-1");
+    assert_eq!(event["regarding"]["uid"], UID_1);
     let note = event["note"].as_str().unwrap();
     for part in ["app app-1", "probe probe-1", "node n1", "ScopeAction a-xyz"] {
         assert!(note.contains(part), "{note}");
@@ -297,7 +423,7 @@ async fn a_click_deletes_that_pod_and_says_who_asked() {
 #[tokio::test]
 async fn a_pod_whose_status_moves_meanwhile_is_looked_at_again() {
     let (actor, shared) = given(|world| {
-        let moved: Fate = Fate::After(Box::new(|world| world.put("demo", "web-1", "0f-1", 70)));
+        let moved: Fate = Fate::After(Box::new(|world| world.put("demo", "web-1", UID_1, 70)));
         world.at_delete.push_back(moved);
     });
     actor.handle(&in_ten_seconds()).await;
@@ -310,9 +436,9 @@ async fn a_pod_whose_status_moves_meanwhile_is_looked_at_again() {
 async fn a_pod_that_becomes_protected_meanwhile_is_spared() {
     let (actor, shared) = given(|world| {
         world.at_delete.push_back(Fate::After(Box::new(|world| {
-            world.put("demo", "web-1", "0f-1", 70);
+            world.put("demo", "web-1", UID_1, 70);
             let pod = world.pods.get_mut("demo/web-1").unwrap();
-            pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "0f-1"});
+            pod["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": UID_1});
         })));
     });
     actor.handle(&in_ten_seconds()).await;
@@ -324,7 +450,7 @@ async fn a_pod_that_becomes_protected_meanwhile_is_spared() {
 async fn another_pod_of_the_same_name_is_left_alone() {
     let (actor, shared) = given(|world| {
         let replaced = Fate::After(Box::new(|world: &mut World| {
-            world.put("demo", "web-1", "0f-9", 9)
+            world.put("demo", "web-1", UID_9, 9)
         }));
         world.at_delete.push_back(replaced);
     });
@@ -349,10 +475,10 @@ async fn a_pod_that_is_gone_is_said_to_be_gone_and_costs_no_place() {
     assert!(
         world(&shared)
             .message()
-            .contains("no pod with the UID 0f-1")
+            .contains("There is no Pod with the UID")
     );
     // The plugin has one place a minute.
-    world(&shared).put("demo", "web-1", "0f-1", 7);
+    world(&shared).put("demo", "web-1", UID_1, 7);
     world(&shared).action_version = 1;
     actor.handle(&in_ten_seconds()).await;
     assert_eq!(world(&shared).phase(), Some("Succeeded"));
@@ -446,8 +572,8 @@ async fn what_is_found_late_is_not_even_looked_up() {
     assert!(actor.handle(&action((-1).seconds())).await);
     let world = world(&shared);
     assert_eq!(
-        (world.phase(), world.lists, world.deletes),
-        (Some("Expired"), 0, 0)
+        (world.phase(), world.deletes),
+        (Some("Expired"), 0)
     );
 }
 
@@ -465,28 +591,155 @@ async fn an_outcome_is_written_once_it_can_be_and_the_pod_deleted_once() {
     assert_eq!((world.phase(), world.deletes), (Some("Succeeded"), 1));
 }
 
+/// A pod of that name that is another one is not taken for the clicked one, whatever the index says.
 #[tokio::test]
-async fn a_pod_that_was_found_before_needs_no_list() {
-    let (actor, shared) = given(|world| {
-        world
-            .at_delete
-            .push_back(Fate::Refused(500, "InternalError"))
-    });
+async fn a_name_that_is_another_object_s_by_now_is_left_alone() {
+    let (actor, shared) = given(|world| world.put("demo", "web-1", UID_9, 9));
     actor.handle(&in_ten_seconds()).await;
-    assert_eq!(world(&shared).phase(), Some("Failed"));
-    assert_eq!(world(&shared).lists, 1);
-    let found = actor.resolver.remembered("0f-1").unwrap();
+    let world = world(&shared);
+    assert_eq!((world.phase(), world.deletes), (Some("Failed"), 0));
+    assert!(world.statuses[0]["target"].is_null(), "{:?}", world.statuses);
+}
+
+/// A click on an object at this path, the only one with that UID, which has this spec.
+fn on(
+    control: Control,
+    path: &str,
+    spec: Value,
+    change: impl FnOnce(&mut World),
+) -> (Actor, Shared, ScopeAction) {
+    let (actor, shared) = given(|world| {
+        world.put_object(path, spec);
+        change(world);
+    });
+    let mut action = in_ten_seconds();
+    action.spec.control = control;
+    action.spec.target.kind = control.kinds()[0];
+    (actor, shared, action)
+}
+
+const WEB: &str = "apis/apps/v1/namespaces/demo/deployments/web-1";
+const NIGHTLY: &str = "apis/batch/v1/namespaces/demo/cronjobs/web-1";
+
+#[tokio::test]
+async fn a_click_changes_that_deployment_and_says_so_on_it() {
+    let spec = json!({"replicas": 2});
+    let (actor, shared, action) = on(Control::ScaleUp, WEB, spec, |_| {});
+    assert!(actor.handle(&action).await);
+    let world = world(&shared);
+    assert_eq!(world.objects[WEB]["spec"], json!({"replicas": 3}));
     assert_eq!(
-        (found.namespace.as_str(), found.name.as_str()),
-        ("demo", "web-1")
+        world.message(),
+        "Deployment demo/web-1 is scaled from 2 to 3 replicas"
     );
-    let pod = actor.look_up(&in_ten_seconds()).await.ok().unwrap();
-    assert_eq!(pod.uid, "0f-1");
-    assert_eq!(world(&shared).lists, 1);
-    // A pod of that name that is another one is not taken for it.
-    world(&shared).put("demo", "web-1", "0f-9", 9);
-    assert!(actor.look_up(&in_ten_seconds()).await.is_err());
-    assert_eq!(world(&shared).lists, 2);
+    let event = &world.events[0];
+    assert_eq!(event["regarding"]["kind"], "Deployment");
+    assert_eq!(event["regarding"]["apiVersion"], "apps/v1");
+    assert_eq!(event["action"], "ScaleUp");
+}
+
+/// Somebody else scaled it between the look and the request: what they did is not lost.
+#[tokio::test]
+async fn a_change_of_others_meanwhile_is_counted_from() {
+    let spec = json!({"replicas": 2});
+    let (actor, shared, action) = on(Control::ScaleUp, WEB, spec, |world| {
+        world.at_change.push_back(Fate::After(Box::new(|world| {
+            let live = world.objects.get_mut(WEB).unwrap();
+            live["spec"]["replicas"] = json!(5);
+            live["metadata"]["resourceVersion"] = json!("70");
+        })));
+    });
+    actor.handle(&action).await;
+    let world = world(&shared);
+    assert_eq!(world.phase(), Some("Succeeded"));
+    assert_eq!(
+        (world.objects[WEB]["spec"].clone(), world.changes),
+        (json!({"replicas": 6}), 1)
+    );
+}
+
+#[tokio::test]
+async fn an_autoscaler_s_object_is_not_scaled_and_others_are() {
+    for (scaled, phase, changes) in [
+        ("Deployment/web-1", "Refused", 0),
+        ("StatefulSet/web-1", "Succeeded", 1),
+        ("Deployment/web-2", "Succeeded", 1),
+    ] {
+        let spec = json!({"replicas": 2});
+        let (actor, shared, action) = on(Control::ScaleDown, WEB, spec, |world| {
+            world.scaled.push(scaled.into())
+        });
+        actor.handle(&action).await;
+        let world = world(&shared);
+        assert_eq!(
+            (world.phase(), world.changes),
+            (Some(phase), changes),
+            "{scaled}"
+        );
+        let named = world.message().contains("web-1-by-load");
+        assert_eq!(named, changes == 0, "{}", world.message());
+    }
+}
+
+#[tokio::test]
+async fn an_eviction_is_a_delete_that_a_budget_can_refuse() {
+    let words = "The disruption budget web needs 3 healthy pods and has 3 currently";
+    for (budget, phase, deletes) in [(None, "Succeeded", 1), (Some(words), "Refused", 0)] {
+        let (actor, shared) = given(|world| world.budget = budget);
+        let mut action = in_ten_seconds();
+        action.spec.control = Control::EvictPod;
+        actor.handle(&action).await;
+        let world = world(&shared);
+        assert_eq!((world.phase(), world.deletes), (Some(phase), deletes));
+        if let Some(words) = budget {
+            assert!(world.message().ends_with(words), "{}", world.message());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_read_from_what_is_there() {
+    let template = json!({"jobTemplate": {"spec": {"template": {}}}});
+    for (control, path, spec) in [
+        (Control::ScaleUp, WEB, json!({"replicas": 2})),
+        (Control::RestartRollout, WEB, json!({})),
+        (Control::SuspendCronJob, NIGHTLY, json!({})),
+        (Control::TriggerCronJob, NIGHTLY, template),
+    ] {
+        for (fate, phase, changes) in [
+            (Fate::AnswerLost, "Succeeded", 1),
+            (Fate::Lost, "Failed", 0),
+        ] {
+            let (actor, shared, action) = on(control, path, spec.clone(), |world| {
+                world.at_change.push_back(fate)
+            });
+            actor.handle(&action).await;
+            let world = world(&shared);
+            assert_eq!(
+                (world.phase(), world.changes),
+                (Some(phase), changes),
+                "{control}: {}",
+                world.message()
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_double_click_is_one_wish_and_costs_no_second_place() {
+    let spec = json!({"replicas": 2});
+    let (actor, shared, first) = on(Control::ScaleUp, WEB, spec, |_| {});
+    actor.handle(&first).await;
+    let mut second = first;
+    second.metadata.name = Some("a-second".into());
+    world(&shared).action_version = 1;
+    actor.handle(&second).await;
+    let world = world(&shared);
+    // The plugin has one place a minute: a click of its own would be refused for that.
+    assert_eq!(world.phase(), Some("Succeeded"));
+    let said = world.message();
+    assert!(said.contains("as ScopeAction a-xyz: nothing more"), "{said}");
+    assert_eq!(world.changes, 1);
 }
 
 /// The record of something that the agent of this node did to a container of pod demo/web-1.
@@ -511,7 +764,7 @@ async fn a_record_of_an_agent_becomes_a_status_and_an_event_and_nothing_is_done(
         let (actor, shared) = given(|_| {});
         assert!(actor.handle(&record("n2", phase)).await);
         let world = world(&shared);
-        assert_eq!((world.deletes, world.lists, world.pods.len()), (0, 0, 2));
+        assert_eq!((world.deletes, world.pods.len()), (0, 2));
         assert_eq!(world.statuses.len(), 1, "nothing is begun");
         assert_eq!(world.phase(), Some(phase));
         assert_eq!(world.message(), "container web of pod demo/web-1 is frozen");
@@ -521,7 +774,7 @@ async fn a_record_of_an_agent_becomes_a_status_and_an_event_and_nothing_is_done(
             "2030-01-01T00:00:00.000000Z"
         );
         let event = &world.events[0];
-        assert_eq!(event["regarding"]["uid"], "0f-1");
+        assert_eq!(event["regarding"]["uid"], UID_1);
         assert_eq!(event["action"], "FreezeContainer");
         assert_eq!(event["reason"], format!("ScopeAction{phase}"));
         assert_eq!(event["type"], kind);
@@ -559,7 +812,7 @@ async fn a_record_about_what_is_not_there_becomes_a_status_only() {
         }),
         // Another pod of that name.
         ("n2", "Succeeded", "another one by now", |world| {
-            world.put("demo", "web-1", "0f-9", 9);
+            world.put("demo", "web-1", UID_9, 9);
         }),
     ];
     for (node, phase, words, change) in cases {

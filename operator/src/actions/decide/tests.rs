@@ -1,5 +1,5 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
-use scope_crds::Control;
+use scope_crds::{Control, TargetKind};
 use serde_json::{Value, json};
 
 use super::*;
@@ -26,7 +26,7 @@ fn action(status: Value) -> ScopeAction {
     .unwrap()
 }
 
-fn pod(fields: Value) -> Pod {
+fn pod(fields: Value) -> Seen {
     let mut pod = json!({
         "metadata": {"namespace": "demo", "name": "web-1", "uid": "0f-1", "resourceVersion": "5"},
         "spec": {"nodeName": "n2", "containers": []},
@@ -35,7 +35,7 @@ fn pod(fields: Value) -> Pod {
         .as_object_mut()
         .unwrap()
         .extend(fields.as_object().unwrap().clone());
-    serde_json::from_value(pod).unwrap()
+    Seen::new(TargetKind::Pod, serde_json::from_value(pod).unwrap())
 }
 
 fn allowing() -> Settings {
@@ -142,7 +142,7 @@ fn everything_else_is_refused_in_words() {
             allowing(),
             now(),
             ActionPhase::Failed,
-            "demo/web-1 is still there",
+            "See how Pod demo/web-1 is now",
         ),
     ] {
         let outcome = admit(&action, &plugin, &settings, time).unwrap_err();
@@ -186,37 +186,9 @@ fn pending_is_what_has_no_phase() {
 }
 
 #[test]
-fn a_pod_is_known_by_its_uid_or_by_the_hash_of_its_file() {
-    let is = |fields: Value, uid| is_target(&pod(fields).metadata, uid);
-    assert!(is(json!({}), "0f-1"));
-    assert!(!is(json!({}), "0f-2"));
-    assert!(is(
-        json!({"annotations": {"kubernetes.io/config.mirror": "abc"}}),
-        "abc"
-    ));
-    assert!(is(
-        json!({"annotations": {
-            "kubernetes.io/config.hash": "abc", "kubernetes.io/config.mirror": "def"}}),
-        "abc"
-    ));
-    // Written by somebody else than a kubelet: no pod is taken for another by that.
-    assert!(!is(
-        json!({"annotations": {"kubernetes.io/config.hash": "abc"}}),
-        "abc"
-    ));
-    assert!(!is(json!({"annotations": {"other": "abc"}}), "abc"));
-}
-
-#[test]
-fn some_pods_are_not_deleted() {
+fn some_pods_are_left_alone() {
     let offering = offering();
-    let judged = |fields: Value| {
-        judge(
-            &PodFacts::of(&pod(fields)),
-            &offering.spec.agent,
-            &allowing(),
-        )
-    };
+    let judged = |fields: Value| judge(&pod(fields), &offering.spec.agent, &allowing());
     assert_eq!(judged(json!({})), Ok(()));
     for (fields, phase, words) in [
         (
@@ -239,11 +211,6 @@ fn some_pods_are_not_deleted() {
             ActionPhase::Refused,
             "static pod, which its node starts from a file (n2)",
         ),
-        (
-            json!({"deletionTimestamp": "2030-01-01T00:00:00Z"}),
-            ActionPhase::Succeeded,
-            "was being deleted already",
-        ),
     ] {
         let outcome = judged(fields).unwrap_err();
         assert_eq!(outcome.phase, phase, "{outcome:?}");
@@ -255,8 +222,17 @@ fn some_pods_are_not_deleted() {
 #[test]
 fn kube_system_is_protected_by_default() {
     let plugin = testing::plugin("a", json!({"agent": {"controls": ["DeletePod"]}}));
-    let facts = PodFacts::of(&pod(json!({"namespace": "kube-system"})));
-    assert!(judge(&facts, &plugin.spec.agent, &allowing()).is_err());
+    let pod = pod(json!({"namespace": "kube-system"}));
+    assert!(judge(&pod, &plugin.spec.agent, &allowing()).is_err());
+}
+
+/// No list of namespaces says anything about what is in none.
+#[test]
+fn a_node_is_in_no_namespace() {
+    let plugin = testing::plugin("a", json!({"agent": {"controls": ["CordonNode"]}}));
+    let node = json!({"metadata": {"name": "n1", "uid": "u"}});
+    let node = Seen::new(TargetKind::Node, serde_json::from_value(node).unwrap());
+    assert_eq!(judge(&node, &plugin.spec.agent, &allowing()), Ok(()));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod bypasses;
 mod chart;
 mod churn;
 mod clicks;
+mod cluster_actions;
 mod demo_here;
 mod figures;
 mod installation;
@@ -188,6 +189,10 @@ const TWO_NODES: &[Scenario] = &[
     Scenario {
         name: "traffic-by-click",
         run: traffic::by_click,
+    },
+    Scenario {
+        name: "cluster-actions-by-click",
+        run: cluster_actions::by_click,
     },
     Scenario {
         name: "click-pending-without-operator",

@@ -29,6 +29,7 @@ use crate::{
     guarded::{self, RequestError},
     leader::jitter,
     look::{self, Context},
+    metrics::Metrics,
     names, ownership,
     seen::{SeenNode, SeenPod},
     watches::{Guarded, kind},
@@ -97,38 +98,80 @@ pub(crate) async fn run(
             }
         })
         .map(Ok)
-        .predicate_filter(relevant, Default::default());
+        .predicate_filter(relevant, Default::default())
+        .inspect({
+            let metrics = context.metrics.clone();
+            move |plugin| {
+                if let Ok(plugin) = plugin {
+                    metrics.look_asked(&plugin.name_any());
+                }
+            }
+        });
     let terms = changes(context.writer.claim.terms());
-    let store = context.plugins.clone();
-    let all_plugins = move |_: SeenNode| -> Vec<ObjectRef<Guarded<ScopePlugin>>> {
-        let plugins = store.state();
-        plugins
-            .iter()
-            .map(|plugin| ObjectRef::from_obj(&**plugin))
-            .collect()
+    let all_plugins = {
+        let store = context.plugins.clone();
+        move |()| -> Vec<PluginRef> {
+            let plugins = store.state();
+            let refs = plugins.iter().map(|plugin| ObjectRef::from_obj(&**plugin));
+            refs.collect()
+        }
     };
+    let at = || Arc::clone(&context.metrics);
+    let of_node = {
+        let all_plugins = all_plugins.clone();
+        move |_: SeenNode| all_plugins(())
+    };
+    let all_asked = asked(at(), all_plugins);
+    let of_all = move |cause: &()| drop(all_asked(*cause));
     Controller::for_stream(plugins, context.plugins.clone())
         .with_config(
             controller::Config::default()
                 .debounce(DEBOUNCE)
                 .concurrency(CONCURRENCY),
         )
-        .watches_stream(touched.daemon_sets.map(Ok), |child| plugin_of(&child))
-        .watches_stream(touched.service_accounts.map(Ok), |child| plugin_of(&child))
-        .watches_stream(touched.pods.map(Ok), |pod| pod.plugin().map(ObjectRef::new))
-        .watches_stream(touched.revisions.map(Ok), |child| plugin_of(&child))
-        .watches_stream(touched.records.map(Ok), |child| plugin_of(&child))
-        .watches_stream(touched.nodes.map(Ok), all_plugins)
-        .reconcile_all_on(terms)
-        .reconcile_all_on(changes(poked))
+        .watches_stream(touched.daemon_sets.map(Ok), asked(at(), of_child))
+        .watches_stream(touched.service_accounts.map(Ok), asked(at(), of_child))
+        .watches_stream(touched.pods.map(Ok), asked(at(), of_pod))
+        .watches_stream(touched.revisions.map(Ok), asked(at(), of_child))
+        .watches_stream(touched.records.map(Ok), asked(at(), of_child))
+        .watches_stream(touched.nodes.map(Ok), asked(at(), of_node))
+        .reconcile_all_on(terms.inspect(of_all.clone()))
+        .reconcile_all_on(changes(poked).inspect(of_all))
         .graceful_shutdown_on(stop.cancelled_owned())
-        .run(reconcile, after_failure, context)
-        .for_each(|_| future::ready(()))
+        .run(reconcile, after_failure, context.clone())
+        .for_each(|looked| {
+            if let Err(controller::Error::ObjectNotFound(plugin)) = looked {
+                context.metrics.look_dropped(&plugin.name);
+            }
+            future::ready(())
+        })
         .await;
 }
 
+type PluginRef = ObjectRef<Guarded<ScopePlugin>>;
+
+/// The same mapping, which counts the plugins that it names as asked for.
+fn asked<K, I: IntoIterator<Item = PluginRef>>(
+    metrics: Arc<Metrics>,
+    plugins: impl Fn(K) -> I + Clone,
+) -> impl Fn(K) -> Vec<PluginRef> + Clone {
+    move |cause| {
+        let plugins = plugins(cause).into_iter();
+        let counted = plugins.inspect(|plugin| metrics.look_asked(&plugin.name));
+        counted.collect()
+    }
+}
+
+fn of_child<K: Resource<DynamicType = ()>>(child: K) -> Option<PluginRef> {
+    plugin_of(&child)
+}
+
+fn of_pod(pod: SeenPod) -> Option<PluginRef> {
+    pod.plugin().map(ObjectRef::new)
+}
+
 /// The plugin that a child belongs to, or that a foreign object of a child's name is in the way of.
-fn plugin_of<K: Resource<DynamicType = ()>>(child: &K) -> Option<ObjectRef<Guarded<ScopePlugin>>> {
+fn plugin_of<K: Resource<DynamicType = ()>>(child: &K) -> Option<PluginRef> {
     let name = child.meta().name.as_deref().unwrap_or_default();
     ownership::plugin_of(child.meta())
         .or_else(|| names::plugin_of_child(name))
@@ -164,6 +207,7 @@ async fn reconcile(
     object: Arc<Guarded<ScopePlugin>>,
     context: Arc<Context>,
 ) -> Result<Action, RequestError> {
+    context.metrics.look_began(&object.name_any());
     // A standby keeps its caches and does nothing; its term begins with a look at everything.
     if !context.writer.claim.is_held() {
         // How they stand is told by whoever leads now.

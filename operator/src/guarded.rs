@@ -2,9 +2,12 @@
 
 use std::{
     cell::Cell,
-    future::Future,
+    future::{Future, poll_fn},
+    pin::pin,
     time::{Duration, Instant},
 };
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::leader::{Claim, NotLeading};
 
@@ -105,16 +108,47 @@ fn change(change: impl FnOnce(&mut Waits)) {
     });
 }
 
-/// Runs `look` and says how long it took by itself, without the requests in it.
-pub(crate) async fn without_waits<T>(look: impl Future<Output = T>) -> (T, Duration) {
+/// What a look took of the operator.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Took {
+    /// Its time without the requests in it. On a machine whose cores are all busy, it has that of others in it.
+    pub(crate) time: Duration,
+    /// What it had of a core.
+    pub(crate) cpu: Duration,
+}
+
+/// Runs `look` and says what it took by itself, without the requests in it.
+pub(crate) async fn without_waits<T>(look: impl Future<Output = T>) -> (T, Took) {
     WAITS
         .scope(Cell::default(), async {
             let began = Instant::now();
-            let answer = look.await;
+            let (answer, cpu) = on_cpu(look).await;
             let waited = WAITS.with(Cell::get).total;
-            (answer, began.elapsed().saturating_sub(waited))
+            let time = began.elapsed().saturating_sub(waited);
+            (answer, Took { time, cpu })
         })
         .await
+}
+
+/// Runs `work` and says how long its thread had a core for it: each of its steps is run by one thread.
+async fn on_cpu<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    let mut work = pin!(work);
+    let mut total = Duration::ZERO;
+    poll_fn(|context| {
+        let before = thread_time();
+        let step = work.as_mut().poll(context);
+        total += thread_time().saturating_sub(before);
+        step.map(|answer| (answer, total))
+    })
+    .await
+}
+
+fn thread_time() -> Duration {
+    let now = clock_gettime(ClockId::ThreadCPUTime);
+    // Neither is ever negative.
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    let nanos = u64::try_from(now.tv_nsec).unwrap_or_default();
+    Duration::from_secs(seconds) + Duration::from_nanos(nanos)
 }
 
 /// Counts the time of `request` as one in which the look waited for somebody else.
@@ -185,11 +219,29 @@ mod tests {
         })
         .await;
         let all = began.elapsed();
-        assert!(took >= Duration::from_millis(50), "{took:?}");
+        assert!(took.time >= Duration::from_millis(50), "{took:?}");
         assert!(
-            took + Duration::from_millis(200) <= all,
+            took.time + Duration::from_millis(200) <= all,
             "{took:?} of {all:?}"
         );
+        assert!(took.cpu < Duration::from_millis(50), "asleep: {took:?}");
+    }
+
+    #[tokio::test]
+    async fn work_between_waits_is_all_counted() {
+        let work = || {
+            let began = thread_time();
+            while thread_time() - began < Duration::from_millis(10) {
+                std::hint::spin_loop();
+            }
+        };
+        let (_, took) = without_waits(async {
+            work();
+            tokio::task::yield_now().await;
+            work();
+        })
+        .await;
+        assert!(took.cpu >= Duration::from_millis(20), "{took:?}");
     }
 
     #[tokio::test]

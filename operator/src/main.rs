@@ -25,6 +25,7 @@ mod node_match;
 mod overlap;
 mod ownership;
 mod plan;
+mod queue;
 mod readiness;
 mod refusals;
 mod rolling;

@@ -21,6 +21,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::{guarded::Took, queue::Queue};
+
 /// A plugin's own name stands for so many; a metric per plugin must not grow without end.
 const NAMED_PLUGINS: usize = 64;
 
@@ -63,6 +65,10 @@ pub(crate) struct Metrics {
     phases: Family<One, Gauge>,
     nodes: Family<PluginState, Gauge>,
     reconcile_seconds: Histogram,
+    reconcile_cpu: Histogram,
+    queue: Queue,
+    queue_depth: Gauge,
+    queue_seconds: Histogram,
     actions: Family<Two, Counter>,
     action_seconds: Histogram,
     actions_deferred: Counter,
@@ -95,6 +101,10 @@ impl Metrics {
         let nodes = Family::default();
         // 0.1 ms to about 0.8 s.
         let reconcile_seconds = Histogram::new(exponential_buckets(0.0001, 2.0, 14));
+        let reconcile_cpu = Histogram::new(exponential_buckets(0.0001, 2.0, 14));
+        let queue_depth = Gauge::default();
+        // 50 ms, half of what every look waits for further events, to about 100 s.
+        let queue_seconds = Histogram::new(exponential_buckets(0.05, 2.0, 12));
         let actions = Family::default();
         // 5 ms to 5 s: a click should be done before the agent's 400 ms are over.
         let action_seconds = Histogram::new(exponential_buckets(0.005, 2.0, 11));
@@ -188,6 +198,23 @@ impl Metrics {
             Unit::Seconds,
             reconcile_seconds.clone(),
         );
+        registry.register_with_unit(
+            "reconcile_cpu",
+            "What a look at a ScopePlugin had of a core",
+            Unit::Seconds,
+            reconcile_cpu.clone(),
+        );
+        registry.register(
+            "queue_depth",
+            "ScopePlugins whose look was asked for and has not begun",
+            queue_depth.clone(),
+        );
+        registry.register_with_unit(
+            "queue_wait",
+            "Time from when a look was asked for until it began, a tenth of a second for further events included",
+            Unit::Seconds,
+            queue_seconds.clone(),
+        );
         registry.register(
             "actions",
             "Finished actions by control and outcome, those that agents carried out included",
@@ -243,6 +270,10 @@ impl Metrics {
             phases,
             nodes,
             reconcile_seconds,
+            reconcile_cpu,
+            queue: Queue::default(),
+            queue_depth,
+            queue_seconds,
             actions,
             action_seconds,
             actions_deferred,
@@ -312,9 +343,27 @@ impl Metrics {
         }
     }
 
-    /// A look took so long by itself.
-    pub(crate) fn looked(&self, took: Duration) {
-        self.reconcile_seconds.observe(took.as_secs_f64());
+    /// A look at this plugin was asked for.
+    pub(crate) fn look_asked(&self, plugin: &str) {
+        self.queue.asked(plugin, Instant::now());
+    }
+
+    /// The look at this plugin begins.
+    pub(crate) fn look_began(&self, plugin: &str) {
+        if let Some(waited) = self.queue.taken(plugin, Instant::now()) {
+            self.queue_seconds.observe(waited.as_secs_f64());
+        }
+    }
+
+    /// There is nothing to look at: the plugin is gone.
+    pub(crate) fn look_dropped(&self, plugin: &str) {
+        self.queue.taken(plugin, Instant::now());
+    }
+
+    /// A look took so much by itself.
+    pub(crate) fn looked(&self, took: Took) {
+        self.reconcile_seconds.observe(took.time.as_secs_f64());
+        self.reconcile_cpu.observe(took.cpu.as_secs_f64());
     }
 
     /// How all plugins stand: what their rollouts do, and their nodes.
@@ -378,6 +427,8 @@ impl Metrics {
     /// All metrics as OpenMetrics text; `claim_left` is what the claim says now.
     pub(crate) fn text(&self, claim_left: Option<Duration>) -> String {
         self.is_leader.set(i64::from(claim_left.is_some()));
+        let depth = i64::try_from(self.queue.depth()).unwrap_or(i64::MAX);
+        self.queue_depth.set(depth);
         self.claim_seconds
             .set(claim_left.unwrap_or_default().as_secs_f64());
         {
@@ -410,6 +461,11 @@ mod tests {
         metrics.wrote("DaemonSet", "done");
         metrics.action("DeletePod", "Succeeded", Some(Duration::from_millis(30)));
         metrics.action("ThawContainer", "Succeeded", None);
+        metrics.look_asked("waits");
+        metrics.look_asked("began");
+        metrics.look_began("began");
+        metrics.look_asked("gone");
+        metrics.look_dropped("gone");
         let text = metrics.text(Some(Duration::from_secs(7)));
         for line in [
             "scope_operator_is_leader 1",
@@ -419,6 +475,8 @@ mod tests {
             "scope_operator_actions_total{control=\"DeletePod\",phase=\"Succeeded\"} 1",
             "scope_operator_actions_total{control=\"ThawContainer\",phase=\"Succeeded\"} 1",
             "scope_operator_action_duration_seconds_count 1",
+            "scope_operator_queue_depth 1",
+            "scope_operator_queue_wait_seconds_count 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }

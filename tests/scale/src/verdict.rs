@@ -17,6 +17,7 @@ const DRIFT: Duration = Duration::from_secs(1);
 const CLICK: Duration = Duration::from_millis(100);
 
 const RECONCILES: &str = "scope_operator_reconcile_duration_seconds";
+const RECONCILE_CPU: &str = "scope_operator_reconcile_cpu_seconds";
 
 /// All figures, in the order in which they were taken.
 #[derive(Debug, Default)]
@@ -113,19 +114,29 @@ impl Verdicts {
     }
 
     pub(crate) fn reconciles(&mut self, metrics: &str) {
-        match quantile(metrics, RECONCILES, 0.99) {
-            Some((p99, count)) => self.add(
-                Some(p99 < RECONCILE.as_secs_f64()),
+        // With all cores busy, a clock on the wall measures the neighbours.
+        for (what, histogram, target) in [
+            (
+                "without API time, on its core",
+                RECONCILE_CPU,
+                Some(RECONCILE),
+            ),
+            ("without API time, by the clock", RECONCILES, None),
+        ] {
+            let Some((p99, count)) = quantile(metrics, histogram, 0.99) else {
+                let figure = format!("reconcile {what}: not measured, there is no {histogram}");
+                self.add(None, figure);
+                continue;
+            };
+            let wanted = target.map(|target| format!(" (target {})", target.as_millis()));
+            self.add(
+                target.map(|target| p99 < target.as_secs_f64()),
                 format!(
-                    "reconcile without API time: p99 {:.2} ms of {count} (target {})",
+                    "reconcile {what}: p99 {:.2} ms of {count}{}",
                     p99 * 1e3,
-                    RECONCILE.as_millis()
+                    wanted.unwrap_or_default()
                 ),
-            ),
-            None => self.add(
-                None,
-                format!("reconcile without API time: not measured, the operator has no histogram {RECONCILES}"),
-            ),
+            );
         }
     }
 

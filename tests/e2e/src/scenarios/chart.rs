@@ -234,7 +234,8 @@ pub(super) fn helm3_from_the_chart_before(world: &mut World) -> anyhow::Result<(
     let mut install = vec!["install", RELEASE, before, "-n", SYSTEM];
     install.extend(IMAGES);
     kubectl.helm3(&install)?;
-    kubectl.apply(&world.product.text("examples/node-metrics.yaml")?)?;
+    // Whether the operator of before began with the agents or not, the upgrade may be a rollout for it.
+    kubectl.apply(&world.product.example()?)?;
     let plugin = uid(kubectl)?;
 
     let chart = world.product.path("charts/scope-plugins");

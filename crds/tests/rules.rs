@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use kube::core::cel::Validator;
+use scope_crds::{Control, TargetKind};
 use serde_json::{Value, json};
 
 /// The messages of the rules that `object` (after `old`) breaks.
@@ -343,7 +344,11 @@ fn each_control_is_for_its_own_kinds() {
             action["spec"]["target"]["kind"] = json!(kind);
             let messages = broken("ScopeAction", &action, None);
             let fits = control.kinds().contains(&kind);
-            assert_eq!(messages.is_empty(), fits, "{control} on {kind}: {messages:?}");
+            assert_eq!(
+                messages.is_empty(),
+                fits,
+                "{control} on {kind}: {messages:?}"
+            );
         }
     }
 }

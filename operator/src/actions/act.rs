@@ -4,12 +4,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    autoscaling::v2::HorizontalPodAutoscaler, batch::v1::Job, core::v1::Pod,
-};
+use k8s_openapi::api::{autoscaling::v2::HorizontalPodAutoscaler, batch::v1::Job, core::v1::Pod};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
     core::{ApiResource, DynamicObject, Status},
 };
 use scope_crds::{AgentSpec, ScopeAction, TargetKind};
@@ -217,13 +215,19 @@ impl Actor {
                 guarded::write(&self.claim, what, limit, request).await?;
             }
             Way::Evict => {
-                let pods: Api<Pod> = Api::namespaced(self.client.clone(), seen.namespace());
-                let params = EvictParams {
-                    delete_options: Some(preconditions),
-                    post_options: PostParams::default(),
-                };
+                // Not `Api::evict`, which of kube 5.0 names the field `delete_options`: the API server ignores
+                // that, and with it the preconditions.
+                let eviction = json!({
+                    "apiVersion": "policy/v1",
+                    "kind": "Eviction",
+                    "metadata": {"name": name, "namespace": seen.namespace()},
+                    "deleteOptions": preconditions,
+                });
+                let body = eviction.to_string().into_bytes();
+                let params = PostParams::default();
+                let request = api.create_subresource::<Status>("eviction", name, &params, body);
                 let what = || format!("evicting {object}");
-                guarded::write(&self.claim, what, limit, pods.evict(name, &params)).await?;
+                guarded::write(&self.claim, what, limit, request).await?;
             }
             Way::Merge { subresource, body } => {
                 let mut body = body.clone();
@@ -263,12 +267,7 @@ impl Actor {
     }
 
     /// What came of a deed whose request ended in `error`, as far as the object tells.
-    async fn as_it_is(
-        &self,
-        seen: &Seen,
-        deed: &Deed,
-        error: &RequestError,
-    ) -> Result<Done, Left> {
+    async fn as_it_is(&self, seen: &Seen, deed: &Deed, error: &RequestError) -> Result<Done, Left> {
         let done = self.is_done(seen, deed).await.unwrap_or(false);
         let outcome = match done {
             true => Outcome::succeeded(deed.said.clone()),
@@ -279,7 +278,11 @@ impl Actor {
             seen: Some(seen.clone()),
             at: None,
         };
-        if done { Ok(ended) } else { Err(Left::Ended(ended)) }
+        if done {
+            Ok(ended)
+        } else {
+            Err(Left::Ended(ended))
+        }
     }
 
     /// Whether the deed was done, as far as the object tells.

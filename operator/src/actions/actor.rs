@@ -145,7 +145,10 @@ impl Actor {
             let phase = action.status.as_ref().and_then(|status| status.phase);
             if recent::adds_up(spec.control) && phase != Some(ActionPhase::Failed) {
                 let done = phase == Some(ActionPhase::Succeeded);
-                clicks.push(Click { done, ..click(action, at) });
+                clicks.push(Click {
+                    done,
+                    ..click(action, at)
+                });
             }
         }
         locked(&self.rates).restart(done, Timestamp::now());

@@ -31,11 +31,7 @@ const WRITE_FOR: Duration = Duration::from_secs(30);
 impl Actor {
     /// Writes that this replica is about to act, under the version of the action that it saw. A
     /// second leader fails here, and one after us sees that it was begun.
-    pub(super) async fn note_begin(
-        &self,
-        action: &ScopeAction,
-        seen: &Seen,
-    ) -> Result<(), Left> {
+    pub(super) async fn note_begin(&self, action: &ScopeAction, seen: &Seen) -> Result<(), Left> {
         let status = ActionStatus {
             message: Some("Being carried out".into()),
             target: Some(seen.target()),

@@ -10,8 +10,7 @@ use crate::kubectl::Kubectl;
 use crate::progress::await_some;
 
 /// The chart's value that allows every action there is.
-pub const ALL_ACTIONS: &str =
-    "actions.allowed={DeletePod,RestartContainer,FreezeContainer,ThawContainer,ShapeTraffic,\
+pub const ALL_ACTIONS: &str = "actions.allowed={DeletePod,RestartContainer,FreezeContainer,ThawContainer,ShapeTraffic,\
      EvictPod,RestartRollout,ScaleUp,ScaleDown,PauseRollout,ResumeRollout,\
      SuspendCronJob,ResumeCronJob,TriggerCronJob,CordonNode,UncordonNode}";
 /// The images that the cluster's nodes have.

@@ -101,8 +101,7 @@ async fn click(client: &Client, node: &str, uid: &str) -> anyhow::Result<Duratio
         kind: "ScopeAction".into(),
         plural: "scopeactions".into(),
     };
-    let actions: Api<DynamicObject> =
-        Api::namespaced_with(client.clone(), PLUGINS, &resource);
+    let actions: Api<DynamicObject> = Api::namespaced_with(client.clone(), PLUGINS, &resource);
     let not_after = jiff::Timestamp::now() + Duration::from_secs(10);
     let action: DynamicObject = serde_json::from_value(json!({
         "apiVersion": "scopeplugins.dev/v1alpha1",

@@ -72,7 +72,11 @@ impl World {
 
     /// Allows pods to be deleted by a click, with what that brings the operator. Counts from its next start.
     pub(crate) fn allow_clicks(&self) -> anyhow::Result<()> {
-        let chart = self.bench.chart.to_str().context("the chart's path is text")?;
+        let chart = self
+            .bench
+            .chart
+            .to_str()
+            .context("the chart's path is text")?;
         tokio::task::block_in_place(|| {
             self.cluster.helm(&[
                 "upgrade",

@@ -279,7 +279,18 @@ async fn serve(shared: Shared, request: Request<Body>) -> Response<Body> {
             world(&shared).events.push(body);
             Ok(first)
         }
-        (Method::POST, ["api", "v1", "namespaces", namespace, "pods", name, "eviction"]) => {
+        (
+            Method::POST,
+            [
+                "api",
+                "v1",
+                "namespaces",
+                namespace,
+                "pods",
+                name,
+                "eviction",
+            ],
+        ) => {
             let fate = world(&shared).at_delete.pop_front();
             let pod = format!("{namespace}/{name}");
             let evicted = under(fate, &shared, |world| world.evict(&pod, &body)).await;
@@ -571,10 +582,7 @@ async fn what_is_found_late_is_not_even_looked_up() {
     let (actor, shared) = given(|_| {});
     assert!(actor.handle(&action((-1).seconds())).await);
     let world = world(&shared);
-    assert_eq!(
-        (world.phase(), world.deletes),
-        (Some("Expired"), 0)
-    );
+    assert_eq!((world.phase(), world.deletes), (Some("Expired"), 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -598,7 +606,11 @@ async fn a_name_that_is_another_object_s_by_now_is_left_alone() {
     actor.handle(&in_ten_seconds()).await;
     let world = world(&shared);
     assert_eq!((world.phase(), world.deletes), (Some("Failed"), 0));
-    assert!(world.statuses[0]["target"].is_null(), "{:?}", world.statuses);
+    assert!(
+        world.statuses[0]["target"].is_null(),
+        "{:?}",
+        world.statuses
+    );
 }
 
 /// A click on an object at this path, the only one with that UID, which has this spec.
@@ -738,7 +750,10 @@ async fn a_double_click_is_one_wish_and_costs_no_second_place() {
     // The plugin has one place a minute: a click of its own would be refused for that.
     assert_eq!(world.phase(), Some("Succeeded"));
     let said = world.message();
-    assert!(said.contains("as ScopeAction a-xyz: nothing more"), "{said}");
+    assert!(
+        said.contains("as ScopeAction a-xyz: nothing more"),
+        "{said}"
+    );
     assert_eq!(world.changes, 1);
 }
 

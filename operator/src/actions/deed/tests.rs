@@ -171,13 +171,7 @@ fn a_replica_more_or_less() {
 #[test]
 fn what_an_autoscaler_decides_is_left_to_it() {
     let seen = seen(TargetKind::StatefulSet, json!({"replicas": 3}));
-    let refused = deed(
-        &action(Control::ScaleUp),
-        &seen,
-        Some("web-by-load"),
-        now(),
-    )
-    .unwrap_err();
+    let refused = deed(&action(Control::ScaleUp), &seen, Some("web-by-load"), now()).unwrap_err();
     assert_eq!(refused.phase, ActionPhase::Refused);
     assert!(
         refused

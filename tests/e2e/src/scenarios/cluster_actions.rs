@@ -144,13 +144,29 @@ fn each_control(world: &mut World) -> anyhow::Result<()> {
 }
 
 fn await_objects(kubectl: &Kubectl) -> anyhow::Result<()> {
-    for object in ["deployment/web", "deployment/by-load", "statefulset/db", "daemonset/each"] {
-        kubectl.ok(&["rollout", "status", object, "-n", NAMESPACE, "--timeout=60s"])?;
+    for object in [
+        "deployment/web",
+        "deployment/by-load",
+        "statefulset/db",
+        "daemonset/each",
+    ] {
+        kubectl.ok(&[
+            "rollout",
+            "status",
+            object,
+            "-n",
+            NAMESPACE,
+            "--timeout=60s",
+        ])?;
     }
     await_some("a budget that is known", SOON, || {
         let budget = get(kubectl, "poddisruptionbudget", "all-of-web")?;
         let healthy = &budget["status"]["currentHealthy"];
-        Ok(if *healthy == 2 { Ok(()) } else { Err(healthy.to_string()) })
+        Ok(if *healthy == 2 {
+            Ok(())
+        } else {
+            Err(healthy.to_string())
+        })
     })
 }
 
@@ -162,7 +178,11 @@ fn get(kubectl: &Kubectl, kind: &str, name: &str) -> anyhow::Result<Value> {
 fn node_id(object: &Value) -> anyhow::Result<String> {
     let uid = object["metadata"]["uid"].as_str().context("a UID")?;
     let kind = object["kind"].as_str().context("a kind")?.to_lowercase();
-    let kind = if kind == "cronjob" { "cron_job".to_owned() } else { kind };
+    let kind = if kind == "cronjob" {
+        "cron_job".to_owned()
+    } else {
+        kind
+    };
     Ok(format!("{uid};<{kind}>"))
 }
 
@@ -192,18 +212,25 @@ fn done(world: &mut World, object: &Value, control: &str) -> anyhow::Result<()> 
     );
     let uid = &object["metadata"]["uid"];
     let record = await_some(&format!("{control} on record"), SOON, || {
-        let list = world.kubectl.json(&["get", "scopeactions", "-n", PLUGINS])?;
+        let list = world
+            .kubectl
+            .json(&["get", "scopeactions", "-n", PLUGINS])?;
         let mut records = list["items"].as_array().into_iter().flatten();
         let newest = records.rfind(|action| {
             action["spec"]["target"]["uid"] == *uid
-                && action["spec"]["control"].as_str().is_some_and(|c| c.eq_ignore_ascii_case(control))
+                && action["spec"]["control"]
+                    .as_str()
+                    .is_some_and(|c| c.eq_ignore_ascii_case(control))
         });
         Ok(match newest {
             Some(action) if !action["status"]["phase"].is_null() => Ok(action.clone()),
             other => Err(format!("{other:?}")),
         })
     })?;
-    ensure!(record["status"]["phase"] == "Succeeded", "{control}: {record}");
+    ensure!(
+        record["status"]["phase"] == "Succeeded",
+        "{control}: {record}"
+    );
     eprintln!(
         "    {control}: {} ({:.0} ms{})",
         record["status"]["message"].as_str().unwrap_or_default(),
@@ -216,9 +243,15 @@ fn done(world: &mut World, object: &Value, control: &str) -> anyhow::Result<()> 
         let found = events.any(|event| {
             event["involvedObject"]["uid"] == *uid
                 && event["reason"] == "ScopeActionSucceeded"
-                && event["message"].as_str().is_some_and(|m| m.contains(record["metadata"]["name"].as_str().unwrap_or("?")))
+                && event["message"]
+                    .as_str()
+                    .is_some_and(|m| m.contains(record["metadata"]["name"].as_str().unwrap_or("?")))
         });
-        Ok(if found { Ok(()) } else { Err("none".to_owned()) })
+        Ok(if found {
+            Ok(())
+        } else {
+            Err("none".to_owned())
+        })
     })
 }
 
@@ -235,18 +268,34 @@ fn refused(world: &mut World, node_id: &str, control: &str, words: &str) -> anyh
 }
 
 /// Waits until a field of an object is this.
-fn await_field(world: &World, kind: &str, name: &str, pointer: &str, wanted: &Value) -> anyhow::Result<()> {
+fn await_field(
+    world: &World,
+    kind: &str,
+    name: &str,
+    pointer: &str,
+    wanted: &Value,
+) -> anyhow::Result<()> {
     await_some(&format!("{pointer} of {kind} {name}"), SOON, || {
         let object = get(&world.kubectl, kind, name)?;
         let found = object.pointer(pointer).unwrap_or(&Value::Null);
-        Ok(if found == wanted { Ok(()) } else { Err(found.to_string()) })
+        Ok(if found == wanted {
+            Ok(())
+        } else {
+            Err(found.to_string())
+        })
     })
 }
 
 fn replicas(world: &mut World) -> anyhow::Result<()> {
     let web = get(&world.kubectl, "deployment", "web")?;
     done(world, &web, "scaleUp")?;
-    await_field(world, "deployment", "web", "/status/readyReplicas", &json!(3))?;
+    await_field(
+        world,
+        "deployment",
+        "web",
+        "/status/readyReplicas",
+        &json!(3),
+    )?;
     // The same click again within five seconds is the same one: one replica more, not two.
     let again = click(world, &node_id(&web)?, "scaleUp")?;
     ensure!(again.http == 200, "the second click: {}", again.body);
@@ -258,22 +307,65 @@ fn replicas(world: &mut World) -> anyhow::Result<()> {
     done(world, &db, "scaleDown")?;
     await_field(world, "statefulset", "db", "/spec/replicas", &json!(1))?;
     let by_load = get(&world.kubectl, "deployment", "by-load")?;
-    refused(world, &node_id(&by_load)?, "scaleUp", "HorizontalPodAutoscaler load-of-it")
+    refused(
+        world,
+        &node_id(&by_load)?,
+        "scaleUp",
+        "HorizontalPodAutoscaler load-of-it",
+    )
 }
 
 fn pods(world: &mut World) -> anyhow::Result<()> {
-    await_field(world, "deployment", "web", "/status/readyReplicas", &json!(2))?;
-    await_field(world, "poddisruptionbudget", "all-of-web", "/status/currentHealthy", &json!(2))?;
-    let pods = world.kubectl.json(&["get", "pods", "-n", NAMESPACE, "-l", "app=web"])?;
-    let pod = pods["items"].as_array().into_iter().flatten().find(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    await_field(
+        world,
+        "deployment",
+        "web",
+        "/status/readyReplicas",
+        &json!(2),
+    )?;
+    await_field(
+        world,
+        "poddisruptionbudget",
+        "all-of-web",
+        "/status/currentHealthy",
+        &json!(2),
+    )?;
+    let pods = world
+        .kubectl
+        .json(&["get", "pods", "-n", NAMESPACE, "-l", "app=web"])?;
+    let pod = pods["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|pod| pod["metadata"]["deletionTimestamp"].is_null());
     let mut pod = pod.context("a pod of web")?.clone();
     pod["kind"] = json!("Pod");
-    ensure!(pod["spec"]["nodeName"] == "node2", "the pod is not on the other node");
-    refused(world, &node_id(&pod)?, "evictPod", "disruption budget all-of-web")?;
-    let name = pod["metadata"]["name"].as_str().context("a name")?.to_owned();
+    ensure!(
+        pod["spec"]["nodeName"] == "node2",
+        "the pod is not on the other node"
+    );
+    refused(
+        world,
+        &node_id(&pod)?,
+        "evictPod",
+        "disruption budget all-of-web",
+    )?;
+    let name = pod["metadata"]["name"]
+        .as_str()
+        .context("a name")?
+        .to_owned();
     let there = get(&world.kubectl, "pod", &name)?;
-    ensure!(there["metadata"]["uid"] == pod["metadata"]["uid"], "the pod was evicted");
-    world.kubectl.ok(&["delete", "poddisruptionbudget", "all-of-web", "-n", NAMESPACE])?;
+    ensure!(
+        there["metadata"]["uid"] == pod["metadata"]["uid"],
+        "the pod was evicted"
+    );
+    world.kubectl.ok(&[
+        "delete",
+        "poddisruptionbudget",
+        "all-of-web",
+        "-n",
+        NAMESPACE,
+    ])?;
     done(world, &pod, "evictPod")?;
     await_some("the end of the pod", SOON, || {
         let there = world.kubectl.exists(&["pod", &name, "-n", NAMESPACE])?;
@@ -294,7 +386,11 @@ fn restarts(world: &mut World) -> anyhow::Result<()> {
         await_some(&format!("other pods of {kind} {name}"), SOON, || {
             let now = pods_of(world, name)?;
             let all_new = !now.is_empty() && now.iter().all(|uid| !before.contains(uid));
-            Ok(if all_new { Ok(()) } else { Err(format!("{now:?}")) })
+            Ok(if all_new {
+                Ok(())
+            } else {
+                Err(format!("{now:?}"))
+            })
         })?;
     }
     Ok(())
@@ -303,10 +399,16 @@ fn restarts(world: &mut World) -> anyhow::Result<()> {
 /// UIDs of a workload's running pods.
 fn pods_of(world: &World, app: &str) -> anyhow::Result<Vec<String>> {
     let label = format!("app={app}");
-    let pods = world.kubectl.json(&["get", "pods", "-n", NAMESPACE, "-l", &label])?;
+    let pods = world
+        .kubectl
+        .json(&["get", "pods", "-n", NAMESPACE, "-l", &label])?;
     let pods = pods["items"].as_array().into_iter().flatten();
-    let running = pods.filter(|pod| pod["status"]["phase"] == "Running" && pod["metadata"]["deletionTimestamp"].is_null());
-    Ok(running.filter_map(|pod| pod["metadata"]["uid"].as_str().map(str::to_owned)).collect())
+    let running = pods.filter(|pod| {
+        pod["status"]["phase"] == "Running" && pod["metadata"]["deletionTimestamp"].is_null()
+    });
+    Ok(running
+        .filter_map(|pod| pod["metadata"]["uid"].as_str().map(str::to_owned))
+        .collect())
 }
 
 fn pause(world: &mut World) -> anyhow::Result<()> {
@@ -334,7 +436,13 @@ fn cron_job(world: &mut World) -> anyhow::Result<()> {
     })?;
     // What kubectl makes of the same CronJob, by its own hand.
     let by_hand = world.kubectl.json(&[
-        "create", "job", "by-hand", "--from=cronjob/nightly", "-n", NAMESPACE, "--dry-run=client",
+        "create",
+        "job",
+        "by-hand",
+        "--from=cronjob/nightly",
+        "-n",
+        NAMESPACE,
+        "--dry-run=client",
     ])?;
     for pointer in ["/metadata/annotations", "/metadata/ownerReferences"] {
         ensure!(
@@ -344,7 +452,11 @@ fn cron_job(world: &mut World) -> anyhow::Result<()> {
             by_hand.pointer(pointer)
         );
     }
-    ensure!(job["metadata"]["labels"]["tier"] == "batch", "labels: {}", job["metadata"]["labels"]);
+    ensure!(
+        job["metadata"]["labels"]["tier"] == "batch",
+        "labels: {}",
+        job["metadata"]["labels"]
+    );
     done(world, &nightly, "resumeCronJob")?;
     await_field(world, "cronjob", "nightly", "/spec/suspend", &json!(false))
 }
@@ -363,7 +475,11 @@ fn cordon(world: &mut World) -> anyhow::Result<()> {
         await_some(&format!("{control} of {THROUGH}"), SOON, || {
             let node = world.kubectl.json(&["get", "node", THROUGH])?;
             let is = &node["spec"]["unschedulable"];
-            Ok(if *is == wanted && node["metadata"]["uid"] == uid { Ok(()) } else { Err(is.to_string()) })
+            Ok(if *is == wanted && node["metadata"]["uid"] == uid {
+                Ok(())
+            } else {
+                Err(is.to_string())
+            })
         })?;
     }
     // A host is acted on through its own probe alone: another one's page does not carry the click here.
@@ -372,12 +488,42 @@ fn cordon(world: &mut World) -> anyhow::Result<()> {
 
 fn refusals(world: &mut World) -> anyhow::Result<()> {
     let gone = "00000000-0000-4000-8000-000000000000";
-    refused(world, &format!("{gone};<deployment>"), "scaleUp", "no Deployment with the UID")?;
-    refused(world, &format!("{gone};<cron_job>"), "scaleUp", "is not a node that scaleUp works on")?;
-    let agents = world.kubectl.json(&["get", "daemonset", "scope-plugin-cluster-actions", "-n", PLUGINS])?;
+    refused(
+        world,
+        &format!("{gone};<deployment>"),
+        "scaleUp",
+        "no Deployment with the UID",
+    )?;
+    refused(
+        world,
+        &format!("{gone};<cron_job>"),
+        "scaleUp",
+        "is not a node that scaleUp works on",
+    )?;
+    let agents = world.kubectl.json(&[
+        "get",
+        "daemonset",
+        "scope-plugin-cluster-actions",
+        "-n",
+        PLUGINS,
+    ])?;
     let before = agents["metadata"]["generation"].clone();
-    refused(world, &node_id(&agents)?, "restartRollout", "belongs to the Scope plugins")?;
-    let agents = world.kubectl.json(&["get", "daemonset", "scope-plugin-cluster-actions", "-n", PLUGINS])?;
-    ensure!(agents["metadata"]["generation"] == before, "the agents' DaemonSet was changed");
+    refused(
+        world,
+        &node_id(&agents)?,
+        "restartRollout",
+        "belongs to the Scope plugins",
+    )?;
+    let agents = world.kubectl.json(&[
+        "get",
+        "daemonset",
+        "scope-plugin-cluster-actions",
+        "-n",
+        PLUGINS,
+    ])?;
+    ensure!(
+        agents["metadata"]["generation"] == before,
+        "the agents' DaemonSet was changed"
+    );
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::{autoscaling::v2::HorizontalPodAutoscaler, batch::v1::Job, core::v1::Pod};
+use k8s_openapi::api::{autoscaling::v2::HorizontalPodAutoscaler, batch::v1::Job};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
@@ -223,9 +223,9 @@ impl Actor {
                     "metadata": {"name": name, "namespace": seen.namespace()},
                     "deleteOptions": preconditions,
                 });
-                let body = eviction.to_string().into_bytes();
                 let params = PostParams::default();
-                let request = api.create_subresource::<Status>("eviction", name, &params, body);
+                let request =
+                    api.create_subresource::<_, Status>("eviction", name, &params, &eviction);
                 let what = || format!("evicting {object}");
                 guarded::write(&self.claim, what, limit, request).await?;
             }

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    FailingNode, HttpStatistics, Placement, Resources, Rollout, RolloutStatus, TrafficControl,
-    schema,
+    Control, FailingNode, HttpStatistics, Placement, Resources, Rollout, RolloutStatus,
+    TrafficControl, schema,
 };
 
 /// A Scope plugin that the operator rolls out to the nodes of the cluster.

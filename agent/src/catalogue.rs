@@ -436,7 +436,7 @@ pub const ORIGINS: [Origin; METRICS.len()] = [
 ];
 
 /// What nodes carry besides metrics.
-const NODES: [(Topology, &str, &str); 13] = [
+const NODES: [(Topology, &str, &str); 14] = [
     (
         Topology::Container,
         "name, state, creation, image, IPs, labels of the pod, parents pod, host and image; not on Docker nodes, where Scope's probe has them",
@@ -484,12 +484,12 @@ const NODES: [(Topology, &str, &str); 13] = [
     ),
     (
         Topology::Deployment,
-        "name; likewise CronJob",
+        "name, controls; likewise CronJob",
         "the owner reference of the ReplicaSet or Job",
     ),
     (
         Topology::DaemonSet,
-        "name; likewise StatefulSet",
+        "name, controls; likewise StatefulSet",
         "the pod's owner reference",
     ),
     (
@@ -500,7 +500,12 @@ const NODES: [(Topology, &str, &str); 13] = [
     (
         Topology::Host,
         "with `Resources`, tables of the Node object: versions, roles, taints, conditions, allocatable, pods, labels",
-        "one GET of the Node every 5 minutes",
+        "one GET of the Node every 5 minutes, and after a click that changed it",
+    ),
+    (
+        Topology::Host,
+        "controls, once the Node object was read",
+        "its UID",
     ),
 ];
 
@@ -531,7 +536,10 @@ const RIGHTS: [(&str, &str); 8] = [
         "`CAP_BPF`, `CAP_PERFMON`",
         "`HTTPStatistics`: loading programs into the kernel that see calls of all processes",
     ),
-    ("RBAC: `nodes` `get`", "the tables of the host"),
+    (
+        "RBAC: `nodes` `get`",
+        "the tables of the host, and its controls",
+    ),
 ];
 
 /// The page.

@@ -1,27 +1,24 @@
 //! A click from the wire to a `ScopeAction` and back, against a scripted API server.
 
 mod api_server;
+mod desk;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use api_server::{ApiServer, Reply, Seen, access_to};
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
-use scope_agent::container_control::{Containers, Rules, SparedPods, records};
-use scope_agent::control::{Actions, CLICK_WAIT, Desk, controls_report};
+use desk::{PATH, desk, known_node, of_the_operator};
+use scope_agent::control::{CLICK_WAIT, Desk};
+use scope_agent::inventory::InventoryWatch;
 use scope_agent::kubernetes::Access;
-use scope_agent::sample::Roots;
 use scope_agent::serve::Controls;
-use scope_agent::traffic::Networks;
 use scope_crds::Control;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-const NAMESPACE: &str = "scope-plugins";
-const PATH: &str = "/apis/scopeplugins.dev/v1alpha1/namespaces/scope-plugins/scopeactions";
 const POD: &str = "5aeb7ae0-1d5a-4f0e-9df2-6f6a3c0f1a11;<pod>";
 /// The probe's limit.
 const PROBE: Duration = Duration::from_millis(500);
@@ -32,6 +29,9 @@ const PATIENT: Duration = Duration::from_secs(10);
 struct Socket {
     router: axum::Router,
     desk: Arc<Desk>,
+    inventory: InventoryWatch,
+    /// The IDs of the controls that it reports.
+    listed: BTreeSet<String>,
     /// Whether answers have to come in the probe's time.
     timed: bool,
 }
@@ -39,51 +39,48 @@ struct Socket {
 impl Socket {
     /// One that waits so long that a busy machine changes no outcome.
     fn new(access: &Access) -> Self {
-        Self::waiting(access, PATIENT, false)
+        Self::waiting(access, PATIENT)
     }
 
     /// One that waits as long as in the agent, and is held to the probe's time.
     fn timed(access: &Access) -> Self {
-        Self::waiting(access, CLICK_WAIT, true)
+        Socket {
+            timed: true,
+            ..Self::waiting(access, CLICK_WAIT)
+        }
     }
 
-    fn waiting(access: &Access, wait: Duration, timed: bool) -> Self {
-        let offered = BTreeSet::from([Control::DeletePod]);
-        let report = controls_report("node-metrics", "Node metrics", &offered);
+    fn waiting(access: &Access, wait: Duration) -> Self {
+        let pods = BTreeSet::from([Control::DeletePod]);
+        Self::offering(access, wait, pods, InventoryWatch::default())
+    }
+
+    /// One that offers all that the operator carries out, on a host whose Node object is known.
+    fn of_all(access: &Access) -> Self {
+        Self::offering(access, PATIENT, of_the_operator(), known_node("0a1b2c3d"))
+    }
+
+    fn offering(
+        access: &Access,
+        wait: Duration,
+        offered: BTreeSet<Control>,
+        inventory: InventoryWatch,
+    ) -> Self {
+        let (desk, report) = desk(access, "node-1", inventory.clone(), offered, wait);
         let mut body = Vec::new();
         scope_protocol::encode(&report, &mut body);
-        let client = access.click_client().expect("a client");
-        let actions = Actions::new(client, NAMESPACE, "node-metrics", "node-1");
-        let (recorder, _) = records(actions.clone());
-        // Nothing here is about containers.
-        let rules = Rules {
-            spared: SparedPods::default(),
-            per_minute: 0,
-            longest_shaping: Duration::from_secs(1800),
-        };
-        let nowhere = Path::new("/nonexistent");
-        let roots = Roots {
-            proc: nowhere.into(),
-            cgroup: nowhere.into(),
-        };
-        let containers = Containers::new(
-            rules,
-            roots,
-            Arc::default(),
-            nowhere,
-            recorder,
-            Arc::new(Networks::of_plugin("node-metrics")),
-            None,
-        );
-        let desk = Arc::new(Desk::new(actions, containers, offered, report, wait));
+        let desk = Arc::new(desk);
         let router = scope_agent::serve::controls(Controls {
             report: body.into(),
             desk: desk.clone(),
         });
+        let controls = report.topologies.values().flat_map(|t| t.controls.keys());
         Socket {
             router,
             desk,
-            timed,
+            inventory,
+            listed: controls.cloned().collect(),
+            timed: false,
         }
     }
 
@@ -116,25 +113,24 @@ impl Socket {
         }
         assert!(took < PROBE || !self.timed, "the answer took {took:?}");
         let answer: Value = serde_json::from_slice(&body).expect("JSON");
-        conformant(&body);
+        self.conformant(&body);
         answer
     }
 
     async fn delete(&self, node: &str) -> Value {
         self.click("deletePod", node).await
     }
-}
 
-/// What Scope would make of the answer.
-fn conformant(body: &[u8]) {
-    use scope_protocol::conformance::{Answer, check_control};
-    let listed = BTreeSet::from(["deletePod".to_owned()]);
-    let verdict = check_control(
-        "node-metrics-controls.sock",
-        &listed,
-        &Answer::ok(body, Duration::ZERO),
-    );
-    assert!(verdict.conformant(), "{verdict}");
+    /// What Scope would make of the answer.
+    fn conformant(&self, body: &[u8]) {
+        use scope_protocol::conformance::{Answer, check_control};
+        let verdict = check_control(
+            "node-metrics-controls.sock",
+            &self.listed,
+            &Answer::ok(body, Duration::ZERO),
+        );
+        assert!(verdict.conformant(), "{verdict}");
+    }
 }
 
 fn error(answer: &Value) -> &str {
@@ -237,6 +233,145 @@ async fn a_click_that_succeeds() {
         watch["resourceVersion"], "41",
         "from the version that we made: nothing is missed"
     );
+}
+
+/// Each control on each kind of node that it is for: what it is called in an action, and of which
+/// object. Only a pod is gone afterwards.
+#[tokio::test]
+async fn every_control_becomes_an_action_on_the_object_of_its_node() {
+    const UID: &str = "5aeb7ae0-1d5a-4f0e-9df2-6f6a3c0f1a11";
+    let on = |kind: &str| format!("{UID};<{kind}>");
+    let cases = [
+        ("deletePod", on("pod"), "DeletePod", "Pod"),
+        ("evictPod", on("pod"), "EvictPod", "Pod"),
+        (
+            "restartRollout",
+            on("deployment"),
+            "RestartRollout",
+            "Deployment",
+        ),
+        (
+            "restartRollout",
+            on("statefulset"),
+            "RestartRollout",
+            "StatefulSet",
+        ),
+        (
+            "restartRollout",
+            on("daemonset"),
+            "RestartRollout",
+            "DaemonSet",
+        ),
+        ("scaleUp", on("deployment"), "ScaleUp", "Deployment"),
+        ("scaleUp", on("statefulset"), "ScaleUp", "StatefulSet"),
+        ("scaleDown", on("deployment"), "ScaleDown", "Deployment"),
+        ("scaleDown", on("statefulset"), "ScaleDown", "StatefulSet"),
+        (
+            "pauseRollout",
+            on("deployment"),
+            "PauseRollout",
+            "Deployment",
+        ),
+        (
+            "resumeRollout",
+            on("deployment"),
+            "ResumeRollout",
+            "Deployment",
+        ),
+        ("suspendCronJob", on("cronjob"), "SuspendCronJob", "CronJob"),
+        ("resumeCronJob", on("cronjob"), "ResumeCronJob", "CronJob"),
+        ("triggerCronJob", on("cronjob"), "TriggerCronJob", "CronJob"),
+        ("cordonNode", "node-1;<host>".into(), "CordonNode", "Node"),
+        (
+            "uncordonNode",
+            "node-1;<host>".into(),
+            "UncordonNode",
+            "Node",
+        ),
+    ];
+    let server = operator("Succeeded", "it is done", Duration::ZERO).await;
+    let socket = Socket::of_all(&server.access());
+    let mut clicked = BTreeSet::new();
+    for (n, (control, node, called, kind)) in cases.iter().enumerate() {
+        let answer = socket.click(control, node).await;
+        assert_eq!(answer.get("error"), None, "{control} {node}: {answer}");
+        assert_eq!(answer["value"]["message"], "it is done");
+        let ends = *kind == "Pod";
+        assert_eq!(answer.get("removedNode").is_some(), ends, "{control}");
+        assert_eq!(answer.get("shortcutReport").is_some(), ends, "{control}");
+        let seen = server.seen();
+        let mut made = seen.iter().filter(|seen| seen.method == "POST");
+        let spec = &made.nth(n).expect("an action").body["spec"];
+        assert_eq!(spec["control"], *called);
+        let uid = if *kind == "Node" { "0a1b2c3d" } else { UID };
+        assert_eq!(spec["target"], json!({"kind": kind, "uid": uid}));
+        assert_eq!(spec.get("done"), None);
+        clicked.insert((*control).to_owned());
+    }
+    assert_eq!(clicked, socket.listed, "every one that is offered");
+}
+
+#[tokio::test]
+async fn a_click_after_another_one_on_the_node_is_not_the_first_again() {
+    const WEB: &str = "5aeb7ae0-1d5a-4f0e;<deployment>";
+    let server = operator("Succeeded", "done", Duration::ZERO).await;
+    let socket = Socket::of_all(&server.access());
+    // One more, one less, and one more: three clicks.
+    for control in ["scaleUp", "scaleDown", "scaleUp"] {
+        let answer = socket.click(control, WEB).await;
+        assert_eq!(answer.get("error"), None, "{answer}");
+    }
+    let made = || {
+        let seen = server.seen();
+        let made = seen.iter().filter(|seen| seen.method == "POST");
+        made.map(|seen| seen.body["spec"]["control"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(made(), ["ScaleUp", "ScaleDown", "ScaleUp"]);
+    // What is done to another node in between changes nothing: this is the third again.
+    socket.click("scaleDown", "abc;<statefulset>").await;
+    socket.click("scaleUp", WEB).await;
+    assert_eq!(made().len(), 4);
+    assert_eq!(socket.desk.counts().get("repeated"), Some(&1));
+}
+
+#[tokio::test]
+async fn a_click_on_a_host_is_about_the_agents_own_node_once_it_is_known() {
+    let server = operator("Succeeded", "done", Duration::ZERO).await;
+    let access = server.access();
+    let socket = Socket::of_all(&access);
+    let other = socket.click("cordonNode", "node-2;<host>").await;
+    assert!(
+        error(&other).contains("is not the host of this agent, which is \"node-1\""),
+        "{other}"
+    );
+    let unread = InventoryWatch::default();
+    let unread = Socket::offering(&access, PATIENT, of_the_operator(), unread);
+    let early = unread.click("cordonNode", "node-1;<host>").await;
+    assert!(
+        error(&early).contains("the Node object of \"node-1\" has not been read yet"),
+        "{early}"
+    );
+    assert_eq!(server.seen().len(), 0, "nothing was asked for");
+    let pod = unread.click("evictPod", POD).await;
+    assert_eq!(pod["removedNode"], POD, "pods are known by their nodes");
+}
+
+/// What it says of the node would be wrong for minutes otherwise.
+#[tokio::test]
+async fn a_node_that_was_cordoned_is_looked_at_again() {
+    for (phase, looked) in [("Succeeded", true), ("Refused", false)] {
+        let server = operator(phase, "said", Duration::ZERO).await;
+        let socket = Socket::of_all(&server.access());
+        let told = || {
+            let told = socket.inventory.node_changed.notified();
+            futures::FutureExt::now_or_never(told)
+        };
+        socket.click("evictPod", POD).await;
+        assert_eq!(told(), None, "a pod is not the node");
+        socket.click("cordonNode", "node-1;<host>").await;
+        assert_eq!(told().is_some(), looked, "{phase}");
+    }
 }
 
 #[tokio::test]

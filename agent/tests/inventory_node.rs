@@ -26,7 +26,7 @@ fn look(server: &ApiServer, every: Duration) -> (InventoryWatch, DropGuard) {
 }
 
 fn node() -> serde_json::Value {
-    json!({"metadata": {"labels": {"zone": "a"}},
+    json!({"metadata": {"labels": {"zone": "a"}, "uid": "0a1b2c3d"},
            "status": {"nodeInfo": {"kubeletVersion": "v1.31.2"}}})
 }
 
@@ -43,6 +43,28 @@ async fn it_is_asked_for_once_from_the_cache() {
     let object = inventory.node.as_ref().expect("just seen");
     assert_eq!(object.kubelet, "v1.31.2");
     assert_eq!(object.labels["zone"], "a");
+    assert_eq!(inventory.node_uid(), Some("0a1b2c3d"));
+}
+
+/// Not from a cache, which may not have heard of the change yet.
+#[tokio::test]
+async fn whoever_changed_it_has_the_newest_asked_for_at_once() {
+    let server = ApiServer::start(|seen| {
+        let mut node = node();
+        let newest = !seen.query.contains_key("resourceVersion");
+        node["spec"]["unschedulable"] = newest.into();
+        Reply::ok(node)
+    })
+    .await;
+    let (shared, _stop) = look(&server, Duration::from_secs(300));
+    let cordoned = || {
+        let inventory = shared.inventory.load();
+        inventory.node.as_ref().map(|node| node.unschedulable)
+    };
+    eventually("the object", || cordoned() == Some(false)).await;
+    shared.node_changed.notify_one();
+    eventually("the change", || cordoned() == Some(true)).await;
+    assert_eq!(server.count(|_| true), 2);
 }
 
 #[tokio::test]

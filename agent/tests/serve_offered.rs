@@ -14,7 +14,7 @@ fn names(pod: &[&str], container: &[&str], frozen: &[&str]) -> ControlNames {
         pod: texts(pod),
         container: texts(container),
         frozen_container: texts(frozen),
-        network: Vec::new(),
+        ..ControlNames::default()
     }
 }
 
@@ -70,6 +70,41 @@ fn all_name_the_union_in_one_order() {
     drop(offered);
     for id in ["a", "b", "c"] {
         assert_eq!(at.join(id).read_dir().expect("lists").count(), 0, "{id}");
+    }
+}
+
+/// A plugin that offers something on Deployments only has no part in the string of any other kind.
+#[test]
+fn each_kind_of_controller_and_the_host_have_a_union_of_their_own() {
+    let plugins = plugins();
+    let at = plugins.path();
+    type List = fn(&mut ControlNames) -> &mut Vec<String>;
+    let lists: [(List, &str); 6] = [
+        (|n| &mut n.pod, "pod"),
+        (|n| &mut n.deployment, "deployment"),
+        (|n| &mut n.stateful_set, "statefulSet"),
+        (|n| &mut n.daemon_set, "daemonSet"),
+        (|n| &mut n.cron_job, "cronJob"),
+        (|n| &mut n.host, "host"),
+    ];
+    let mut everything = ControlNames::default();
+    for (list, kind) in lists {
+        *list(&mut everything) = vec![format!("b-controls~{kind}")];
+    }
+    let _offered = offer(at, "b", &everything);
+    let text = std::fs::read(at.join("b/b.controls")).expect("reads");
+    let file: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    for (list, kind) in lists {
+        assert_eq!(file[kind][0], format!("b-controls~{kind}"));
+        let mut own = ControlNames::default();
+        *list(&mut own) = vec!["z-controls~own".to_owned(), "a-controls~own".to_owned()];
+        let mut both = ControlNames::default();
+        *list(&mut both) = vec![
+            "a-controls~own".to_owned(),
+            format!("b-controls~{kind}"),
+            "z-controls~own".to_owned(),
+        ];
+        assert_eq!(*reader(at, "a", &own).names(Instant::now()), both, "{kind}");
     }
 }
 
@@ -135,6 +170,11 @@ fn what_is_no_offer_is_left_out() {
         r#"{"pod":["b~"]}"#.into(),
         r#"{"pod":["b~x\"y"]}"#.into(),
         r#"{"container":["b~x"],"frozenContainer":["b/~y"]}"#.into(),
+        r#"{"pod":["b~x"],"deployment":["other~x"]}"#.into(),
+        r#"{"pod":["b~x"],"statefulSet":["b~x;y"]}"#.into(),
+        r#"{"pod":["b~x"],"daemonSet":["b"]}"#.into(),
+        r#"{"pod":["b~x"],"cronJob":["~x"]}"#.into(),
+        r#"{"pod":["b~x"],"host":["host_exec"]}"#.into(),
         format!(r#"{{"pod":["b~{}"]}}"#, "x".repeat(200)),
         format!(r#"{{"pod":[{}]}}"#, many.join(",")),
         large,
@@ -150,7 +190,7 @@ fn what_is_no_offer_is_left_out() {
     let file = leave(
         at,
         "b",
-        br#"{"pod":["b-controls~y"],"host":["b-controls~h"]}"#,
+        br#"{"pod":["b-controls~y"],"process":["b-controls~p"],"service":{"new":1}}"#,
     );
     rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).expect("locks");
     let both = names(&["a-controls~x", "b-controls~y"], &[], &[]);

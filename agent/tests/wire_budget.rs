@@ -136,6 +136,7 @@ fn node_object(pods: usize) -> NodeObject {
         labels.insert(key, format!("value-of-{number}"));
     }
     NodeObject {
+        uid: "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9".into(),
         kubelet: "v1.31.2-cloud.1502".into(),
         kernel: "6.8.0-1021-cloud".into(),
         system: "Ubuntu 24.04.1 LTS".into(),
@@ -322,13 +323,44 @@ impl Node {
     }
 }
 
-fn settings(share: Share, collectors: Collectors) -> Settings {
-    let names = |controls: &[&str]| {
-        let names = controls.iter();
-        names
-            .map(|control| format!("node-metrics-controls~{control}"))
-            .collect()
-    };
+fn names(controls: &[&str]) -> Vec<String> {
+    let names = controls.iter();
+    names
+        .map(|control| format!("node-metrics-controls~{control}"))
+        .collect()
+}
+
+/// Buttons on pods, to delete them, and on containers.
+fn a_few_buttons() -> ControlNames {
+    ControlNames {
+        pod: names(&["deletePod"]),
+        container: names(&["freezeContainer", "restartContainer"]),
+        frozen_container: names(&["thawContainer"]),
+        ..ControlNames::default()
+    }
+}
+
+/// These and all others that the operator carries out.
+fn all_buttons() -> ControlNames {
+    let rollout = [
+        "restartRollout",
+        "scaleUp",
+        "scaleDown",
+        "pauseRollout",
+        "resumeRollout",
+    ];
+    ControlNames {
+        pod: names(&["deletePod", "evictPod"]),
+        deployment: names(&rollout),
+        stateful_set: names(&rollout[..3]),
+        daemon_set: names(&rollout[..1]),
+        cron_job: names(&["suspendCronJob", "resumeCronJob", "triggerCronJob"]),
+        host: names(&["cordonNode", "uncordonNode"]),
+        ..a_few_buttons()
+    }
+}
+
+fn settings(share: Share, collectors: Collectors, controls: ControlNames) -> Settings {
     Settings {
         plugin_id: "node-metrics".into(),
         label: "Node metrics".into(),
@@ -337,12 +369,7 @@ fn settings(share: Share, collectors: Collectors) -> Settings {
         collectors,
         mend: Mend::Auto,
         cadence: Duration::from_secs(1),
-        controls: ControlNames {
-            pod: names(&["deletePod"]),
-            container: names(&["freezeContainer", "restartContainer"]),
-            frozen_container: names(&["thawContainer"]),
-            network: Vec::new(),
-        },
+        controls,
         spared: SparedPods::default(),
         traffic: None,
         share,
@@ -353,12 +380,8 @@ fn settings(share: Share, collectors: Collectors) -> Settings {
 fn bytes(node: &Node, second: u64, share: Share, collectors: Collectors) -> (usize, Detail) {
     let mut body = Vec::new();
     let mode = Mode::Cluster(&node.known);
-    let contents = render(
-        &node.usage(second),
-        mode,
-        &settings(share, collectors),
-        &mut body,
-    );
+    let settings = settings(share, collectors, all_buttons());
+    let contents = render(&node.usage(second), mode, &settings, &mut body);
     let filled = contents.slots.fill(&body, "5bdcc0beddf3c14");
     if second == 0 {
         let answer = Answer::ok(&filled, Duration::ZERO);
@@ -379,6 +402,8 @@ fn bytes(node: &Node, second: u64, share: Share, collectors: Collectors) -> (usi
             ] {
                 assert_eq!(text.contains(told), collectors.has(by), "{told}");
             }
+            let last = ["evictPod", "resumeRollout", "uncordonNode"];
+            assert!(last.iter().all(|button| text.contains(button)));
         }
     }
     (filled.len(), contents.detail)
@@ -425,5 +450,41 @@ fn with_everything_in_it_a_report_keeps_its_budget() {
             "{pods} pods, {processes} processes, {on}, to everybody else: {whole} bytes, {detail:?}"
         );
         assert!(whole <= 4_000_000);
+    }
+}
+
+/// The buttons go out in turns, as names do. Only of a controller is there a string that would not be there
+/// without them, and its name goes out with them instead of more often.
+#[test]
+fn the_buttons_of_controllers_and_hosts_cost_little() {
+    let turns: Vec<Share> = (0..8)
+        .map(|number| Share::Turn {
+            number,
+            cycle: Cycle::SECOND,
+        })
+        .collect();
+    for (pods, processes) in [(110, 2_000), (500, 10_000)] {
+        let node = Node::new(pods, processes);
+        let mean = |shares: &[Share], controls: ControlNames| -> usize {
+            let bytes = shares.iter().zip(0..).map(|(&share, second)| {
+                let settings = settings(share, Collectors::default(), controls.clone());
+                let mut body = Vec::new();
+                let mode = Mode::Cluster(&node.known);
+                let contents = render(&node.usage(second), mode, &settings, &mut body);
+                contents.slots.fill(&body, "5bdcc0beddf3c14").len()
+            });
+            bytes.sum::<usize>() / shares.len()
+        };
+        for (of, shares) in [("a turn", &turns[..]), ("all", &[Share::Whole])] {
+            let [none, few, all] = [ControlNames::default(), a_few_buttons(), all_buttons()]
+                .map(|controls| mean(shares, controls));
+            println!(
+                "{of} of {pods} pods: {none} bytes without buttons, {} more for those of pods and \
+                 containers, {} more for all others",
+                few - none,
+                all - few
+            );
+            assert!((all - few) * 50 < none, "{} of {none} bytes", all - few);
+        }
     }
 }

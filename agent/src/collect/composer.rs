@@ -220,9 +220,14 @@ impl<'a> Composer<'a> {
         self.detail < Detail::Essential && self.share.has_metrics(id)
     }
 
-    /// Whether the node's names and controls are in this report.
+    /// Whether the node's names are in this report, and the controls of a pod or container.
     pub(super) fn has_names(&self, id: &str) -> bool {
         self.share.has_names(id)
+    }
+
+    /// Whether the controls of this controller, or of the host, are in this report.
+    pub(super) fn has_controls(&self, id: &str) -> bool {
+        self.share.has_controls(id, &self.host)
     }
 
     /// Marks a node whose names are told, so that the probe does not leave them out.

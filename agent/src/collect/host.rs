@@ -17,6 +17,10 @@ const NODE: &str = "kubernetes_node_";
 /// The same for its labels, which have a table of their own: Scope shows twenty rows of each.
 const LABELS: &str = "kubernetes_nodelabel_";
 
+/// The control of the probe's own on a host. One string holds all of a node's controls, so whoever adds
+/// one must name this too.
+const HOST_CONTROLS: [&str; 1] = ["host_exec"];
+
 /// Adds the host. Its CPU, memory and names are the probe's.
 pub(super) fn add(composer: &mut Composer<'_>) {
     let usage = composer.usage;
@@ -27,12 +31,16 @@ pub(super) fn add(composer: &mut Composer<'_>) {
     meter.waiting(usage.host.waiting);
     meter.pressure(usage.host.pressure);
     let object = collectors.has(Collector::Resources);
-    if let Mode::Cluster(inventory) = composer.mode
-        && object
-        && composer.has_names(&id)
-    {
-        for (key, value) in rows(inventory) {
-            node.set(key, composer.at, value);
+    if let Mode::Cluster(inventory) = composer.mode {
+        if object && composer.has_names(&id) {
+            for (key, value) in rows(inventory) {
+                node.set(key, composer.at, value);
+            }
+        }
+        // Before the Node object was read they could only refuse.
+        let ours = &composer.settings.controls.host;
+        if !ours.is_empty() && inventory.node_uid().is_some() && composer.has_controls(&id) {
+            composer.name_controls(&mut node, &HOST_CONTROLS, ours);
         }
     }
     let hosts = composer.report.topology(Topology::Host);
@@ -67,6 +75,7 @@ fn rows(inventory: &Inventory) -> BTreeMap<String, String> {
         return BTreeMap::new();
     };
     let NodeObject {
+        uid: _,
         kubelet,
         kernel,
         system,

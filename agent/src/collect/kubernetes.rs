@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use scope_protocol::{Metric, Node, NodeId, Topology};
+use scope_protocol::{Metric, Node, NodeId, Timestamp, Topology};
 
 use super::composer::Composer;
 use super::http;
@@ -21,6 +21,14 @@ const POD_CONTROLS: [&str; 3] = [
     "kubernetes_delete_pod",
     "kubernetes_describe",
 ];
+/// The same on a Deployment.
+const DEPLOYMENT_CONTROLS: [&str; 3] = [
+    "kubernetes_scale_up",
+    "kubernetes_scale_down",
+    "kubernetes_describe",
+];
+/// The same on every other controller.
+const CONTROLLER_CONTROLS: [&str; 1] = ["kubernetes_describe"];
 
 /// The metric that keeps a namespace in the report. It has no template and so is not shown.
 const NAMESPACE_PODS: &str = "pods";
@@ -52,9 +60,7 @@ pub(super) fn add(composer: &mut Composer<'_>) {
             for pod in inventory.pods.values() {
                 let used = usage.pods.get(&*pod.id).copied().unwrap_or_default();
                 add_pod(composer, scales, &pod.id, used, Some(pod));
-                if composer.mending {
-                    add_owners(composer, &pod.owners);
-                }
+                add_owners(composer, &pod.owners);
             }
             add_namespaces(composer, inventory);
         }
@@ -91,10 +97,12 @@ fn add_pod(
             http::set(&mut meter, rates);
         }
     }
-    if composer.mending && composer.share.has_state(&node_id) {
-        node.add_parent(Topology::Host, composer.host.clone());
+    if composer.share.has_state(&node_id) {
+        if composer.mending {
+            node.add_parent(Topology::Host, composer.host.clone());
+        }
         for owner in known.into_iter().flat_map(|pod| &pod.owners) {
-            if let Some(owner_id) = owner_id(owner) {
+            if let Some(owner_id) = owner_id(owner).filter(|_| is_told(composer, owner)) {
                 node.add_parent(owner.topology, owner_id);
             }
         }
@@ -120,25 +128,65 @@ fn add_pod(
     }
 }
 
+/// Whether pods are told to be the owner's. Without mending a CronJob is drawn for its controls alone,
+/// and no probe can tell which pods it has.
+fn is_told(composer: &Composer<'_>, owner: &Owner) -> bool {
+    composer.mending
+        || owner.topology == Topology::CronJob && !composer.settings.controls.cron_job.is_empty()
+}
+
 /// Controllers carry no metrics: the pods of this node are only some of theirs, and Scope would
 /// show the sums of all nodes in turn. They carry their names, since the probe cannot list CronJobs
-/// of any current Kubernetes.
+/// of any current Kubernetes, and their controls.
 fn add_owners(composer: &mut Composer<'_>, owners: &[Owner]) {
     for (n, owner) in owners.iter().enumerate() {
-        let Some(id) = owner_id(owner).filter(|id| composer.share.has_state(id)) else {
+        let Some(id) = owner_id(owner) else {
             continue;
         };
-        let at = composer.stamp;
-        let node = composer.report.topology(owner.topology).node(id);
-        node.set(NAME, at, &*owner.name);
+        let mut told = Node::default();
+        let has_state = composer.mending && composer.share.has_state(&id);
+        let ours = composer.settings.controls.on_controller(owner.topology);
+        match ours.is_empty() {
+            true if has_state => told.set(NAME, composer.stamp, &*owner.name),
+            false if composer.has_controls(&id) => name_controls(composer, &mut told, owner, ours),
+            _ => {}
+        }
         // The app replaces a pod's ReplicaSet by the ReplicaSet's Deployment.
-        if let Some((above, id)) = owners
-            .get(n + 1)
-            .and_then(|o| Some((o.topology, owner_id(o)?)))
+        if has_state
+            && let Some((above, id)) = owners
+                .get(n + 1)
+                .and_then(|o| Some((o.topology, owner_id(o)?)))
         {
-            node.add_parent(above, id);
+            told.add_parent(above, id);
+        }
+        if told == Node::default() {
+            continue;
+        }
+        // Another pod of it may have been there before.
+        let node = composer.report.topology(owner.topology).node(id);
+        node.latest.extend(told.latest);
+        node.control_probe = told.control_probe;
+        for (above, ids) in told.parents {
+            node.parents.entry(above).or_default().extend(ids);
         }
     }
+}
+
+/// Names the controls of a controller, and itself: it may be drawn before a probe tells its name. That
+/// goes out in the turns of the controls alone, which makes up for most of what these cost.
+fn name_controls(composer: &Composer<'_>, node: &mut Node, owner: &Owner, ours: &[String]) {
+    let scopes_own: &[&str] = match owner.topology {
+        Topology::Deployment => &DEPLOYMENT_CONTROLS,
+        _ => &CONTROLLER_CONTROLS,
+    };
+    node.set(NAME, composer.stamp, &*owner.name);
+    composer.name_controls(node, scopes_own, ours);
+    // A probe that lists the controller says itself that it takes the clicks, and stamps that with its
+    // own time. None can list CronJobs.
+    if owner.topology == Topology::CronJob {
+        node.control_probe = Some(Timestamp::from_unix_micros(0));
+    }
+    composer.mark(node);
 }
 
 fn owner_id(owner: &Owner) -> Option<String> {

@@ -13,7 +13,8 @@ mod volumes;
 
 use std::time::Duration;
 
-use scope_protocol::{ProbeSlots, Report, encode_for_probes};
+use scope_protocol::{ProbeSlots, Report, Topology, encode_for_probes};
+use serde::{Deserialize, Serialize};
 
 use crate::Collectors;
 use crate::attribution::Usage;
@@ -65,17 +66,43 @@ pub enum Mend {
     Never,
 }
 
-/// The controls that are offered on nodes, as Scope knows them: `<controls socket>~<control>`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The controls that are offered on nodes, as Scope knows them: `<controls socket>~<control>`. In this
+/// form the processes of a node also tell each other what they offer: a kind of node that is not known
+/// is one of a later version, and is skipped.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct ControlNames {
     /// On pods.
     pub pod: Vec<String>,
+    /// On Deployments.
+    pub deployment: Vec<String>,
+    /// On StatefulSets.
+    pub stateful_set: Vec<String>,
+    /// On DaemonSets.
+    pub daemon_set: Vec<String>,
+    /// On CronJobs.
+    pub cron_job: Vec<String>,
+    /// On the host, as far as it is a node of Kubernetes.
+    pub host: Vec<String>,
     /// On containers that run.
     pub container: Vec<String>,
     /// On containers that are frozen.
     pub frozen_container: Vec<String>,
     /// On containers in either state whose pod has a network of its own.
     pub network: Vec<String>,
+}
+
+impl ControlNames {
+    /// Those on controllers of this kind.
+    fn on_controller(&self, topology: Topology) -> &[String] {
+        match topology {
+            Topology::Deployment => &self.deployment,
+            Topology::StatefulSet => &self.stateful_set,
+            Topology::DaemonSet => &self.daemon_set,
+            Topology::CronJob => &self.cron_job,
+            _ => &[],
+        }
+    }
 }
 
 /// The largest body: what a probe decodes in 60 to 80 ms, of 500 ms for the whole request.
@@ -176,7 +203,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Arc;
 
-    use scope_protocol::{Timestamp, Topology};
+    use scope_protocol::Timestamp;
 
     use super::*;
     use crate::attribution::{

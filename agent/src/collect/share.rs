@@ -84,6 +84,20 @@ impl Share {
         self.has(hash(id) >> 16, |cycle| cycle.names)
     }
 
+    /// Whether the controls of a controller or of the host itself are in this report: in one of the
+    /// turns beside that of the host's names, whose tables are the largest of all that takes turns.
+    pub(super) fn has_controls(self, id: &str, host: &str) -> bool {
+        match self {
+            Share::Whole => true,
+            Share::Turn { number, cycle } => {
+                let others = cycle.names.saturating_sub(1).max(1);
+                let behind = 1 + (hash(id) >> 16) % others;
+                let host = hash(host) >> 16;
+                host.wrapping_add(number) % cycle.names == behind % cycle.names
+            }
+        }
+    }
+
     /// Whether the process is in this report.
     pub(super) fn has_process(self, id: &str) -> bool {
         self.has(hash(id), |cycle| cycle.processes)
@@ -169,6 +183,31 @@ mod tests {
         }
         assert!(Share::Whole.has_metrics("x") && Share::Whole.has_names("x"));
         assert_eq!(Share::Whole.mark(), None);
+    }
+
+    #[test]
+    fn controls_go_out_in_a_turn_of_their_own_but_not_with_the_hosts_names() {
+        const HOST: &str = "worker-17;<host>";
+        let controllers = (0..3000).map(|n| format!("{n};<deployment>"));
+        let mut ids: Vec<_> = controllers.collect();
+        ids.push(HOST.to_owned());
+        for cycle in [Cycle::SECOND, Cycle::TWO_SECONDS] {
+            let mut seen = vec![0; ids.len()];
+            for number in 5..5 + cycle.names {
+                let share = Share::Turn { number, cycle };
+                let due: Vec<usize> = (0..ids.len())
+                    .filter(|&n| share.has_controls(&ids[n], HOST))
+                    .collect();
+                let even = match share.has_names(HOST) {
+                    true => 0,
+                    false => ids.len() / (cycle.names as usize - 1),
+                };
+                assert!(due.len().abs_diff(even) <= even / 5, "{}", due.len());
+                due.into_iter().for_each(|n| seen[n] += 1);
+            }
+            assert!(seen.iter().all(|&n| n == 1));
+        }
+        assert!(Share::Whole.has_controls("x", HOST));
     }
 
     #[test]

@@ -84,6 +84,17 @@ impl Outcome {
         }
     }
 
+    /// Whether the operator has done it.
+    pub fn is_success(&self) -> bool {
+        matches!(
+            self,
+            Outcome::Done {
+                phase: ActionPhase::Succeeded,
+                ..
+            }
+        )
+    }
+
     /// A word for logs and metrics.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -299,8 +310,7 @@ impl Actions {
                 plugin: self.plugin.clone(),
                 control: click.control,
                 target: ActionTarget {
-                    // All that the operator carries out is on pods.
-                    kind: TargetKind::Pod,
+                    kind: click.kind,
                     uid: click.uid.clone(),
                     container: None,
                 },

@@ -6,7 +6,6 @@ use serde_json::json;
 
 use super::action::{ACT_WITHIN, Outcome};
 use super::click::Click;
-use super::offer::topology_of;
 use crate::container_control::Phase;
 
 /// The answer to a click.
@@ -18,9 +17,11 @@ use crate::container_control::Phase;
 /// "pending" and says under which name the outcome will be found, and until when there may be one.
 /// `value` says the same for programs, in every case.
 ///
-/// After a success the panel is closed (`removedNode`), and the shortcut report shows the pod as
-/// terminating at once, instead of up to 4 s later with the probe's next report. Its controls
-/// replace the registered ones, so it is the controls socket's own report with that one node.
+/// After a pod was deleted or evicted its panel is closed (`removedNode`), and the shortcut report
+/// shows it as terminating at once, instead of up to 4 s later with the probe's next report. Its
+/// controls replace the registered ones, so it is the controls socket's own report with that one
+/// node. Everything else is still there afterwards, and so is its panel; what changed there is only
+/// for Scope's probe to see, so that there is nothing to be told sooner.
 ///
 /// What was done to a container of this node shows in its next report, a second later; a container
 /// that has ended is another one afterwards, so that its panel is closed.
@@ -38,18 +39,15 @@ pub fn answer(
             message,
             target,
         } => {
-            let mut report = controls_report.clone();
-            match click.control {
-                Control::DeletePod => report
-                    .topology(topology_of(click.control))
+            let ends = matches!(click.control, Control::DeletePod | Control::EvictPod);
+            let terminating = || {
+                let mut report = controls_report.clone();
+                report
+                    .topology(click.node.topology())
                     .node(click.node.as_str())
-                    .set("kubernetes_state", now, "Terminating"),
-                // Not what an operator carries out.
-                Control::RestartContainer
-                | Control::FreezeContainer
-                | Control::ThawContainer
-                | Control::ShapeTraffic => {}
-            }
+                    .set("kubernetes_state", now, "Terminating");
+                report
+            };
             ControlResponse {
                 error: None,
                 value: Some(json!({
@@ -58,8 +56,8 @@ pub fn answer(
                     "message": message,
                     "target": target,
                 })),
-                removed_node: Some(click.node.clone()),
-                shortcut_report: Some(report),
+                removed_node: ends.then(|| click.node.clone()),
+                shortcut_report: ends.then(terminating),
             }
         }
         Outcome::Done {
@@ -125,31 +123,37 @@ pub fn answer(
 mod tests {
     use std::collections::BTreeSet;
 
-    use scope_protocol::NodeId;
+    use scope_crds::TargetKind;
+    use scope_protocol::{NodeId, Topology};
 
     use super::*;
     use crate::container_control::Here;
     use crate::control::controls_report;
+    use crate::control::offer::topology_of;
 
-    fn tell(outcome: &Outcome) -> ControlResponse {
-        let click = Click {
-            control: Control::DeletePod,
+    fn click(control: Control, kind: TargetKind, node: NodeId) -> Click {
+        Click {
+            control,
             button: None,
-            id: "deletePod",
-            node: NodeId::pod("abc"),
-            uid: "abc".into(),
+            id: "",
+            uid: node.name().to_owned(),
+            node,
+            kind,
             args: Default::default(),
             probe_id: String::new(),
             app_id: String::new(),
-        };
-        let report = controls_report("p", "P", &BTreeSet::from([Control::DeletePod]));
-        answer(
-            &click,
-            outcome,
-            "scope-plugins",
-            &report,
-            Timestamp::from_unix_micros(0),
-        )
+        }
+    }
+
+    fn tell_of(click: &Click, outcome: &Outcome) -> ControlResponse {
+        let report = controls_report("p", "P", &BTreeSet::from(Control::ALL));
+        let now = Timestamp::from_unix_micros(0);
+        answer(click, outcome, "scope-plugins", &report, now)
+    }
+
+    fn tell(outcome: &Outcome) -> ControlResponse {
+        let click = click(Control::DeletePod, TargetKind::Pod, NodeId::pod("abc"));
+        tell_of(&click, outcome)
     }
 
     fn done(phase: ActionPhase, message: &str) -> Outcome {
@@ -162,43 +166,59 @@ mod tests {
     }
 
     #[test]
-    fn success_closes_the_panel_and_keeps_all_controls() {
-        let told = tell(&done(
-            ActionPhase::Succeeded,
-            "pod ns/web-1 is being deleted",
-        ));
-        assert_eq!(told.error, None);
-        assert_eq!(told.removed_node, Some(NodeId::pod("abc")));
-        let report = told.shortcut_report.expect("a shortcut");
-        assert_eq!(report.plugin.id, "p-controls");
-        let pods = &report.topologies[&scope_protocol::Topology::Pod];
-        assert!(pods.controls.contains_key("deletePod"));
-        assert_eq!(
-            pods.nodes["abc;<pod>"].latest["kubernetes_state"].value,
-            "Terminating"
-        );
+    fn of_a_pod_success_closes_the_panel_and_keeps_all_controls() {
+        for control in [Control::DeletePod, Control::EvictPod] {
+            let click = click(control, TargetKind::Pod, NodeId::pod("abc"));
+            let outcome = done(ActionPhase::Succeeded, "pod ns/web-1 is being deleted");
+            let told = tell_of(&click, &outcome);
+            assert_eq!(told.error, None);
+            assert_eq!(told.removed_node, Some(NodeId::pod("abc")));
+            let mut report = told.shortcut_report.expect("a shortcut");
+            assert_eq!(report.plugin.id, "p-controls");
+            let pods = report.topology(Topology::Pod);
+            let node = pods.nodes.remove("abc;<pod>").expect("the pod");
+            assert_eq!(node.latest["kubernetes_state"].value, "Terminating");
+            let all = controls_report("p", "P", &BTreeSet::from(Control::ALL));
+            assert_eq!(
+                report, all,
+                "the controls of all topologies, and no other node"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_still_there_afterwards_keeps_its_panel() {
+        let others = Control::ALL.into_iter().filter(|control| {
+            !control.is_node_local() && !matches!(control, Control::DeletePod | Control::EvictPod)
+        });
+        let mut seen = 0;
+        for control in others {
+            for &kind in control.kinds() {
+                let node = NodeId::object(topology_of(kind), "abc").expect("a node");
+                let click = click(control, kind, node);
+                let told = tell_of(&click, &done(ActionPhase::Succeeded, "done"));
+                assert_eq!((told.error, told.removed_node), (None, None), "{control}");
+                assert_eq!(told.shortcut_report, None, "{control}");
+                let value = told.value.expect("a value");
+                assert_eq!(value["phase"], "Succeeded");
+                assert_eq!(value["message"], "done");
+                let refused = tell_of(&click, &done(ActionPhase::Refused, "no"));
+                assert!(refused.error.is_some_and(|error| error.starts_with("no")));
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 14);
     }
 
     #[test]
     fn of_a_container_only_what_is_done_and_over_is_no_error() {
         let here = |control, phase| {
-            let click = Click {
-                control,
-                button: None,
-                id: "",
-                node: NodeId::container("abc"),
-                uid: "abc".into(),
-                args: Default::default(),
-                probe_id: String::new(),
-                app_id: String::new(),
-            };
-            let report = controls_report("p", "P", &BTreeSet::from(Control::ALL));
+            let click = click(control, TargetKind::Pod, NodeId::container("abc"));
             let outcome = Outcome::Here(Here {
                 phase,
                 message: "said".into(),
             });
-            let now = Timestamp::from_unix_micros(0);
-            answer(&click, &outcome, "scope-plugins", &report, now)
+            tell_of(&click, &outcome)
         };
         for phase in [Phase::Accepted, Phase::Refused, Phase::Failed] {
             let told = here(Control::RestartContainer, phase);

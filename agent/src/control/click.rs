@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use scope_crds::Control;
+use scope_crds::{Control, TargetKind};
 use scope_protocol::{ControlRequest, NodeId, Topology};
 
-use super::offer::{control_ids, parse_control, topology_of};
+use super::offer::{control_ids, parse_control, places_of};
 use crate::container_control::is_container_id;
 use crate::serve::is_probe_id;
 use crate::traffic::Button;
@@ -24,6 +24,8 @@ pub struct Click {
     pub id: &'static str,
     /// On which node.
     pub node: NodeId,
+    /// The kind of object that it is about; of a container, its pod.
+    pub kind: TargetKind,
     /// The UID of the object that the node stands for; of a container, its ID.
     pub uid: String,
     /// What the caller said besides; Scope's own page says nothing.
@@ -32,6 +34,16 @@ pub struct Click {
     pub probe_id: String,
     /// The app in which it was clicked; empty when it did not say.
     pub app_id: String,
+}
+
+/// The node that this agent is on. Scope knows a host by its name, and an action names its target by
+/// UID: so a click on a host can be about no other node than this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnNode<'a> {
+    /// What Scope's probe calls the host.
+    pub host: &'a str,
+    /// The UID of its Node object; `None` while that was not read.
+    pub uid: Option<&'a str>,
 }
 
 /// Why a click makes no sense, for the person who clicked.
@@ -52,8 +64,28 @@ pub enum Rejection {
         node: String,
         /// The control.
         control: &'static str,
-        /// The kind that it is for.
-        wanted: Topology,
+        /// The kinds that it is for, in words.
+        wanted: String,
+    },
+    /// The host is not this agent's.
+    #[error(
+        "{node:?} is not the host of this agent, which is {host:?}. Nothing was done: send it to the \
+         agent on that host"
+    )]
+    OtherHost {
+        /// The node's ID.
+        node: String,
+        /// This agent's.
+        host: String,
+    },
+    /// Which object of Kubernetes this agent's host is, is not known.
+    #[error(
+        "the Node object of {host:?} has not been read yet. Nothing was done: try again in a minute; \
+         if that does not help, the log of the agent on this host says why"
+    )]
+    NodeNotRead {
+        /// This agent's host.
+        host: String,
     },
     /// The node's ID names no object.
     #[error(
@@ -77,6 +109,7 @@ impl Click {
         request: &ControlRequest,
         probe_id: &str,
         offered: &BTreeSet<Control>,
+        own: OwnNode<'_>,
     ) -> Result<Self, Rejection> {
         let (control, id) = parse_control(&request.control)
             .filter(|(control, _)| offered.contains(control))
@@ -88,15 +121,24 @@ impl Click {
                     .collect::<Vec<_>>()
                     .join(", "),
             })?;
-        let wanted = topology_of(control);
-        let node =
-            NodeId::parse_in(wanted, &request.node_id).map_err(|_| Rejection::WrongNode {
+        let places = places_of(control);
+        let clicked = |(topology, kind): &(Topology, TargetKind)| {
+            let node = NodeId::parse_in(*topology, &request.node_id).ok()?;
+            Some((node, *kind))
+        };
+        let (node, kind) = places
+            .iter()
+            .find_map(clicked)
+            .ok_or_else(|| Rejection::WrongNode {
                 node: shown(&request.node_id),
                 control: id,
-                wanted,
+                wanted: any_of(&places),
             })?;
-        let uid = node.name().to_owned();
-        if wanted == Topology::Container && !is_container_id(&uid) {
+        let uid = match node.topology() {
+            Topology::Host => own_uid(&node, own)?,
+            _ => node.name(),
+        };
+        if node.topology() == Topology::Container && !is_container_id(uid) {
             return Err(Rejection::NoContainer {
                 node: shown(&request.node_id),
             });
@@ -110,11 +152,13 @@ impl Click {
                 node: shown(&request.node_id),
             });
         }
+        let uid = uid.to_owned();
         Ok(Click {
             control,
             button: Button::ALL.into_iter().find(|button| button.id() == id),
             id,
             node,
+            kind,
             uid,
             args: request.control_args.clone(),
             probe_id: if is_probe_id(probe_id) {
@@ -124,6 +168,30 @@ impl Click {
             },
             app_id: app_id(&request.app_id),
         })
+    }
+}
+
+/// The UID of the object of a host, which has to be this agent's.
+fn own_uid<'a>(node: &NodeId, own: OwnNode<'a>) -> Result<&'a str, Rejection> {
+    if node.name() != own.host {
+        return Err(Rejection::OtherHost {
+            node: shown(node.as_str()),
+            host: own.host.to_owned(),
+        });
+    }
+    own.uid.ok_or_else(|| Rejection::NodeNotRead {
+        host: own.host.to_owned(),
+    })
+}
+
+/// The kinds of node in words, such as `Deployment, StatefulSet or DaemonSet`.
+fn any_of(places: &[(Topology, TargetKind)]) -> String {
+    let kinds: Vec<&str> = places.iter().map(|(topology, _)| topology.key()).collect();
+    match kinds.as_slice() {
+        [several @ .., last] if !several.is_empty() => {
+            format!("{} or {last}", several.join(", "))
+        }
+        one => one.concat(),
     }
 }
 
@@ -142,136 +210,4 @@ fn shown(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    fn request(control: &str, node: &str) -> ControlRequest {
-        ControlRequest {
-            app_id: "40a7031ee6466403".into(),
-            node_id: node.into(),
-            control: control.into(),
-            control_args: BTreeMap::new(),
-        }
-    }
-
-    fn read(control: &str, node: &str) -> Result<Click, String> {
-        Click::read(
-            &request(control, node),
-            "5bdcc0beddf3c14",
-            &BTreeSet::from([Control::DeletePod]),
-        )
-        .map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn a_click_on_a_pod() {
-        let click = read("deletePod", "5aeb7ae0-1d5a-4f0e;<pod>").expect("a click");
-        assert_eq!(click.uid, "5aeb7ae0-1d5a-4f0e");
-        assert_eq!(click.node.as_str(), "5aeb7ae0-1d5a-4f0e;<pod>");
-        assert_eq!(click.probe_id, "5bdcc0beddf3c14");
-        assert_eq!(click.app_id, "40a7031ee6466403");
-    }
-
-    #[test]
-    fn rejections_say_what_is_wrong() {
-        for (control, node, words) in [
-            (
-                "evict",
-                "a;<pod>",
-                "there is no control \"evict\" here; the controls of this plugin are: deletePod",
-            ),
-            ("DeletePod", "a;<pod>", "there is no control \"DeletePod\""),
-            (
-                "node-metrics-controls~deletePod",
-                "a;<pod>",
-                "there is no control",
-            ),
-            (
-                "deletePod",
-                "a;<container>",
-                "is not a node that deletePod works on; it works on nodes of kind Pod",
-            ),
-            (
-                "deletePod",
-                "host;42",
-                "is not a node that deletePod works on",
-            ),
-            ("deletePod", "a", "is not a node"),
-            ("deletePod", "A;<pod>", "names no object of Kubernetes"),
-            ("deletePod", "../a;<pod>", "names no object of Kubernetes"),
-        ] {
-            let said = read(control, node).expect_err("rejected");
-            assert!(said.contains(words), "{control} {node}: {said}");
-        }
-        let long = format!("{};<pod>", "a".repeat(65));
-        let said = read("deletePod", &long).expect_err("rejected");
-        assert!(said.contains("names no object"), "{said}");
-        let huge = "é".repeat(10_000);
-        assert!(read(&huge, "a;<pod>").expect_err("rejected").len() < 400);
-    }
-
-    #[test]
-    fn a_click_on_a_container() {
-        let enabled = BTreeSet::from([Control::FreezeContainer]);
-        let read = |node: &str| {
-            let mut request = request("freezeContainer", node);
-            request.control_args.insert("duration".into(), "5s".into());
-            Click::read(&request, "1", &enabled).map_err(|e| e.to_string())
-        };
-        let id = "9ce26da262bbc84ae4df968fe038055a2363edc73207c2a6f85ef13bfbf73bd5";
-        let click = read(&format!("{id};<container>")).expect("a click");
-        assert_eq!(
-            (click.uid.as_str(), click.args["duration"].as_str()),
-            (id, "5s")
-        );
-        for (node, words) in [
-            (format!("{id};<pod>"), "it works on nodes of kind Container"),
-            (format!("{id}0;<container>"), "names no container"),
-            (
-                format!("{};<container>", id.to_uppercase()),
-                "names no container",
-            ),
-            ("abc;<container>".into(), "names no container"),
-            ("../etc;<container>".into(), "names no container"),
-        ] {
-            let said = read(&node).expect_err("rejected");
-            assert!(said.contains(words), "{node}: {said}");
-        }
-    }
-
-    #[test]
-    fn a_click_on_one_of_several_buttons() {
-        let enabled = BTreeSet::from([Control::ShapeTraffic]);
-        let node = format!("{};<container>", "a".repeat(64));
-        let click = Click::read(&request("traffic-control-table-fast", &node), "1", &enabled);
-        let click = click.expect("a click");
-        assert_eq!(
-            (click.control, click.button, click.id),
-            (
-                Control::ShapeTraffic,
-                Some(Button::Fast),
-                "traffic-control-table-fast"
-            )
-        );
-        let other = Click::read(&request("traffic-control-table-fas", &node), "1", &enabled);
-        let said = other.expect_err("rejected").to_string();
-        assert!(said.contains("traffic-control-table-slow, "), "{said}");
-    }
-
-    #[test]
-    fn a_control_that_is_not_enabled_is_unknown() {
-        let rejection = Click::read(&request("deletePod", "a;<pod>"), "1", &BTreeSet::new());
-        assert!(matches!(rejection, Err(Rejection::UnknownControl { .. })));
-    }
-
-    #[test]
-    fn ids_of_other_shapes_are_dropped() {
-        let mut request = request("deletePod", "a;<pod>");
-        request.app_id = "x\ny".into();
-        let click = Click::read(&request, "not hex", &BTreeSet::from([Control::DeletePod]))
-            .expect("a click");
-        assert_eq!((click.probe_id.as_str(), click.app_id.as_str()), ("", ""));
-    }
-}
+mod tests;

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use scope_crds::Control;
+use scope_crds::{Control, TargetKind};
 use scope_protocol::{ControlRequest, ControlResponse, NodeId, Report};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::action::{Actions, Outcome, expiry};
 use super::answer::answer;
-use super::click::Click;
+use super::click::{Click, OwnNode, Rejection};
 use crate::container_control::{Arguments, Containers, Here, MAX_DURATION};
+use crate::inventory::InventoryWatch;
 use crate::traffic::Order;
 
 /// For the API server and the operator together. The probe gives up after 500 ms, dial included.
@@ -36,6 +37,8 @@ pub struct Desk {
     offered: BTreeSet<Control>,
     report: Report,
     wait: Duration,
+    host: String,
+    inventory: InventoryWatch,
     permits: Arc<Semaphore>,
     recent: Mutex<VecDeque<Recent>>,
     counts: Mutex<Counts>,
@@ -66,13 +69,16 @@ impl Recent {
 
 impl Desk {
     /// A desk for these controls that waits so long for an outcome, see [`CLICK_WAIT`]. `report` is
-    /// the controls socket's.
+    /// the controls socket's, `host` what Scope's probe calls this node, and the inventory says which
+    /// object of Kubernetes that is.
     pub fn new(
         actions: Actions,
         containers: Containers,
         offered: BTreeSet<Control>,
         report: Report,
         wait: Duration,
+        host: String,
+        inventory: InventoryWatch,
     ) -> Self {
         Desk {
             actions,
@@ -80,6 +86,8 @@ impl Desk {
             offered,
             report,
             wait,
+            host,
+            inventory,
             permits: Arc::new(Semaphore::new(AT_ONCE)),
             recent: Mutex::new(VecDeque::new()),
             counts: Mutex::new(Counts::new()),
@@ -102,7 +110,7 @@ impl Desk {
     /// Answers a click. Takes little longer than it may wait.
     pub async fn take(&self, request: &ControlRequest, probe_id: &str) -> ControlResponse {
         let began = Instant::now();
-        let click = match Click::read(request, probe_id, &self.offered) {
+        let click = match self.read(request, probe_id) {
             Ok(click) => click,
             Err(rejection) => {
                 tracing::warn!(%rejection, "click rejected");
@@ -125,6 +133,9 @@ impl Desk {
             },
         };
         self.count(if again { "repeated" } else { outcome.as_str() });
+        if click.kind == TargetKind::Node && outcome.is_success() {
+            self.inventory.node_changed.notify_one();
+        }
         let (action, said) = match &outcome {
             Outcome::Done {
                 action, message, ..
@@ -153,6 +164,15 @@ impl Desk {
             &self.report,
             SystemTime::now().into(),
         )
+    }
+
+    fn read(&self, request: &ControlRequest, probe_id: &str) -> Result<Click, Rejection> {
+        let inventory = self.inventory.inventory.load();
+        let own = OwnNode {
+            host: &self.host,
+            uid: inventory.node_uid(),
+        };
+        Click::read(request, probe_id, &self.offered, own)
     }
 
     fn recent(&self) -> std::sync::MutexGuard<'_, VecDeque<Recent>> {
@@ -186,12 +206,10 @@ impl Desk {
             drop(permit);
         });
         let mut recent = self.recent();
-        if click.control.is_node_local() {
-            // Frozen, thawed, and frozen again: the third is not the first again.
-            // What is set on a container's network is set for its whole pod.
-            let shapes = click.control == Control::ShapeTraffic;
-            recent.retain(|r| r.node != click.node && !(shapes && r.control == click.control));
-        }
+        // Frozen, thawed, and frozen again, or one replica more, one less, and one more: the third is
+        // not the first again. What is set on a container's network is set for its whole pod.
+        let shapes = click.control == Control::ShapeTraffic;
+        recent.retain(|r| r.node != click.node && !(shapes && r.control == click.control));
         if recent.len() == REMEMBERED {
             recent.pop_front();
         }

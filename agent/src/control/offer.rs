@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use scope_crds::Control;
+use scope_crds::{Control, TargetKind};
 use scope_protocol::{PluginSpec, Report, Topology};
 
 use crate::container_control::DEFAULT_DURATION;
@@ -20,6 +20,17 @@ pub fn control_ids(control: Control) -> Vec<&'static str> {
         Control::FreezeContainer => vec!["freezeContainer"],
         Control::ThawContainer => vec!["thawContainer"],
         Control::ShapeTraffic => Button::ALL.map(Button::id).to_vec(),
+        Control::EvictPod => vec!["evictPod"],
+        Control::RestartRollout => vec!["restartRollout"],
+        Control::ScaleUp => vec!["scaleUp"],
+        Control::ScaleDown => vec!["scaleDown"],
+        Control::PauseRollout => vec!["pauseRollout"],
+        Control::ResumeRollout => vec!["resumeRollout"],
+        Control::SuspendCronJob => vec!["suspendCronJob"],
+        Control::ResumeCronJob => vec!["resumeCronJob"],
+        Control::TriggerCronJob => vec!["triggerCronJob"],
+        Control::CordonNode => vec!["cordonNode"],
+        Control::UncordonNode => vec!["uncordonNode"],
     }
 }
 
@@ -36,62 +47,130 @@ pub(super) fn parse_control(id: &str) -> Option<(Control, &'static str)> {
     })
 }
 
-/// The kind of node that the control is for.
-pub fn topology_of(control: Control) -> Topology {
-    match control {
-        Control::DeletePod => Topology::Pod,
-        Control::RestartContainer
-        | Control::FreezeContainer
-        | Control::ThawContainer
-        | Control::ShapeTraffic => Topology::Container,
+/// The topology in which an object of this kind is a node of Scope's.
+pub(super) const fn topology_of(kind: TargetKind) -> Topology {
+    match kind {
+        TargetKind::Pod => Topology::Pod,
+        TargetKind::Deployment => Topology::Deployment,
+        TargetKind::StatefulSet => Topology::StatefulSet,
+        TargetKind::DaemonSet => Topology::DaemonSet,
+        TargetKind::CronJob => Topology::CronJob,
+        TargetKind::Node => Topology::Host,
     }
 }
 
-/// The buttons of a control.
+/// The kinds of node that the control is for, each with the kind of object that a click there is
+/// about: of a container, its pod.
+pub fn places_of(control: Control) -> Vec<(Topology, TargetKind)> {
+    let kinds = control.kinds().iter().copied();
+    let place = |kind| match control.is_node_local() {
+        true => (Topology::Container, kind),
+        false => (topology_of(kind), kind),
+    };
+    kinds.map(place).collect()
+}
+
+/// The buttons of a control. Scope's own end at rank 8; ours begin at 10 on each kind of node.
+///
+/// A person is asked first where pods or processes end, where something runs that nobody planned, and
+/// where something stays undone from then on and nothing on the screen says why.
 fn definitions(control: Control) -> Vec<(&'static str, scope_protocol::Control)> {
-    let definition = match control {
+    let freeze = format!(
+        "Stop all processes of this container where they are? They go on by themselves after {} \
+         minutes.",
+        DEFAULT_DURATION.as_secs() / 60
+    );
+    let (human, icon, rank, question) = match control {
         Control::ShapeTraffic => {
             let buttons = Button::ALL.into_iter();
             return buttons
                 .map(|button| (button.id(), traffic_button(button)))
                 .collect();
         }
-        Control::DeletePod => scope_protocol::Control {
-            human: "Delete pod".into(),
-            icon: "fa fa-trash-o".into(),
-            // Scope's own buttons end at 8; the first of ours.
-            rank: 10,
-            confirmation: Some(
-                "Delete this pod? Its controller, if it has one, makes a new one.".into(),
+        Control::DeletePod => (
+            "Delete pod",
+            "fa-trash-o",
+            10,
+            Some("Delete this pod? Its controller, if it has one, makes a new one."),
+        ),
+        Control::EvictPod => (
+            "Evict pod",
+            "fa-eject",
+            11,
+            Some(
+                "Evict this pod? It is deleted as far as disruption budgets allow it; its \
+                 controller, if it has one, makes a new one.",
             ),
-        },
-        Control::RestartContainer => scope_protocol::Control {
-            human: "Restart container".into(),
-            icon: "fa fa-repeat".into(),
-            rank: 11,
-            confirmation: Some(
+        ),
+        Control::RestartContainer => (
+            "Restart container",
+            "fa-repeat",
+            11,
+            Some(
                 "End the first process of this container? It gets SIGTERM and, after its pod's \
                  grace period, SIGKILL; the kubelet starts the container again if the pod's \
-                 restart policy says so."
-                    .into(),
+                 restart policy says so.",
             ),
-        },
-        Control::FreezeContainer => scope_protocol::Control {
-            human: "Freeze container".into(),
-            icon: "fa fa-pause".into(),
-            rank: 12,
-            confirmation: Some(format!(
-                "Stop all processes of this container where they are? They go on by themselves \
-                 after {} minutes.",
-                DEFAULT_DURATION.as_secs() / 60
-            )),
-        },
-        Control::ThawContainer => scope_protocol::Control {
-            human: "Thaw container".into(),
-            icon: "fa fa-play".into(),
-            rank: 13,
-            confirmation: None,
-        },
+        ),
+        Control::FreezeContainer => ("Freeze container", "fa-pause", 12, Some(&*freeze)),
+        Control::ThawContainer => ("Thaw container", "fa-play", 13, None),
+        Control::RestartRollout => (
+            "Restart rollout",
+            "fa-refresh",
+            10,
+            Some("Replace all pods of this controller by new ones, as its update strategy says?"),
+        ),
+        // In the order of Scope's own two.
+        Control::ScaleDown => (
+            "Scale down by one",
+            "fa-minus-square",
+            11,
+            Some("One replica less? One of the pods ends."),
+        ),
+        Control::ScaleUp => ("Scale up by one", "fa-plus-square", 12, None),
+        Control::PauseRollout => (
+            "Pause rollout",
+            "fa-pause",
+            13,
+            Some("Pause the rollout of this Deployment? Its changes wait until it is resumed."),
+        ),
+        Control::ResumeRollout => (
+            "Resume rollout",
+            "fa-play",
+            14,
+            Some("Resume the rollout of this Deployment? What has waited is rolled out at once."),
+        ),
+        Control::TriggerCronJob => (
+            "Run a Job now",
+            "fa-bolt",
+            10,
+            Some("Run a Job of this CronJob now? It runs beside those of the schedule."),
+        ),
+        Control::SuspendCronJob => (
+            "Suspend CronJob",
+            "fa-pause",
+            11,
+            Some(
+                "Suspend this CronJob? It makes no Jobs until it is resumed; those that run go on.",
+            ),
+        ),
+        Control::ResumeCronJob => ("Resume CronJob", "fa-play", 12, None),
+        Control::CordonNode => (
+            "Cordon node",
+            "fa-ban",
+            10,
+            Some(
+                "Cordon this node? No new pods come to it until it is uncordoned; those that run \
+                 stay.",
+            ),
+        ),
+        Control::UncordonNode => ("Uncordon node", "fa-check-circle", 11, None),
+    };
+    let definition = scope_protocol::Control {
+        human: human.into(),
+        icon: format!("fa {icon}"),
+        rank,
+        confirmation: question.map(str::to_owned),
     };
     let ids = control_ids(control).into_iter();
     ids.map(|id| (id, definition.clone())).collect()
@@ -121,7 +200,8 @@ pub fn active_on_container(frozen: bool, enabled: &BTreeSet<Control>) -> BTreeSe
     let makes_sense = |control: &Control| match control {
         Control::RestartContainer | Control::FreezeContainer => !frozen,
         Control::ThawContainer => frozen,
-        Control::DeletePod | Control::ShapeTraffic => false,
+        // On containers by their network, or not on containers.
+        _ => false,
     };
     enabled.iter().copied().filter(makes_sense).collect()
 }
@@ -149,123 +229,16 @@ pub fn controls_report(plugin_id: &str, label: &str, enabled: &BTreeSet<Control>
         controller: true,
     });
     for control in enabled {
-        let definitions = definitions(*control).into_iter();
-        report
-            .topology(topology_of(*control))
-            .controls
-            .extend(definitions.map(|(id, definition)| (id.to_owned(), definition)));
+        for (topology, _) in places_of(*control) {
+            let definitions = definitions(*control).into_iter();
+            report
+                .topology(topology)
+                .controls
+                .extend(definitions.map(|(id, definition)| (id.to_owned(), definition)));
+        }
     }
     report
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_controls_and_no_nodes() {
-        let report = controls_report(
-            "node-metrics",
-            "Node metrics",
-            &BTreeSet::from(Control::ALL),
-        );
-        assert_eq!(report.plugin.id, "node-metrics-controls");
-        assert_eq!(report.plugin.label, "Node metrics (actions)");
-        assert!(report.plugin.controller);
-        for topology in report.topologies.values() {
-            assert!(topology.nodes.is_empty());
-            for control in topology.controls.values() {
-                assert!(control.rank >= 10);
-                assert!(control.icon.starts_with("fa fa-"));
-                assert!(!control.human.is_empty());
-            }
-        }
-        assert!(
-            report.topologies[&Topology::Pod]
-                .controls
-                .contains_key("deletePod")
-        );
-        let of_containers: Vec<_> = report.topologies[&Topology::Container]
-            .controls
-            .iter()
-            .map(|(id, control)| (id.as_str(), control.rank))
-            .collect();
-        assert_eq!(
-            of_containers,
-            [
-                ("freezeContainer", 12),
-                ("restartContainer", 11),
-                ("thawContainer", 13),
-                ("traffic-control-table-clear", 24),
-                ("traffic-control-table-fast", 22),
-                ("traffic-control-table-medium", 21),
-                ("traffic-control-table-pkt-drop-low", 23),
-                ("traffic-control-table-set", 25),
-                ("traffic-control-table-slow", 20),
-            ]
-        );
-    }
-
-    #[test]
-    fn a_container_shows_what_makes_sense_on_it() {
-        use Control::*;
-        let all = BTreeSet::from(Control::ALL);
-        for (frozen, enabled, active) in [
-            (false, &all, vec![RestartContainer, FreezeContainer]),
-            (true, &all, vec![ThawContainer]),
-            (
-                true,
-                &BTreeSet::from([RestartContainer, FreezeContainer]),
-                vec![],
-            ),
-            (false, &BTreeSet::from([DeletePod, ThawContainer]), vec![]),
-            (false, &BTreeSet::new(), vec![]),
-        ] {
-            let active: BTreeSet<_> = active.into_iter().collect();
-            assert_eq!(
-                active_on_container(frozen, enabled),
-                active,
-                "{frozen} {enabled:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn without_netem_its_presets_are_dead() {
-        use crate::sample::Cause;
-        use crate::traffic::Lack;
-        let lack = || {
-            Err(Lack {
-                words: "none".into(),
-                cause: Cause::Absent,
-            })
-        };
-        let on = BTreeSet::from([Control::ShapeTraffic]);
-        let all = Button::ALL[..5].to_vec();
-        for (netem, tbf, active) in [
-            (Ok(()), Ok(()), all.clone()),
-            (Ok(()), lack(), all),
-            (lack(), Ok(()), vec![Button::Clear]),
-            (lack(), lack(), vec![]),
-        ] {
-            let features = Features { netem, tbf };
-            assert_eq!(active_on_network(&on, &features), active);
-            assert_eq!(active_on_network(&BTreeSet::new(), &features), []);
-        }
-    }
-
-    #[test]
-    fn ids_are_safe_in_a_url_and_lead_back() {
-        for control in Control::ALL {
-            for id in control_ids(control) {
-                let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-                assert!(id.bytes().all(plain), "{id}");
-                assert_eq!(parse_control(id), Some((control, id)));
-            }
-        }
-        assert_eq!(
-            scope_control_id("a-b", "deletePod"),
-            "a-b-controls~deletePod"
-        );
-    }
-}
+mod tests;

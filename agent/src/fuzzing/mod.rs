@@ -11,7 +11,7 @@ mod node;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use scope_crds::Control;
+use scope_crds::{Control, TargetKind};
 use scope_protocol::conformance::{
     Answer, MAX_VIOLATIONS, Severity, Verdict, check_control, check_report,
 };
@@ -20,7 +20,7 @@ use serde::Deserialize as _;
 use serde::de::IgnoredAny;
 
 use crate::container_control::{fuzzing as container_control, is_container_id};
-use crate::control::{Click, topology_of};
+use crate::control::{Click, OwnNode, places_of};
 use crate::sample::fuzzing as sample;
 use crate::serve::{fuzzing as serve, is_probe_id};
 use crate::traffic::fuzzing as traffic;
@@ -143,15 +143,26 @@ fn control_request(body: &[u8]) {
     };
     assert!(!request.node_id.is_empty() && !request.control.is_empty());
     let offered = BTreeSet::from(Control::ALL);
-    let click = match Click::read(&request, &request.app_id, &offered) {
+    let own = OwnNode {
+        host: "node-1",
+        uid: Some("0a1b2c3d"),
+    };
+    let click = match Click::read(&request, &request.app_id, &offered, own) {
         Ok(click) => click,
         Err(rejection) => return answered(rejection.to_string()),
     };
     assert_eq!(click.node.as_str(), request.node_id);
-    let of_uid = NodeId::object(topology_of(click.control), &click.uid);
-    assert_eq!(of_uid.as_ref(), Some(&click.node));
+    let place = (click.node.topology(), click.kind);
+    assert!(places_of(click.control).contains(&place), "{place:?}");
+    let name = match click.kind {
+        TargetKind::Node => own.host,
+        _ => &*click.uid,
+    };
+    let of_name = NodeId::object(click.node.topology(), name);
+    assert_eq!(of_name.as_ref(), Some(&click.node));
+    assert!(click.kind != TargetKind::Node || Some(&*click.uid) == own.uid);
     assert!((1..=64).contains(&click.uid.len()));
-    if click.control != Control::DeletePod {
+    if click.control.is_node_local() {
         assert!(is_container_id(&click.uid));
     }
     assert!(click.probe_id.is_empty() || is_probe_id(&click.probe_id));

@@ -21,6 +21,14 @@ pub struct Inventory {
     pub node: Option<Arc<NodeObject>>,
 }
 
+impl Inventory {
+    /// The UID of this node's Node object; `None` before that was seen.
+    pub fn node_uid(&self) -> Option<&str> {
+        let node = self.node.as_ref()?;
+        Some(&*node.uid).filter(|uid| !uid.is_empty())
+    }
+}
+
 /// A pod that is bound to this node.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pod {

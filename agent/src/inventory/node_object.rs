@@ -1,4 +1,5 @@
-//! What Kubernetes says of this node itself: its Node object, looked at every few minutes.
+//! What Kubernetes says of this node itself: its Node object, looked at every few minutes, and when a
+//! click has changed it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ const LONGEST: usize = 317;
 /// What is kept of a Node object. A text that is not given is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeObject {
+    /// Its UID, which is what a click on the node is about.
+    pub uid: String,
     /// Version of the kubelet, such as `v1.31.2`.
     pub kubelet: String,
     /// Version of the kernel.
@@ -60,6 +63,7 @@ impl NodeObject {
         } = node;
         let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
         let info = status.node_info.unwrap_or_default();
+        let uid = short(metadata.uid.unwrap_or_default());
         let labels = metadata.labels.unwrap_or_default();
         let roles = labels.keys().filter_map(|label| label.strip_prefix(ROLE));
         let roles = roles.take(MOST).map(str::to_owned).collect();
@@ -77,6 +81,7 @@ impl NodeObject {
             (kind, text)
         });
         NodeObject {
+            uid,
             kubelet: short(info.kubelet_version),
             kernel: short(info.kernel_version),
             system: short(info.os_image),
@@ -124,6 +129,7 @@ struct WireNode {
 
 #[derive(Debug, Default, Deserialize)]
 struct WireMetadata {
+    uid: Option<String>,
     labels: Option<BTreeMap<String, String>>,
 }
 
@@ -202,11 +208,13 @@ pub async fn look_at_node(
     let mut pause = settings.start_jitter.mul_f64(random());
     let mut failed: Option<Duration> = None;
     loop {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+        let age = tokio::select! {
+            () = tokio::time::sleep(pause) => GetParams::any(),
+            // A cache may not have heard of the change yet.
+            () = shared.node_changed.notified() => GetParams::default(),
             () = stop.cancelled() => return,
-        }
-        let look = tokio::time::timeout(TIMEOUT, look(&client, &settings.node));
+        };
+        let look = tokio::time::timeout(TIMEOUT, look(&client, &settings.node, &age));
         let result = tokio::select! {
             result = look => result.unwrap_or(Err(LookError::TimedOut)),
             () = stop.cancelled() => return,
@@ -250,10 +258,10 @@ enum LookError {
     TimedOut,
 }
 
-/// Asks the API server's cache, which costs it next to nothing.
-async fn look(client: &Client, node: &str) -> Result<NodeObject, LookError> {
+/// Asks for an object of any age, which costs the API server's cache next to nothing, or for the newest.
+async fn look(client: &Client, node: &str, age: &GetParams) -> Result<NodeObject, LookError> {
     let request = Request::new(Node::url_path(&(), None))
-        .get(node, &GetParams::any())
+        .get(node, age)
         .map_err(LookError::Name)?;
     let node: WireNode = client.request(request).await?;
     Ok(NodeObject::decode(node))
@@ -271,7 +279,7 @@ mod tests {
     fn keeps_what_a_person_asks_of_a_node() {
         let node = decoded(serde_json::json!({
             "apiVersion": "v1", "kind": "Node",
-            "metadata": {"name": "n1", "labels": {
+            "metadata": {"name": "n1", "uid": "0a1b-2c", "labels": {
                 "kubernetes.io/os": "linux", "node-role.kubernetes.io/control-plane": "",
                 "node-role.kubernetes.io/etcd": ""}},
             "spec": {"unschedulable": true, "podCIDR": "10.0.0.0/24", "taints": [
@@ -290,6 +298,7 @@ mod tests {
                     "osImage": "Debian", "containerRuntimeVersion": "containerd://2.0.0",
                     "architecture": "amd64", "machineID": "m", "bootID": "b", "systemUUID": "s",
                     "operatingSystem": "linux", "kubeProxyVersion": ""}}}));
+        assert_eq!(node.uid, "0a1b-2c");
         assert_eq!(
             (&*node.kubelet, &*node.kernel, &*node.system),
             ("v1.31.2", "6.1.0", "Debian")

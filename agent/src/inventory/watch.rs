@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use futures::StreamExt as _;
 use kube::Client;
 use kube::runtime::watcher;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::chance::random;
@@ -68,6 +69,8 @@ pub struct InventoryWatch {
     pub state: Arc<ArcSwap<WatchState>>,
     /// When the API server last told anything.
     pub contact: Arc<Contact>,
+    /// Told by whoever knows that the Node object has changed; it is looked at again then.
+    pub node_changed: Arc<Notify>,
 }
 
 /// Keeps the inventory until `stop`. The first client is the one whose contact is in `shared`.

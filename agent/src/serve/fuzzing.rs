@@ -7,7 +7,7 @@ pub(crate) fn offered_controls(text: &[u8]) {
     let Some(offer) = offered::parse(text, "metrics") else {
         return;
     };
-    assert!(offer.is_valid("metrics"));
+    assert!(offered::is_valid(&offer, "metrics"));
     let Ok(written) = serde_json::to_vec(&offer) else {
         panic!("what was read cannot be written");
     };

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
-use serde::{Deserialize, Serialize};
 
 use super::socket::SocketError;
 use crate::collect::ControlNames;
@@ -32,42 +31,32 @@ const MAX_CONTROLS: usize = 32;
 /// Bytes of a control's name.
 const MAX_NAME: usize = 128;
 
-/// What stands in a file. Kinds that are not known are those of a later version, and are skipped.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(super) struct Offer {
-    pod: Vec<String>,
-    container: Vec<String>,
-    frozen_container: Vec<String>,
-    network: Vec<String>,
-}
-
-impl From<&ControlNames> for Offer {
-    fn from(names: &ControlNames) -> Self {
-        Offer {
-            pod: names.pod.clone(),
-            container: names.container.clone(),
-            frozen_container: names.frozen_container.clone(),
-            network: names.network.clone(),
-        }
-    }
-}
-
-impl Offer {
-    /// Whether the plugin may offer this. What it says goes into a string that Scope reads.
-    pub(super) fn is_valid(&self, plugin: &str) -> bool {
-        let Offer {
-            pod,
-            container,
-            frozen_container,
-            network,
-        } = self;
-        [pod, container, frozen_container, network]
-            .into_iter()
-            .all(|names| {
-                names.len() <= MAX_CONTROLS && names.iter().all(|name| is_name_of(plugin, name))
-            })
-    }
+/// Whether the plugin may offer this. What it says goes into a string that Scope reads.
+pub(super) fn is_valid(offer: &ControlNames, plugin: &str) -> bool {
+    let ControlNames {
+        pod,
+        deployment,
+        stateful_set,
+        daemon_set,
+        cron_job,
+        host,
+        container,
+        frozen_container,
+        network,
+    } = offer;
+    [
+        pod,
+        deployment,
+        stateful_set,
+        daemon_set,
+        cron_job,
+        host,
+        container,
+        frozen_container,
+        network,
+    ]
+    .into_iter()
+    .all(|names| names.len() <= MAX_CONTROLS && names.iter().all(|name| is_name_of(plugin, name)))
 }
 
 /// Whether it is `<plugin or its controls' socket>~<control>`, of characters that mean nothing to
@@ -125,7 +114,7 @@ impl OfferedControls {
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|e| failed("lock", e.into()))?;
         let mut file = File::from(file);
-        serde_json::to_vec(&Offer::from(names))
+        serde_json::to_vec(names)
             .map_err(std::io::Error::from)
             .and_then(|text| file.write_all(&text))
             .and_then(|()| std::fs::rename(&new, &path))
@@ -149,7 +138,7 @@ struct Seen {
     /// Which file, and when it was changed.
     version: (u64, u64, i64, i64),
     /// `None` for one that says nothing usable.
-    offer: Option<Offer>,
+    offer: Option<ControlNames>,
 }
 
 /// Looks for the other processes' files, for the sampler.
@@ -200,7 +189,7 @@ impl OfferReader {
                 self.seen.insert(id, now);
             }
         }
-        let offers: Vec<&Offer> = self
+        let offers: Vec<&ControlNames> = self
             .seen
             .values()
             .filter_map(|s| s.offer.as_ref())
@@ -268,9 +257,9 @@ fn read(directory: &Path, id: &str, seen: Option<Seen>) -> Option<Seen> {
 }
 
 /// What this plugin offers, if that is what the text says.
-pub(super) fn parse(text: &[u8], id: &str) -> Option<Offer> {
-    let offer: Offer = serde_json::from_slice(text).ok()?;
-    offer.is_valid(id).then_some(offer)
+pub(super) fn parse(text: &[u8], id: &str) -> Option<ControlNames> {
+    let offer: ControlNames = serde_json::from_slice(text).ok()?;
+    is_valid(&offer, id).then_some(offer)
 }
 
 /// A regular file of our own user; nothing else is followed, waited for or believed.
@@ -282,23 +271,36 @@ fn open(path: &Path) -> Option<OwnedFd> {
     (regular && stat.st_uid == rustix::process::geteuid().as_raw()).then_some(file)
 }
 
+/// One of the lists.
+type List = fn(&ControlNames) -> &Vec<String>;
+
 /// The controls to be named on each kind of node that we offer something on.
-fn unite(own: &ControlNames, others: &[&Offer]) -> ControlNames {
-    let all = |own: &[String], theirs: fn(&Offer) -> &Vec<String>| -> Vec<String> {
-        let theirs = others.iter().flat_map(|offer| theirs(offer));
-        let all: BTreeSet<&String> = own.iter().chain(theirs).collect();
+fn unite(own: &ControlNames, others: &[&ControlNames]) -> ControlNames {
+    let all = |list: List| -> Vec<String> {
+        let offers = std::iter::once(own).chain(others.iter().copied());
+        let all: BTreeSet<&String> = offers.flat_map(list).collect();
         all.into_iter().cloned().collect()
     };
-    let mut united = ControlNames::default();
-    if !own.pod.is_empty() {
-        united.pod = all(&own.pod, |offer| &offer.pod);
+    let where_ours = |lists: &[List], list: List| match lists.iter().any(|of| !of(own).is_empty()) {
+        true => all(list),
+        false => Vec::new(),
+    };
+    let one = |list: List| where_ours(&[list], list);
+    // A container goes from one of these to the other.
+    let of_containers: [List; 3] = [|n| &n.container, |n| &n.frozen_container, |n| &n.network];
+    let [container, frozen_container, network] =
+        of_containers.map(|list| where_ours(&of_containers, list));
+    ControlNames {
+        pod: one(|n| &n.pod),
+        deployment: one(|n| &n.deployment),
+        stateful_set: one(|n| &n.stateful_set),
+        daemon_set: one(|n| &n.daemon_set),
+        cron_job: one(|n| &n.cron_job),
+        host: one(|n| &n.host),
+        container,
+        frozen_container,
+        network,
     }
-    if !own.container.is_empty() || !own.frozen_container.is_empty() || !own.network.is_empty() {
-        united.container = all(&own.container, |offer| &offer.container);
-        united.frozen_container = all(&own.frozen_container, |offer| &offer.frozen_container);
-        united.network = all(&own.network, |offer| &offer.network);
-    }
-    united
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::sampler::{Render, Rendered, Tick};
 use crate::attribution::{Usage, attribute};
 use crate::collect::{ControlNames, Cycle, Detail, Settings, Share, Traffic, render_at_most};
 use crate::control::{
-    active_on_container, active_on_network, control_ids, scope_control_id, topology_of,
+    active_on_container, active_on_network, control_ids, places_of, scope_control_id,
 };
 use crate::http_rates::{HttpLook, Sampled, has_other_pids};
 use crate::inventory::Inventory;
@@ -61,7 +61,10 @@ pub(super) fn control_names(config: &Config, traffic: Option<&Board>) -> Control
         ids.map(named).collect()
     };
     let enabled = config.controls();
-    let of_pods = |control: &Control| topology_of(*control) == Topology::Pod;
+    let on = |topology: Topology| {
+        let is_for = |control: &Control| places_of(*control).iter().any(|(of, _)| *of == topology);
+        names(enabled.iter().copied().filter(is_for).collect())
+    };
     let buttons = traffic
         .map(|board| active_on_network(&enabled, board.features()))
         .unwrap_or_default();
@@ -70,7 +73,12 @@ pub(super) fn control_names(config: &Config, traffic: Option<&Board>) -> Control
         network: ids.map(named).collect(),
         container: names(active_on_container(false, &enabled)),
         frozen_container: names(active_on_container(true, &enabled)),
-        pod: names(enabled.into_iter().filter(of_pods).collect()),
+        pod: on(Topology::Pod),
+        deployment: on(Topology::Deployment),
+        stateful_set: on(Topology::StatefulSet),
+        daemon_set: on(Topology::DaemonSet),
+        cron_job: on(Topology::CronJob),
+        host: on(Topology::Host),
     }
 }
 

@@ -102,6 +102,8 @@ pub(super) fn desk(
         cluster.controls.clone(),
         report,
         CLICK_WAIT,
+        config.host.clone(),
+        kubernetes.inventory.clone(),
     ));
     let routes = routes::controls(Controls {
         report: body.into(),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use scope_agent::container_control::{Containers, Rules, SparedPods, records};
 use scope_agent::control::{Actions, CLICK_WAIT, Desk, controls_report};
-use scope_agent::inventory::Inventory;
+use scope_agent::inventory::{Inventory, InventoryWatch};
 use scope_agent::sample::Roots;
 use scope_agent::traffic::{Board, Networks};
 use scope_crds::Control;
@@ -78,7 +78,18 @@ impl Agent {
         tokio::spawn(containers.clone().clear_leftovers(ending.clone()));
         let clerk = tokio::spawn(clerk.work(ending.clone()));
         let report = controls_report(PLUGIN, "Node metrics", &offered);
-        let desk = Desk::new(actions, containers.clone(), offered, report, CLICK_WAIT);
+        let desk = Desk::new(
+            actions,
+            containers.clone(),
+            offered,
+            report,
+            CLICK_WAIT,
+            "node-1".into(),
+            InventoryWatch {
+                inventory: inventory.clone(),
+                ..InventoryWatch::default()
+            },
+        );
         Agent {
             desk: Arc::new(desk),
             containers,

@@ -74,6 +74,8 @@ pub struct Running {
     pub docker: bool,
     /// What is set on the networks of pods, where the agent looks at them.
     pub traffic: Option<(Features, BTreeMap<Arc<str>, Root>)>,
+    /// The buttons that the agent names; a few if `None`.
+    pub offered: Option<ControlNames>,
 }
 
 pub type Shared = Arc<Mutex<Running>>;
@@ -115,8 +117,13 @@ impl Agent {
         let pace = self.demand.pace().filter(|_| self.cycle.is_some());
         let cycle = pace.and_then(|pace| Cycle::at(pace.max(CADENCE)));
         assert!(cycle == self.cycle || self.published < KNOWN, "{cycle:?}");
-        let looked = lock(&self.running).traffic.clone();
-        let names = names(looked.as_ref().map(|(features, _)| features));
+        let Running {
+            traffic: looked,
+            offered,
+            ..
+        } = lock(&self.running).clone();
+        let features = looked.as_ref().map(|(features, _)| features);
+        let names = offered.unwrap_or_else(|| names(features));
         self.traffic = looked.map(|(features, roots)| {
             let seen = Seen {
                 roots,
@@ -357,6 +364,7 @@ fn names(features: Option<&Features>) -> ControlNames {
             let ids: Vec<&str> = buttons.into_iter().map(Button::id).collect();
             names(&ids)
         }),
+        ..ControlNames::default()
     }
 }
 
@@ -422,8 +430,11 @@ pub fn cluster(case: Case) -> Cluster {
     let mut log = pod(&uid('3'), "log-z", &[(&id('e'), "tail")]);
     log.owners = vec![owner(Topology::DaemonSet, "daemon-uid", "log")];
     log.host_network = true;
-    let known = [inventory([web, backup]), inventory([log])];
+    cluster_of(case, [inventory([web, backup]), inventory([log])])
+}
 
+/// A cluster in which this runs.
+pub fn cluster_of(case: Case, known: [Inventory; 2]) -> Cluster {
     let running = known.each_ref().map(|known| {
         let mut pid = 100;
         let mut containers = BTreeMap::new();
@@ -516,9 +527,24 @@ fn tell_truth(world: &World, known: &[Inventory; 2], running: &[Shared; 2]) {
     for (n, node) in NODES.into_iter().enumerate() {
         let mut host = Host::default();
         for pod in known[n].pods.values() {
+            let app = pod.owners.last().map_or(&pod.name, |owner| &owner.name);
             let mut of_truth =
-                Pod::new(&pod.id, &pod.namespace, &pod.name, node).labelled("app", &pod.name);
+                Pod::new(&pod.id, &pod.namespace, &pod.name, node).labelled("app", app);
             of_truth.host_network = pod.host_network;
+            for owner in &pod.owners {
+                let kind = match owner.topology {
+                    Topology::Deployment => Kind::Deployment,
+                    Topology::DaemonSet => Kind::DaemonSet,
+                    Topology::StatefulSet => Kind::StatefulSet,
+                    // Others are not listed, or their pods are not found.
+                    _ => continue,
+                };
+                let controller = Controller::new(kind, &owner.uid, &pod.namespace, &owner.name);
+                let controller = controller.selecting("app", app);
+                if !truth.controllers.contains(&controller) {
+                    truth.controllers.push(controller);
+                }
+            }
             for (id, container) in &pod.containers {
                 let mut of_truth = Container::of_pod(id, &container.name, &of_truth);
                 of_truth.image_id = format!("sha256:{}", container.image_id);
@@ -540,13 +566,6 @@ fn tell_truth(world: &World, known: &[Inventory; 2], running: &[Shared; 2]) {
             ..Process::default()
         });
         truth.hosts.insert(node.to_owned(), host);
-    }
-    for (kind, uid, name, pod) in [
-        (Kind::Deployment, "deploy-uid", "web", "web-5d-x"),
-        (Kind::DaemonSet, "daemon-uid", "log", "log-z"),
-    ] {
-        let controller = Controller::new(kind, uid, "demo", name).selecting("app", pod);
-        truth.controllers.push(controller);
     }
     truth.namespaces.push(Namespace {
         uid: "demo-uid".into(),

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use scope_agent::Collectors;
 use scope_agent::attribution::attribute;
-use scope_agent::collect::{Mend, Settings};
-use scope_agent::inventory::NodeObject;
+use scope_agent::collect::{ControlNames, Mend, Settings};
+use scope_agent::inventory::{Inventory, NodeObject};
 use scope_agent::sample::Mode;
 use scope_crds::Collector;
 use scope_protocol::report::TableKind;
 use scope_protocol::{Report, Topology};
 
 use crate::made_node::{Layout, MadeNode, uid};
-use crate::reported::{known, latest, metric, node, report, settings, write};
+use crate::reported::{known, latest, metric, node, now, report, settings, write};
 
 const HOST: &str = "node1;<host>";
 
@@ -200,4 +200,39 @@ fn the_node_object_is_a_table_of_the_host() {
             .values()
             .all(|table| matches!(table.kind, TableKind::PropertyList { .. }))
     );
+}
+
+#[test]
+fn the_host_has_buttons_once_its_node_object_is_known() {
+    let mut known = known();
+    let ours = vec!["nm-controls~cordonNode".to_owned()];
+    let with_controls = |host: &[String]| Settings {
+        // With whatever is collected.
+        collectors: Collectors::from_iter([Collector::IOWait]),
+        controls: ControlNames {
+            host: host.to_vec(),
+            ..settings().controls
+        },
+        ..settings()
+    };
+    let usage = crate::reported::usage(Mode::Cluster(&known));
+    let told = |known: &Inventory, host: &[String]| {
+        let report = report(&usage, Mode::Cluster(known), &with_controls(host));
+        let node = node(&report, Topology::Host, HOST);
+        assert_eq!(node.control_probe, None, "the probe says it itself");
+        node.latest.get("active_controls").cloned()
+    };
+    assert_eq!(told(&known, &ours), None, "they could only refuse");
+    // An API server that leaves the UID out is none that could be asked for anything.
+    known.node = Some(Arc::default());
+    assert_eq!(told(&known, &ours), None);
+    known.node = Some(Arc::new(NodeObject {
+        uid: "0a1b2c3d".into(),
+        ..NodeObject::default()
+    }));
+    let controls = told(&known, &ours).expect("named");
+    assert_eq!(controls.value, "host_exec;nm-controls~cordonNode");
+    let ahead = now().plus(std::time::Duration::from_secs(30));
+    assert_eq!(controls.timestamp, ahead);
+    assert_eq!(told(&known, &[]), None, "left alone");
 }

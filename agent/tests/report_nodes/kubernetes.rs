@@ -1,11 +1,14 @@
 //! Pods, controllers and namespaces.
 
-use scope_agent::collect::{ControlNames, Cycle, Settings, Share};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use scope_agent::collect::{ControlNames, Cycle, Mend, Settings, Share};
 use scope_agent::sample::Mode;
-use scope_protocol::Topology;
+use scope_protocol::{Timestamp, Topology};
 
 use crate::made_node::uid;
-use crate::reported::{ids, known, latest, metric, node, parents, report, settings, usage};
+use crate::reported::{ids, known, latest, metric, node, now, parents, report, settings, usage};
 
 #[test]
 fn pods_know_what_they_belong_to() {
@@ -128,6 +131,157 @@ fn controllers_have_templates_and_parents_but_no_metrics() {
         Topology::CronJob,
     ] {
         assert_eq!(templates(topology), all, "{topology}");
+    }
+}
+
+/// The settings with one control on each kind of controller.
+fn with_controls(mend: Mend) -> Settings {
+    let on = |kind: &str| vec![format!("nm-controls~{kind}")];
+    Settings {
+        mend,
+        controls: ControlNames {
+            deployment: on("d"),
+            stateful_set: on("s"),
+            daemon_set: on("a"),
+            cron_job: on("c"),
+            ..ControlNames::default()
+        },
+        ..settings()
+    }
+}
+
+const CONTROLLERS: [(Topology, &str, &str, &str); 4] = [
+    (
+        Topology::Deployment,
+        "deploy-uid;<deployment>",
+        "web",
+        "kubernetes_scale_up;kubernetes_scale_down;kubernetes_describe;nm-controls~d",
+    ),
+    (
+        Topology::StatefulSet,
+        "stateful-uid;<statefulset>",
+        "db",
+        "kubernetes_describe;nm-controls~s",
+    ),
+    (
+        Topology::DaemonSet,
+        "daemon-uid;<daemonset>",
+        "log",
+        "kubernetes_describe;nm-controls~a",
+    ),
+    (
+        Topology::CronJob,
+        "cron-uid;<cronjob>",
+        "backup",
+        "kubernetes_describe;nm-controls~c",
+    ),
+];
+
+#[test]
+fn controllers_name_scopes_own_buttons_and_ours_whether_mended_or_not() {
+    let known = known();
+    let mode = Mode::Cluster(&known);
+    let usage = usage(mode);
+    for mend in [Mend::Always, Mend::Never] {
+        let report = report(&usage, mode, &with_controls(mend));
+        for (topology, id, name, controls) in CONTROLLERS {
+            assert_eq!(ids(&report, topology), [id]);
+            let controller = node(&report, topology, id);
+            assert_eq!(latest(controller, "active_controls"), Some(controls));
+            let ahead = now().plus(Duration::from_secs(30));
+            assert_eq!(controller.latest["active_controls"].timestamp, ahead);
+            assert_eq!(latest(controller, "kubernetes_name"), Some(name));
+            assert_eq!(controller.latest.len(), 2, "nothing else");
+            assert!(controller.metrics.is_empty() && controller.parents.is_empty());
+            // Scope's probe lists the others, and says which probe takes their clicks.
+            let ours = topology == Topology::CronJob;
+            let behind = ours.then(|| Timestamp::from_unix_micros(0));
+            assert_eq!(controller.control_probe, behind, "{topology}");
+        }
+        // Those between have none of ours.
+        for (topology, id) in [
+            (Topology::ReplicaSet, "rs-uid;<replica_set>"),
+            (Topology::Job, "job-uid;<job>"),
+        ] {
+            match mend {
+                Mend::Never => assert!(ids(&report, topology).is_empty()),
+                _ => {
+                    let node = node(&report, topology, id);
+                    assert_eq!(latest(node, "active_controls"), None);
+                }
+            }
+        }
+    }
+    // A pod is told to be the CronJob's, which no probe can find out.
+    let report = report(&usage, mode, &with_controls(Mend::Never));
+    for (digit, of) in [
+        ('1', vec![]),
+        ('2', vec![(Topology::CronJob, vec!["cron-uid;<cronjob>"])]),
+        ('3', vec![]),
+    ] {
+        let pod = node(&report, Topology::Pod, &format!("{};<pod>", uid(digit)));
+        assert_eq!(parents(pod), of);
+    }
+}
+
+#[test]
+fn a_kind_of_controller_without_a_button_of_ours_is_left_alone() {
+    let known = known();
+    let mode = Mode::Cluster(&known);
+    let usage = usage(mode);
+    for (left, ..) in CONTROLLERS {
+        let mut settings = with_controls(Mend::Never);
+        match left {
+            Topology::Deployment => settings.controls.deployment.clear(),
+            Topology::StatefulSet => settings.controls.stateful_set.clear(),
+            Topology::DaemonSet => settings.controls.daemon_set.clear(),
+            _ => settings.controls.cron_job.clear(),
+        }
+        let never = report(&usage, mode, &settings);
+        settings.mend = Mend::Always;
+        let mended = report(&usage, mode, &settings);
+        for (topology, id, ..) in CONTROLLERS {
+            let reported = ids(&never, topology).len();
+            assert_eq!(reported, usize::from(topology != left), "{topology}");
+            let node = node(&mended, topology, id);
+            let named = latest(node, "active_controls").is_some();
+            assert_eq!(named, topology != left, "{topology}");
+        }
+        let pods = &never.topologies[&Topology::Pod].nodes;
+        let linked = pods.values().any(|pod| !pod.parents.is_empty());
+        assert_eq!(linked, left != Topology::CronJob);
+    }
+}
+
+/// Once in its turns, and each time with another mark, so that the probe leaves none of it out.
+#[test]
+fn controllers_take_turns_with_their_buttons() {
+    let known = known();
+    let mode = Mode::Cluster(&known);
+    let usage = usage(mode);
+    for mend in [Mend::Always, Mend::Never] {
+        for (topology, id, ..) in CONTROLLERS {
+            let mut marks = BTreeSet::new();
+            for number in 0..24 {
+                let settings = Settings {
+                    share: Share::Turn {
+                        number,
+                        cycle: Cycle::SECOND,
+                    },
+                    ..with_controls(mend)
+                };
+                let report = report(&usage, mode, &settings);
+                let Some(node) = report.topologies[&topology].nodes.get(id) else {
+                    continue;
+                };
+                let mark = latest(node, "agent_turn").map(str::to_owned);
+                assert_eq!(latest(node, "active_controls").is_some(), mark.is_some());
+                if let Some(mark) = mark {
+                    assert!(marks.insert(mark), "{id} is marked alike");
+                }
+            }
+            assert_eq!(marks.len(), 3, "{id}");
+        }
     }
 }
 

@@ -164,7 +164,7 @@ impl Containers {
                 Ok((told, here)) => (here, Some(told)),
                 Err(here) => (here, None),
             },
-            Control::DeletePod => {
+            _ => {
                 let said = format!("{control} is not for containers");
                 (Here::refused(said), None)
             }

@@ -122,7 +122,7 @@ pub(crate) async fn run(
         move |_: SeenNode| all_plugins(())
     };
     let all_asked = asked(at(), all_plugins);
-    let of_all = move |cause: &()| drop(all_asked(*cause));
+    let of_all = move |(): &()| drop(all_asked(()));
     Controller::for_stream(plugins, context.plugins.clone())
         .with_config(
             controller::Config::default()

@@ -173,7 +173,10 @@ impl Caches {
         let metrics = Arc::clone(&self.metrics);
         events(api, config, kind, Delays::up_to(CACHE), metrics)
             .filter_map(|event| future::ready(event.ok()))
-            .for_each(|event| future::ready(follow(event)))
+            .for_each(|event| {
+                follow(event);
+                future::ready(())
+            })
             .await;
     }
 }

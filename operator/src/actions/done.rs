@@ -17,7 +17,7 @@ const EVENTS_PER_MINUTE: usize = 120;
 /// What Kubernetes says to a record.
 enum Word {
     /// The pod runs on the node that says so.
-    Confirmed(Box<Seen>),
+    Confirmed(Seen),
     /// It cannot be told any more: the pod is gone, or nobody looked.
     Unconfirmed(&'static str),
     /// The pod is on another node, and pods do not move.
@@ -34,7 +34,7 @@ impl Actor {
                     phase: done.phase,
                     message: done.message.clone(),
                 },
-                Some(*pod),
+                Some(pod),
             ),
             Word::Unconfirmed(why) => (
                 Outcome {
@@ -108,6 +108,6 @@ impl Actor {
                     .map_or("", |done| done.message.as_str())
             ));
         }
-        Word::Confirmed(Box::new(pod))
+        Word::Confirmed(pod)
     }
 }

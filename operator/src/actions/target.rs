@@ -1,5 +1,7 @@
 //! The object that an action is about, as one read of it showed it.
 
+use std::sync::Arc;
+
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{
     Api, Client,
@@ -49,12 +51,15 @@ impl Place {
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub(super) kind: TargetKind,
-    object: DynamicObject,
+    object: Arc<DynamicObject>,
 }
 
 impl Seen {
     pub(super) fn new(kind: TargetKind, object: DynamicObject) -> Self {
-        Self { kind, object }
+        Self {
+            kind,
+            object: Arc::new(object),
+        }
     }
 
     pub(super) fn metadata(&self) -> &ObjectMeta {

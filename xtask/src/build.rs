@@ -87,6 +87,17 @@ pub(crate) fn operator_programs() -> anyhow::Result<(PathBuf, PathBuf)> {
     ))
 }
 
+/// Builds the totals service as it is shipped, and what measures it.
+pub(crate) fn totals_programs() -> anyhow::Result<(PathBuf, PathBuf)> {
+    // The same list as for the images: it has the C compiler of the target.
+    throwaway_cluster::packages::ensure(&Progress::to_stderr())?;
+    add_target()?;
+    Ok((
+        static_program("scope-totals")?,
+        static_program("totals-bench")?,
+    ))
+}
+
 /// Adds what the compiler needs for [`TARGET`], unless it has it.
 fn add_target() -> anyhow::Result<()> {
     run(Command::new("rustup").args(["target", "add", TARGET]))

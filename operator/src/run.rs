@@ -49,6 +49,7 @@ use std::{
 use futures::{StreamExt, future};
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, DaemonSet},
+    coordination::v1::Lease,
     core::v1::{ConfigMap, ServiceAccount},
 };
 use kube::{Api, Client, ResourceExt, core::PartialObjectMeta};
@@ -66,7 +67,7 @@ use crate::{
     exit::{Code, Failure},
     http::{self, Answers},
     installation,
-    leader::{self, Elector},
+    leader::{self, Elector, Told},
     look::Context,
     metrics::Metrics,
     names, overlap,
@@ -130,11 +131,19 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
         namespace: settings.own_namespace.clone(),
         lease_name,
         identity: leader::identity(&pod_name),
-        watch: clients.watch.clone(),
-        lease: clients.lease.clone(),
-        metrics: Arc::clone(&metrics),
-        readiness: Arc::clone(&readiness),
+        timing: leader::TIMING,
+        client: clients.lease.clone(),
+        witness: Arc::new(Told {
+            metrics: Arc::clone(&metrics),
+            readiness: Arc::clone(&readiness),
+        }),
     };
+    let leases = watches::one::<Lease>(
+        Api::namespaced(clients.watch.clone(), &settings.own_namespace),
+        &elector.lease_name,
+        "Lease",
+        Arc::clone(&metrics),
+    );
     let confirmed = CancellationToken::new();
     let elsewhere = installation::elsewhere(
         clients.watch.clone(),
@@ -149,7 +158,7 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
             () = election_over.cancelled() => return,
             () = confirmed.cancelled() => seen.filled(kind::INSTALLATION),
         }
-        elector.run(claim_writer, election_over).await;
+        elector.run(leases, claim_writer, election_over).await;
     });
 
     let namespace = settings.plugins_namespace.clone();

@@ -54,6 +54,21 @@ pub(crate) enum Task {
         #[arg(long)]
         strict: bool,
     },
+    /// The totals service with simulated agents
+    Totals {
+        /// Nodes, with an agent each
+        #[arg(long, default_value_t = 5000)]
+        agents: u64,
+        /// Pods of a node
+        #[arg(long, default_value_t = 30)]
+        pods: u64,
+        /// Seconds that are measured
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Fail if a target is missed
+        #[arg(long)]
+        strict: bool,
+    },
 }
 
 /// Builds what is shipped and measures that.
@@ -85,6 +100,19 @@ pub(crate) fn run(task: Task) -> anyhow::Result<()> {
                 ("--more", more),
                 ("--rounds", rounds),
                 ("--clicks", clicks),
+            ],
+            strict,
+        ),
+        Task::Totals {
+            agents,
+            pods,
+            seconds,
+            strict,
+        } => totals(
+            &[
+                ("--agents", agents),
+                ("--pods", pods),
+                ("--seconds", seconds),
             ],
             strict,
         ),
@@ -122,6 +150,17 @@ fn operator(numbers: &[(&str, u64)], strict: bool) -> anyhow::Result<()> {
         .arg(program)
         .arg("--chart")
         .arg(build::root().join("charts/scope-plugins"))
+        .args(words(numbers))
+        .args(strict.then_some("--strict"));
+    build::run(&mut command)
+}
+
+fn totals(numbers: &[(&str, u64)], strict: bool) -> anyhow::Result<()> {
+    let (program, bench) = build::totals_programs()?;
+    let mut command = Command::new(bench);
+    command
+        .arg("--program")
+        .arg(program)
         .args(words(numbers))
         .args(strict.then_some("--strict"));
     build::run(&mut command)

@@ -87,6 +87,17 @@ pub(crate) fn operator_programs() -> anyhow::Result<(PathBuf, PathBuf)> {
     ))
 }
 
+/// Builds the totals service as it is shipped, and what measures it.
+pub(crate) fn totals_programs() -> anyhow::Result<(PathBuf, PathBuf)> {
+    // The same list as for the images: it has the C compiler of the target.
+    throwaway_cluster::packages::ensure(&Progress::to_stderr())?;
+    add_target()?;
+    Ok((
+        static_program("scope-totals")?,
+        static_program("totals-bench")?,
+    ))
+}
+
 /// Adds what the compiler needs for [`TARGET`], unless it has it.
 fn add_target() -> anyhow::Result<()> {
     run(Command::new("rustup").args(["target", "add", TARGET]))
@@ -107,7 +118,8 @@ fn static_program(package: &str) -> anyhow::Result<PathBuf> {
     Ok(target_dir().join(TARGET).join("release").join(package))
 }
 
-/// Builds the two static binaries and makes an image archive of each: operator, agent.
+/// Builds the static binaries and makes two image archives of them: operator, with the totals service
+/// in it, and agent.
 pub(crate) fn images(prefix: &str, to: &Path) -> anyhow::Result<Vec<PathBuf>> {
     throwaway_cluster::packages::ensure(&Progress::to_stderr())?;
     add_target()?;
@@ -126,11 +138,16 @@ pub(crate) fn images(prefix: &str, to: &Path) -> anyhow::Result<Vec<PathBuf>> {
         }
     }
     let mut images = Vec::new();
-    for stage in ["operator", "agent"] {
+    for (stage, programs) in [
+        ("operator", &["scope-operator", "scope-totals"][..]),
+        ("agent", &["scope-agent"]),
+    ] {
+        for program in programs {
+            let binary = static_program(program)?;
+            std::fs::copy(&binary, context.join(program))
+                .with_context(|| format!("{} cannot be copied", binary.display()))?;
+        }
         let name = format!("scope-{stage}");
-        let binary = static_program(&name)?;
-        std::fs::copy(&binary, context.join(&name))
-            .with_context(|| format!("{} cannot be copied", binary.display()))?;
         let reference = format!("{prefix}/{name}:{}", env!("CARGO_PKG_VERSION"));
         let dockerfile = root().join("Dockerfile");
         let archive =

@@ -12,21 +12,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use kube::{Api, Client};
+use kube::Client;
 use kube_lease_manager::{LeaseCreateMode, LeaseManager, LeaseManagerBuilder, LeaseParams};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::claim::{self, ClaimWriter};
-use crate::{metrics::Metrics, readiness::Readiness, watches};
+use crate::claim::{self, ClaimWriter};
 
-/// How long a Lease lasts. The claim ends 2 s before.
-const DURATION_SECONDS: u64 = 15;
-/// Renewed this long before its end: every 5 s, with 10 s left for retries.
-const GRACE_SECONDS: u64 = 10;
 /// Giving the Lease up at the end may take this long; after that it runs out by itself.
 const RELEASE: Duration = Duration::from_secs(4);
 /// Failures in a row after which the manager is made anew.
@@ -34,7 +29,7 @@ const MAX_FAILURES: u32 = 3;
 
 /// The name under which this process holds the Lease: its pod and something that a restart of the
 /// same pod does not repeat.
-pub(crate) fn identity(pod: &str) -> String {
+pub fn identity(pod: &str) -> String {
     format!("{pod}_{:08x}", random() as u32)
 }
 
@@ -44,49 +39,76 @@ fn random() -> u64 {
 }
 
 /// Up to `limit`, different in every process.
-pub(crate) fn jitter(limit: Duration) -> Duration {
+pub fn jitter(limit: Duration) -> Duration {
     limit.mul_f64((random() % 1000) as f64 / 1000.0)
 }
 
+/// How long a Lease lasts, and when it is renewed.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// After so many seconds without a renewal it is free. The claim ends 2 s before.
+    pub duration_seconds: u64,
+    /// Renewed this long before its end, which is the time that is left for retries.
+    pub grace_seconds: u64,
+}
+
+/// Who is told what happens to the Lease.
+pub trait Witness: Send + Sync {
+    /// The Lease was received.
+    fn lease_seen(&self);
+    /// This process leads from now on.
+    fn term_began(&self);
+}
+
 /// Competes for one Lease.
-pub(crate) struct Elector {
-    pub(crate) namespace: String,
-    pub(crate) lease_name: String,
-    pub(crate) identity: String,
-    pub(crate) watch: Client,
-    pub(crate) lease: Client,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) readiness: Arc<Readiness>,
+pub struct Elector {
+    /// Where the Lease is.
+    pub namespace: String,
+    /// Its name. It must exist.
+    pub lease_name: String,
+    /// The name under which this process holds it; see [`identity`].
+    pub identity: String,
+    /// Its times.
+    pub timing: Timing,
+    /// For the Lease alone, and without repetitions of its own.
+    pub client: Client,
+    /// Who is told.
+    pub witness: Arc<dyn Witness>,
 }
 
 impl Elector {
-    /// Runs until `stop`, then gives the Lease up. Whoever writes must have stopped before.
-    pub(crate) async fn run(self, claim: ClaimWriter, stop: CancellationToken) {
+    /// Runs until `stop`, then gives the Lease up. Whoever writes must have stopped before. `leases` is the
+    /// Lease each time it changes, or nothing when it is gone.
+    pub async fn run(
+        self,
+        leases: impl Stream<Item = Option<Lease>>,
+        claim: ClaimWriter,
+        stop: CancellationToken,
+    ) {
         let again = Notify::new();
         tokio::select! {
-            () = self.observe(&claim, &again) => {}
+            () = self.observe(leases, &claim, &again) => {}
             () = self.compete(&again, &stop) => {}
         }
         claim.set(None, Instant::now());
     }
 
     /// Follows the Lease and writes the claim. Ends only if the watch does.
-    async fn observe(&self, claim: &ClaimWriter, again: &Notify) {
-        let leases: Api<Lease> = Api::namespaced(self.watch.clone(), &self.namespace);
-        let mut leases = pin!(watches::one(
-            leases,
-            &self.lease_name,
-            "Lease",
-            Arc::clone(&self.metrics)
-        ));
+    async fn observe(
+        &self,
+        leases: impl Stream<Item = Option<Lease>>,
+        claim: &ClaimWriter,
+        again: &Notify,
+    ) {
+        let mut leases = pin!(leases);
         let mut before: Option<String> = None;
         while let Some(lease) = leases.next().await {
-            self.readiness.lease_seen();
+            self.witness.lease_seen();
             let spec: Option<LeaseSpec> = lease.and_then(|lease| lease.spec);
             let (wall, now) = (Timestamp::now(), Instant::now());
             let deadline = claim::deadline(spec.as_ref(), &self.identity, wall, now);
             if claim.set(deadline, now) {
-                self.metrics.term_began();
+                self.witness.term_began();
                 tracing::info!(identity = self.identity, "this replica leads");
             }
             let holder = spec
@@ -128,8 +150,12 @@ impl Elector {
     async fn manager(&self) -> LeaseManager {
         let mut told = false;
         loop {
-            let params = LeaseParams::new(&self.identity, DURATION_SECONDS, GRACE_SECONDS);
-            let built = LeaseManagerBuilder::new(self.lease.clone(), &self.lease_name)
+            let params = LeaseParams::new(
+                &self.identity,
+                self.timing.duration_seconds,
+                self.timing.grace_seconds,
+            );
+            let built = LeaseManagerBuilder::new(self.client.clone(), &self.lease_name)
                 .with_namespace(&self.namespace)
                 .with_parameters(params)
                 .with_create_mode(LeaseCreateMode::UseExistent)

@@ -41,18 +41,18 @@ pub(crate) fn deadline(
 /// This process does not lead.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("this replica does not lead")]
-pub(crate) struct NotLeading;
+pub struct NotLeading;
 
 /// The claim of this process, to be asked before each write.
 #[derive(Clone, Debug)]
-pub(crate) struct Claim {
+pub struct Claim {
     deadline: watch::Receiver<Option<Instant>>,
     term: watch::Receiver<Term>,
 }
 
 /// A term of this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Term {
+pub struct Term {
     /// 0 before the first.
     number: u64,
     began: Option<Instant>,
@@ -60,13 +60,13 @@ pub(crate) struct Term {
 
 /// Where the claim is written; there is one.
 #[derive(Debug)]
-pub(crate) struct ClaimWriter {
+pub struct ClaimWriter {
     deadline: watch::Sender<Option<Instant>>,
     term: watch::Sender<Term>,
 }
 
 /// A claim that nobody holds yet.
-pub(crate) fn claim() -> (ClaimWriter, Claim) {
+pub fn claim() -> (ClaimWriter, Claim) {
     let (deadline, deadline_seen) = watch::channel(None);
     let (term, term_seen) = watch::channel(Term::default());
     (
@@ -80,7 +80,7 @@ pub(crate) fn claim() -> (ClaimWriter, Claim) {
 
 impl ClaimWriter {
     /// Takes the newest observation over. Returns whether a term began with it.
-    pub(crate) fn set(&self, deadline: Option<Instant>, now: Instant) -> bool {
+    pub fn set(&self, deadline: Option<Instant>, now: Instant) -> bool {
         let before = self.deadline.send_replace(deadline);
         let led = before.is_some_and(|before| before > now);
         let begins = deadline.is_some() && !led;
@@ -96,7 +96,7 @@ impl ClaimWriter {
 
 impl Claim {
     /// How long this process may write from now on.
-    pub(crate) fn left(&self) -> Result<Duration, NotLeading> {
+    pub fn left(&self) -> Result<Duration, NotLeading> {
         let deadline = (*self.deadline.borrow()).ok_or(NotLeading)?;
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -107,23 +107,23 @@ impl Claim {
     }
 
     /// Whether this process may write now.
-    pub(crate) fn is_held(&self) -> bool {
+    pub fn is_held(&self) -> bool {
         self.left().is_ok()
     }
 
     /// The number of the newest term of this process; 0 before the first.
-    pub(crate) fn term(&self) -> u64 {
+    pub fn term(&self) -> u64 {
         self.term.borrow().number
     }
 
     /// How long the newest term of this process has lasted; nothing before the first.
-    pub(crate) fn leads_for(&self) -> Duration {
+    pub fn leads_for(&self) -> Duration {
         let began = self.term.borrow().began;
         began.map_or(Duration::ZERO, |at| at.elapsed())
     }
 
     /// Changes whenever a term of this process begins.
-    pub(crate) fn terms(&self) -> watch::Receiver<Term> {
+    pub fn terms(&self) -> watch::Receiver<Term> {
         self.term.clone()
     }
 }

@@ -1,0 +1,325 @@
+//! Agents that report what is known beforehand, so that each total can be checked.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Request, StatusCode,
+    body::Bytes,
+    client::conn::http1::{self, SendRequest},
+};
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    version::TLS13,
+};
+use scope_totals_wire::{
+    AUDIENCE, Kind, Metric, Node, PATH, Partial, Reply, Report, Sampled, Stamp, VERSION,
+};
+use serde_json::json;
+use tokio::net::TcpSocket;
+use tokio_rustls::TlsConnector;
+
+use crate::cluster::Cluster;
+
+const NAME: &str = "scope-totals.scope-system.svc";
+const METRICS: [Metric; 12] = [
+    Metric::Millicores,
+    Metric::Memory,
+    Metric::Rss,
+    Metric::Threads,
+    Metric::Processes,
+    Metric::OpenFiles,
+    Metric::NetworkReceived,
+    Metric::NetworkSent,
+    Metric::DiskRead,
+    Metric::DiskWritten,
+    Metric::BlockDelay,
+    Metric::OomKills,
+];
+/// What each pod uses of each of them, by the number of its node.
+const PER_NODE: f64 = 0.125;
+
+/// What the agents have seen.
+#[derive(Clone, Default)]
+pub(crate) struct Outcome {
+    took: Vec<Duration>,
+    totals: usize,
+    pub(crate) wrong: usize,
+    pub(crate) failed: usize,
+}
+
+impl Outcome {
+    pub(crate) fn count(&self) -> usize {
+        self.took.len()
+    }
+
+    pub(crate) fn totals_of_each(&self) -> f64 {
+        self.totals as f64 / self.took.len().max(1) as f64
+    }
+
+    pub(crate) fn percentile(&self, percent: f64) -> Duration {
+        let mut took = self.took.clone();
+        took.sort_unstable();
+        let place = (took.len() as f64 * percent / 100.0) as usize;
+        took.get(place.min(took.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+/// All agents.
+pub(crate) struct Fleet {
+    size: usize,
+    outcome: Arc<Mutex<Outcome>>,
+    complete: Arc<AtomicUsize>,
+}
+
+impl Fleet {
+    /// Waits until every agent has heard all of its totals.
+    pub(crate) async fn all_have_totals(&self) -> anyhow::Result<()> {
+        let started = Instant::now();
+        while self.complete.load(Ordering::Relaxed) < self.size {
+            let so_far = self.complete.load(Ordering::Relaxed);
+            ensure!(
+                started.elapsed() < Duration::from_secs(120),
+                "{so_far} of {} agents have totals after two minutes",
+                self.size
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let took = started.elapsed().as_secs_f64();
+        println!("all agents have all totals after {took:.1} s");
+        Ok(())
+    }
+
+    /// Begins to measure.
+    pub(crate) fn forget(&self) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Outcome::default();
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome {
+        self.outcome
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Starts an agent on each node, in the course of one interval.
+pub(crate) fn start(cluster: Arc<Cluster>, address: SocketAddr, bundle: &str) -> Fleet {
+    let size = cluster.nodes;
+    let outcome: Arc<Mutex<Outcome>> = Arc::default();
+    let complete: Arc<AtomicUsize> = Arc::default();
+    let tls = connector(bundle);
+    for number in 0..size {
+        let mut agent = Agent {
+            number,
+            cluster: Arc::clone(&cluster),
+            address,
+            tls: tls.clone(),
+            token: token(number),
+            sequence: 0,
+            stamp: None,
+            connection: None,
+            outcome: Arc::clone(&outcome),
+        };
+        let complete = Arc::clone(&complete);
+        let delay = Duration::from_secs(5).mul_f64(number as f64 / size as f64);
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            let mut next = tokio::time::Instant::now();
+            let mut has_all = false;
+            loop {
+                let interval = match agent.exchange().await {
+                    Ok((interval, all)) => {
+                        if all && !has_all {
+                            has_all = true;
+                            complete.fetch_add(1, Ordering::Relaxed);
+                        }
+                        interval
+                    }
+                    Err(error) => {
+                        let mut outcome = agent.outcome();
+                        if outcome.failed == 0 {
+                            eprintln!("the agent of node {number}: {error:#}");
+                        }
+                        outcome.failed += 1;
+                        drop(outcome);
+                        agent.connection = None;
+                        Duration::from_secs(1)
+                    }
+                };
+                next += interval;
+                tokio::time::sleep_until(next).await;
+            }
+        });
+    }
+    Fleet {
+        size,
+        outcome,
+        complete,
+    }
+}
+
+struct Agent {
+    number: usize,
+    cluster: Arc<Cluster>,
+    address: SocketAddr,
+    tls: TlsConnector,
+    token: String,
+    sequence: u64,
+    stamp: Option<(Stamp, Instant)>,
+    connection: Option<SendRequest<Full<Bytes>>>,
+    outcome: Arc<Mutex<Outcome>>,
+}
+
+impl Agent {
+    /// When to come again, and whether all totals were there.
+    async fn exchange(&mut self) -> anyhow::Result<(Duration, bool)> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let body = serde_json::to_vec(&self.report())?;
+        let request = Request::post(PATH)
+            .header("Host", NAME)
+            .header("Authorization", format!("Bearer {}", self.token))
+            .body(Full::from(body))?;
+        let began = Instant::now();
+        connection.ready().await?;
+        let response = connection.send_request(request).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        let took = began.elapsed();
+        ensure!(
+            status == StatusCode::OK,
+            "{status}: {}",
+            String::from_utf8_lossy(&body)
+        );
+        let reply: Reply = serde_json::from_slice(&body)?;
+        self.connection = Some(connection);
+        let first = self.stamp.is_none();
+        self.stamp = Some((reply.stamp.clone(), Instant::now()));
+        let wrong = reply
+            .totals
+            .iter()
+            .filter(|total| !self.is_right(total))
+            .count();
+        let all = reply.totals.len() == self.cluster.controllers_of(self.number).count();
+        let mut outcome = self.outcome();
+        outcome.took.push(took);
+        outcome.totals += reply.totals.len();
+        outcome.wrong += wrong;
+        let interval = match first {
+            true => Duration::from_millis(100),
+            false => Duration::from_millis(reply.interval_ms),
+        };
+        Ok((interval, all))
+    }
+
+    fn outcome(&self) -> std::sync::MutexGuard<'_, Outcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&mut self) -> Report {
+        self.sequence += 1;
+        let value = self.number as f64 * PER_NODE;
+        let partial = |controller| Partial {
+            kind: Kind::Deployment,
+            uid: Cluster::uid(1, controller),
+            counted: 1,
+            values: METRICS.iter().map(|metric| (*metric, value)).collect(),
+        };
+        Report {
+            version: VERSION,
+            boot: format!("bench-{}", self.number),
+            sequence: self.sequence,
+            sampled: self.stamp.as_ref().map(|(stamp, came)| Sampled {
+                stamp: stamp.clone(),
+                after_ms: came.elapsed().as_millis() as u64,
+            }),
+            node: Node {
+                cpus: 64,
+                memory: 1 << 38,
+            },
+            objects: self
+                .cluster
+                .controllers_of(self.number)
+                .map(partial)
+                .collect(),
+            wanted: Vec::new(),
+        }
+    }
+
+    /// The pods of a controller are on neighbouring nodes, counted round and round.
+    fn is_right(&self, total: &scope_totals_wire::Total) -> bool {
+        let mut mine = self.cluster.controllers_of(self.number);
+        let Some(controller) = mine.find(|one| Cluster::uid(1, *one) == total.uid) else {
+            return false;
+        };
+        let (pods, nodes) = (self.cluster.pods_of(controller), self.cluster.nodes);
+        let first = controller * (self.cluster.pods_of(0));
+        let on = (first..first + pods).map(|pod| (pod % nodes) as f64 * PER_NODE);
+        let sum: f64 = on.sum();
+        total.counted as usize == pods
+            && total.pods as usize == pods
+            && METRICS
+                .iter()
+                .all(|metric| total.values.get(*metric) == Some(sum))
+    }
+
+    async fn connect(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+        // A node has an address of its own.
+        let [high, low] = (self.number as u16).to_be_bytes();
+        let own = IpAddr::V4(Ipv4Addr::new(127, 1 + high, low, 1));
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::new(own, 0))?;
+        let stream = socket.connect(self.address).await.context("connect")?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from(NAME)?;
+        let stream = self.tls.connect(name, stream).await.context("TLS")?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+}
+
+fn connector(bundle: &str) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    let (_, ignored) = roots.add_parsable_certificates(
+        CertificateDer::pem_slice_iter(bundle.as_bytes()).filter_map(Result::ok),
+    );
+    assert_eq!(ignored, 0, "the service publishes what can be read");
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .expect("ring speaks TLS 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+/// As long as a real one, whose claims and signature take some 1,200 characters.
+fn token(node: usize) -> String {
+    let claims = json!({
+        "aud": [AUDIENCE],
+        "exp": Timestamp::now().as_second() + 3600,
+        "sub": "system:serviceaccount:scope-plugins:scope-plugin-node-metrics",
+        "node": Cluster::node(node),
+        "rest": "x".repeat(500),
+    });
+    let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
+    format!("e30.{payload}.{}", "s".repeat(342))
+}

@@ -1,0 +1,127 @@
+//! The service under measurement.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use http_body_util::{BodyExt, Empty};
+use hyper::{Request, body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// A running service; ended when dropped.
+pub(crate) struct Service {
+    child: Child,
+    pub(crate) exchange: SocketAddr,
+    http: SocketAddr,
+    _directory: tempfile::TempDir,
+}
+
+impl Service {
+    /// Starts it against this API server.
+    pub(crate) fn start(program: &Path, api: SocketAddr) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let config = directory.path().join("kubeconfig");
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: x\nclusters: [{{name: x, cluster: {{server: \
+             'http://{api}'}}}}]\nusers: [{{name: x, user: {{}}}}]\ncontexts: [{{name: x, context: \
+             {{cluster: x, user: x}}}}]\n"
+        );
+        fs::write(&config, text)?;
+        let (exchange, http) = (free_port()?, free_port()?);
+        let child = Command::new(program)
+            .args(["run", "--namespace", "scope-system", "--pod-name", "bench"])
+            .args(["--pod-ip", "127.0.0.1", "--log-level", "warn"])
+            .args(["--listen", &exchange.to_string()])
+            .args(["--http-listen", &http.to_string()])
+            .env("KUBECONFIG", &config)
+            .stdin(Stdio::null())
+            .spawn()
+            .with_context(|| program.display().to_string())?;
+        Ok(Self {
+            child,
+            exchange,
+            http,
+            _directory: directory,
+        })
+    }
+
+    /// Waits until it is ready and leads.
+    pub(crate) async fn ready(&self) -> anyhow::Result<()> {
+        let started = std::time::Instant::now();
+        let mut last = String::new();
+        while started.elapsed() < Duration::from_secs(120) {
+            let ready = self.ask("/readyz").await.unwrap_or_default();
+            let metrics = self.ask("/metrics").await.unwrap_or_default();
+            if ready == "ok\n" && metrics.contains("scope_totals_is_leader 1") {
+                return Ok(());
+            }
+            last = ready;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        anyhow::bail!("the service is not ready after two minutes: {last}")
+    }
+
+    async fn ask(&self, path: &str) -> anyhow::Result<String> {
+        let stream = TcpStream::connect(self.http).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(connection);
+        let request = Request::get(path)
+            .header("Host", "x")
+            .body(Empty::<Bytes>::new())?;
+        let body = sender
+            .send_request(request)
+            .await?
+            .into_body()
+            .collect()
+            .await?;
+        connection.abort();
+        Ok(String::from_utf8(body.to_bytes().to_vec())?)
+    }
+
+    /// CPU of all its threads so far.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        let mut nanos = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // A thread that adds up may end meanwhile, and takes its time along; it lives for seconds.
+            let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+            nanos += text
+                .split(' ')
+                .next()
+                .and_then(|text| text.parse::<u64>().ok())
+                .unwrap_or(0);
+        }
+        ensure!(nanos > 0, "the kernel tells no CPU times");
+        Ok(Duration::from_nanos(nanos))
+    }
+
+    /// Resident MiB, now and at most.
+    pub(crate) fn resident(&self) -> anyhow::Result<(f64, f64)> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let mebibytes = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key));
+            let value = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+            value
+                .map(|kilobytes| kilobytes / 1024.0)
+                .with_context(|| key.to_owned())
+        };
+        Ok((mebibytes("VmRSS:")?, mebibytes("VmHWM:")?))
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}

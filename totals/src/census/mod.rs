@@ -1,0 +1,236 @@
+//! Which pods there are, on which nodes, and whose: what the API server says. A total is of these pods and
+//! of no others, so an agent can neither leave its node out of a total nor put it into one.
+
+mod listed;
+mod seen;
+pub mod watch;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use scope_totals_wire::{Kind, Object, Uid};
+
+pub use listed::Listed;
+pub use seen::{SeenOwner, SeenPod};
+
+/// After the time at which a deleted pod was to be gone, it counts for so long: the kubelet may be late. One
+/// on a dead node stays for ever, and its controller has replaced it long ago.
+const LATE: SignedDuration = SignedDuration::from_secs(30);
+
+/// What made a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// A ReplicaSet, for a Deployment as a rule.
+    ReplicaSet(Uid),
+    /// A controller that totals are of.
+    Controller(Object),
+}
+
+/// A pod on a node that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// The name of its node.
+    pub node: Arc<str>,
+    /// What made it.
+    pub maker: Maker,
+    /// When it is to be gone, if it was deleted.
+    pub gone_by: Option<Timestamp>,
+}
+
+/// What the API server says. Each kind is listed and then kept up to date.
+#[derive(Debug, Default)]
+pub struct Census {
+    /// By UID. Only those that count.
+    pub pods: Listed<Uid, Pod>,
+    /// The Deployment of each ReplicaSet that has one.
+    pub replica_sets: Listed<Uid, Object>,
+    /// The CronJob of each Job that has one.
+    pub jobs: Listed<Uid, Object>,
+    /// The nodes by name.
+    pub nodes: Listed<Arc<str>, ()>,
+}
+
+/// The nodes with pods of an object, in the order of their names, and how many.
+pub type Places = Box<[(Arc<str>, u32)]>;
+
+/// Where the pods of every object are.
+#[derive(Debug, Default)]
+pub struct Holdings {
+    /// By object.
+    pub objects: HashMap<Object, Places>,
+    /// All nodes.
+    pub nodes: HashSet<Arc<str>>,
+}
+
+impl Census {
+    /// Whether everything was listed once.
+    pub fn is_filled(&self) -> bool {
+        self.pods.is_filled()
+            && self.replica_sets.is_filled()
+            && self.jobs.is_filled()
+            && self.nodes.is_filled()
+    }
+
+    /// Changes whenever something else does.
+    pub fn edition(&self) -> u64 {
+        self.pods.edition()
+            + self.replica_sets.edition()
+            + self.jobs.edition()
+            + self.nodes.edition()
+    }
+
+    /// Where the pods of every object are. Pods on nodes that there are no more do not count: the cluster is
+    /// about to remove them.
+    pub fn holdings(&self, wall: Timestamp) -> Holdings {
+        let mut counts: HashMap<Object, HashMap<&Arc<str>, u32>> = HashMap::new();
+        for (_, pod) in self.pods.iter() {
+            if self.nodes.get(&pod.node).is_none() || is_overdue(pod, wall) {
+                continue;
+            }
+            for object in self.objects_of(pod.maker) {
+                *counts
+                    .entry(object)
+                    .or_default()
+                    .entry(&pod.node)
+                    .or_default() += 1;
+            }
+        }
+        let places = |by_node: HashMap<&Arc<str>, u32>| {
+            let mut places: Vec<_> = by_node
+                .into_iter()
+                .map(|(node, pods)| (Arc::clone(node), pods))
+                .collect();
+            places.sort_unstable();
+            places.into_boxed_slice()
+        };
+        Holdings {
+            objects: counts
+                .into_iter()
+                .map(|(object, by_node)| (object, places(by_node)))
+                .collect(),
+            nodes: self
+                .nodes
+                .iter()
+                .map(|(node, ())| Arc::clone(node))
+                .collect(),
+        }
+    }
+
+    /// What the totals are of that such a pod is in.
+    fn objects_of(&self, maker: Maker) -> impl Iterator<Item = Object> {
+        let (itself, above) = match maker {
+            Maker::ReplicaSet(uid) => (None, self.replica_sets.get(&uid)),
+            Maker::Controller(object) if object.kind == Kind::Job => {
+                (Some(object), self.jobs.get(&object.uid))
+            }
+            Maker::Controller(object) => (Some(object), None),
+        };
+        itself.into_iter().chain(above.copied())
+    }
+}
+
+fn is_overdue(pod: &Pod, wall: Timestamp) -> bool {
+    pod.gone_by
+        .is_some_and(|gone_by| wall.duration_since(gone_by) > LATE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uid(number: u8) -> Uid {
+        Uid::from_bytes([number; 16])
+    }
+
+    fn object(kind: Kind, number: u8) -> Object {
+        Object {
+            kind,
+            uid: uid(number),
+        }
+    }
+
+    fn pod(node: &str, maker: Maker) -> Pod {
+        Pod {
+            node: node.into(),
+            maker,
+            gone_by: None,
+        }
+    }
+
+    fn wall() -> Timestamp {
+        "2030-01-01T00:00:00Z".parse().unwrap()
+    }
+
+    fn places(holdings: &Holdings, object: Object) -> Vec<(&str, u32)> {
+        let places = holdings.objects.get(&object).into_iter().flatten();
+        places.map(|(node, pods)| (&**node, *pods)).collect()
+    }
+
+    #[test]
+    fn pods_count_for_their_controllers_at_any_distance() {
+        let mut census = Census::default();
+        let (deployment, cron_job) = (object(Kind::Deployment, 1), object(Kind::CronJob, 2));
+        let (job, alone) = (object(Kind::Job, 3), object(Kind::Job, 4));
+        let set = object(Kind::StatefulSet, 5);
+        for node in ["a", "b"] {
+            census.nodes.put(node.into(), ());
+        }
+        census.replica_sets.put(uid(20), deployment);
+        census.replica_sets.put(uid(21), deployment);
+        census.jobs.put(job.uid, cron_job);
+        for (number, node, maker) in [
+            (100, "b", Maker::ReplicaSet(uid(20))),
+            (101, "b", Maker::ReplicaSet(uid(21))),
+            (102, "a", Maker::ReplicaSet(uid(21))),
+            (103, "a", Maker::ReplicaSet(uid(22))),
+            (104, "a", Maker::Controller(job)),
+            (105, "b", Maker::Controller(alone)),
+            (106, "gone", Maker::Controller(set)),
+            (107, "b", Maker::Controller(set)),
+        ] {
+            census.pods.put(uid(number), pod(node, maker));
+        }
+        let holdings = census.holdings(wall());
+        assert_eq!(places(&holdings, deployment), [("a", 1), ("b", 2)]);
+        assert_eq!(places(&holdings, cron_job), [("a", 1)]);
+        assert_eq!(places(&holdings, job), [("a", 1)]);
+        assert_eq!(places(&holdings, alone), [("b", 1)]);
+        assert_eq!(places(&holdings, set), [("b", 1)]);
+        assert_eq!(holdings.objects.len(), 5);
+        assert_eq!(holdings.nodes.len(), 2);
+    }
+
+    #[test]
+    fn a_pod_that_should_have_been_gone_does_not_count() {
+        let mut census = Census::default();
+        let set = object(Kind::DaemonSet, 1);
+        census.nodes.put("a".into(), ());
+        let gone_by = Some(wall());
+        let pod = Pod {
+            gone_by,
+            ..pod("a", Maker::Controller(set))
+        };
+        census.pods.put(uid(9), pod);
+        let after = |seconds| wall() + SignedDuration::from_secs(seconds);
+        assert_eq!(places(&census.holdings(after(-60)), set), [("a", 1)]);
+        assert_eq!(places(&census.holdings(after(30)), set), [("a", 1)]);
+        assert_eq!(places(&census.holdings(after(31)), set), []);
+    }
+
+    #[test]
+    fn it_is_filled_when_everything_was_listed() {
+        let mut census = Census::default();
+        assert!(!census.is_filled());
+        let before = census.edition();
+        census.pods.complete();
+        census.replica_sets.complete();
+        census.jobs.complete();
+        assert!(!census.is_filled());
+        census.nodes.complete();
+        assert!(census.is_filled());
+        assert_ne!(census.edition(), before);
+    }
+}

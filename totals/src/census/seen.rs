@@ -1,0 +1,243 @@
+//! Objects of the API server, decoded to what is read of them. There are many.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::Pod as FullPod,
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time},
+};
+use kube::{Resource, core::PartialObjectMeta};
+use scope_totals_wire::{Kind, Object, Uid};
+use serde::Deserialize;
+
+use super::Maker;
+
+/// A pod.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "Told")]
+pub struct SeenPod {
+    /// Name, namespace, UID and version; nothing else.
+    metadata: ObjectMeta,
+    node: Option<Box<str>>,
+    maker: Option<Maker>,
+    ended: bool,
+    gone_by: Option<Timestamp>,
+}
+
+impl SeenPod {
+    /// Its UID.
+    pub fn uid(&self) -> Option<Uid> {
+        self.metadata.uid.as_deref()?.parse().ok()
+    }
+
+    /// Its node, its maker and when it is to be gone, if it is on a node, has a controller that totals are of,
+    /// and has not ended.
+    pub fn counts(&self) -> Option<(&str, Maker, Option<Timestamp>)> {
+        let (node, maker) = (self.node.as_deref()?, self.maker?);
+        (!self.ended).then_some((node, maker, self.gone_by))
+    }
+}
+
+#[derive(Deserialize)]
+struct Told {
+    metadata: Metadata,
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    deletion_timestamp: Option<Time>,
+    #[serde(default)]
+    owner_references: Vec<OwnerReference>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    node_name: Option<Box<str>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Status {
+    #[serde(default)]
+    phase: String,
+}
+
+impl From<Told> for SeenPod {
+    fn from(told: Told) -> Self {
+        let metadata = told.metadata;
+        Self {
+            maker: controller(&metadata.owner_references).and_then(maker),
+            node: told.spec.node_name.filter(|node| !node.is_empty()),
+            ended: matches!(&*told.status.phase, "Succeeded" | "Failed"),
+            gone_by: metadata.deletion_timestamp.map(|time| time.0),
+            metadata: ObjectMeta {
+                name: metadata.name,
+                namespace: metadata.namespace,
+                uid: metadata.uid,
+                resource_version: metadata.resource_version,
+                ..ObjectMeta::default()
+            },
+        }
+    }
+}
+
+/// The API server lets no object have two.
+fn controller(owners: &[OwnerReference]) -> Option<&OwnerReference> {
+    owners.iter().find(|owner| owner.controller == Some(true))
+}
+
+/// The group and kind of an owner, and its UID.
+fn named(owner: &OwnerReference) -> Option<(&str, &str, Uid)> {
+    let (group, _) = owner.api_version.split_once('/')?;
+    Some((group, &owner.kind, owner.uid.parse().ok()?))
+}
+
+fn maker(owner: &OwnerReference) -> Option<Maker> {
+    let (group, kind, uid) = named(owner)?;
+    let kind = match (group, kind) {
+        ("apps", "ReplicaSet") => return Some(Maker::ReplicaSet(uid)),
+        ("apps", "StatefulSet") => Kind::StatefulSet,
+        ("apps", "DaemonSet") => Kind::DaemonSet,
+        ("batch", "Job") => Kind::Job,
+        _ => return None,
+    };
+    Some(Maker::Controller(Object { kind, uid }))
+}
+
+/// A ReplicaSet or Job, whose own controller is all that is read.
+pub trait SeenOwner {
+    /// Its UID, and the Deployment or CronJob that made it.
+    fn made_by(&self) -> Option<(Uid, Option<Object>)>;
+}
+
+impl<K> SeenOwner for PartialObjectMeta<K> {
+    fn made_by(&self) -> Option<(Uid, Option<Object>)> {
+        let uid = self.metadata.uid.as_deref()?.parse().ok()?;
+        let owners = self.metadata.owner_references.as_deref();
+        let above = controller(owners.unwrap_or_default()).and_then(|owner| {
+            let (group, kind, uid) = named(owner)?;
+            let kind = match (group, kind) {
+                ("apps", "Deployment") => Kind::Deployment,
+                ("batch", "CronJob") => Kind::CronJob,
+                _ => return None,
+            };
+            Some(Object { kind, uid })
+        });
+        Some((uid, above))
+    }
+}
+
+impl Resource for SeenPod {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind(_: &()) -> Cow<'_, str> {
+        FullPod::kind(&())
+    }
+
+    fn group(_: &()) -> Cow<'_, str> {
+        FullPod::group(&())
+    }
+
+    fn version(_: &()) -> Cow<'_, str> {
+        FullPod::version(&())
+    }
+
+    fn plural(_: &()) -> Cow<'_, str> {
+        FullPod::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::apps::v1::ReplicaSet;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const ONE: &str = "00000000-0000-4000-8000-000000000001";
+    const TWO: &str = "00000000-0000-4000-8000-000000000002";
+
+    fn owner(version: &str, kind: &str) -> Value {
+        json!([{"apiVersion": version, "kind": kind, "name": "x", "uid": TWO, "controller": true}])
+    }
+
+    fn pod(owners: &Value, phase: &str) -> SeenPod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "p", "namespace": "n", "uid": ONE, "ownerReferences": owners,
+                "deletionTimestamp": "2030-01-01T00:00:00Z", "labels": {"a": "b"}},
+            "spec": {"nodeName": "n1", "containers": [{"name": "c"}]},
+            "status": {"phase": phase},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn pods_of_the_controllers_that_totals_are_of() {
+        let two: Uid = TWO.parse().unwrap();
+        let itself = |kind| Some(Maker::Controller(Object { kind, uid: two }));
+        for (version, kind, wanted) in [
+            ("apps/v1", "ReplicaSet", Some(Maker::ReplicaSet(two))),
+            ("apps/v1", "StatefulSet", itself(Kind::StatefulSet)),
+            ("apps/v1", "DaemonSet", itself(Kind::DaemonSet)),
+            ("batch/v1", "Job", itself(Kind::Job)),
+            ("batch.volcano.sh/v1alpha1", "Job", None),
+            ("v1", "ReplicationController", None),
+        ] {
+            let pod = pod(&owner(version, kind), "Running");
+            let found = pod
+                .counts()
+                .map(|(node, maker, _)| (node.to_owned(), maker));
+            assert_eq!(found, wanted.map(|maker| ("n1".into(), maker)), "{kind}");
+        }
+        let running = pod(&owner("apps/v1", "DaemonSet"), "Running");
+        assert_eq!(running.uid(), ONE.parse().ok());
+        let (_, _, gone_by) = running.counts().unwrap();
+        assert_eq!(gone_by.unwrap().to_string(), "2030-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn ended_free_and_unscheduled_pods_do_not_count() {
+        let owner = owner("batch/v1", "Job");
+        assert!(pod(&owner, "Succeeded").counts().is_none());
+        assert!(pod(&owner, "Failed").counts().is_none());
+        assert!(pod(&json!([]), "Running").counts().is_none());
+        let waiting: SeenPod =
+            serde_json::from_value(json!({"metadata": {"uid": ONE, "ownerReferences": owner}}))
+                .unwrap();
+        assert!(waiting.counts().is_none());
+    }
+
+    #[test]
+    fn the_deployment_of_a_replica_set() {
+        let of = |owners: Value| {
+            let set: PartialObjectMeta<ReplicaSet> = serde_json::from_value(json!({
+                "metadata": {"name": "r", "uid": ONE, "ownerReferences": owners},
+            }))
+            .unwrap();
+            set.made_by().unwrap().1.map(|object| object.kind)
+        };
+        assert_eq!(of(owner("apps/v1", "Deployment")), Some(Kind::Deployment));
+        assert_eq!(of(owner("argoproj.io/v1alpha1", "Rollout")), None);
+        assert_eq!(of(json!([])), None);
+    }
+}

@@ -1,0 +1,274 @@
+//! `POST /v1/exchange`: from a request to its answer.
+
+mod refuse;
+mod term;
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwapOption;
+use axum::{
+    Extension, Router,
+    body::{Body, to_bytes},
+    extract::State,
+    http::{
+        HeaderMap, HeaderValue, Request,
+        header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE},
+    },
+    response::Response,
+    routing::post,
+};
+use http_body_util::LengthLimitError;
+use jiff::Timestamp;
+use scope_leader::Claim;
+use scope_totals_wire::{Bad, Fate, MAX_BODY, PATH, Reason, Reply, Report, VERSION};
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+use crate::{
+    census::watch::{self, Shared},
+    ledger::Agent,
+    metrics::Metrics,
+    serve::Seat,
+    time::Moment,
+    trust::{NotTrusted, Tokens},
+};
+use refuse::Refuse;
+pub use term::{Added, Term};
+
+/// Bodies in memory at once, so at most 32 MiB of text.
+const BODIES: usize = 64;
+/// How long a report waits for its turn; a body takes milliseconds.
+const TURN: Duration = Duration::from_secs(2);
+/// A body has to come in this time.
+const BODY: Duration = Duration::from_secs(5);
+
+/// Where reports are handed in.
+pub struct Exchange {
+    began: Instant,
+    claim: Claim,
+    tokens: Tokens,
+    census: Shared,
+    term: ArcSwapOption<Term>,
+    bodies: Semaphore,
+    metrics: Arc<Metrics>,
+}
+
+/// The connection that a request came on.
+#[derive(Clone)]
+pub struct Connection {
+    /// Where from.
+    pub from: IpAddr,
+    /// Its place.
+    pub seat: Arc<Seat>,
+}
+
+impl Exchange {
+    /// Open as long as the claim holds and there is a term.
+    pub fn new(claim: Claim, tokens: Tokens, census: Shared, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            began: Instant::now(),
+            claim,
+            tokens,
+            census,
+            term: ArcSwapOption::empty(),
+            bodies: Semaphore::new(BODIES),
+            metrics,
+        })
+    }
+
+    /// The time by this process.
+    pub fn now(&self) -> Moment {
+        Moment::after_start(self.began.elapsed())
+    }
+
+    /// The right to serve.
+    pub fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// What the API server says.
+    pub fn census(&self) -> &Shared {
+        &self.census
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Opens with a new term, or closes.
+    pub fn set_term(&self, term: Option<Arc<Term>>) {
+        self.term.store(term);
+    }
+
+    /// All that is served on the port of the exchange.
+    pub fn router(self: &Arc<Self>) -> Router {
+        Router::new()
+            .route(PATH, post(handle))
+            .with_state(Arc::clone(self))
+    }
+
+    /// The answer to a report, with all that can be wrong on the way.
+    async fn answer(
+        &self,
+        connection: &Connection,
+        request: Request<Body>,
+    ) -> Result<Reply, Refuse> {
+        let term = self.term.load_full().filter(|_| self.claim.is_held());
+        let term = term.ok_or_else(Refuse::standby)?;
+        let (head, body) = request.into_parts();
+        let agent = self.agent(connection.from, &head.headers).await?;
+        if !self.knows(&term, &agent) {
+            return Err(Refuse::new(
+                Reason::Account,
+                format!("there is no node {} in this cluster", agent.node),
+            ));
+        }
+        connection.seat.prove(&agent);
+        if !term.may_report(&agent, self.now()) {
+            return Err(Refuse::rate(term.interval()));
+        }
+        let body = self.body(&head.headers, body).await?;
+        let report = read(&body)?;
+        drop(body);
+        report.check().map_err(refuse_bad)?;
+        let fate = term
+            .take(&agent, &report, self.now())
+            .map_err(|error| Refuse::new(Reason::Busy, error.to_string()))?;
+        // The claim may have ended in the meantime, and then another replica's totals are the right ones.
+        if !self.claim.is_held() {
+            return Err(Refuse::standby());
+        }
+        Ok(term.reply(&agent, &report, fate, self.now()))
+    }
+
+    async fn agent(&self, from: IpAddr, headers: &HeaderMap) -> Result<Agent, Refuse> {
+        let token = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
+            .unwrap_or_default();
+        let trusted = self.tokens.agent(token, from, Timestamp::now(), self.now());
+        trusted.await.map_err(|error| {
+            let reason = match &error {
+                NotTrusted::Refused(refused) if refused.is_account() => Reason::Account,
+                NotTrusted::Refused(_) => Reason::Token,
+                NotTrusted::Strikes => Reason::Rate,
+                NotTrusted::Unreviewed => Reason::Busy,
+            };
+            Refuse::new(reason, error.to_string())
+        })
+    }
+
+    /// Whether the agent's node is one of the cluster. One that is new may be in no round yet.
+    fn knows(&self, term: &Term, agent: &Agent) -> bool {
+        term.knows(&agent.node) || watch::lock(&self.census).nodes.get(&agent.node).is_some()
+    }
+
+    async fn body(&self, headers: &HeaderMap, body: Body) -> Result<axum::body::Bytes, Refuse> {
+        let size = || {
+            let message = format!("a report has at most {MAX_BODY} bytes: report fewer objects");
+            Refuse::new(Reason::Size, message)
+        };
+        let length = headers.get(CONTENT_LENGTH).and_then(length);
+        if length.is_some_and(|length| length > MAX_BODY as u64) {
+            return Err(size());
+        }
+        let turn = tokio::time::timeout(TURN, self.bodies.acquire()).await;
+        // It is never closed, so only the time can be up.
+        let Ok(Ok(_turn)) = turn else {
+            let message = "too many reports come at once; send it again later";
+            return Err(Refuse::new(Reason::Busy, message.into()));
+        };
+        match tokio::time::timeout(BODY, to_bytes(body, MAX_BODY)).await {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(error)) => {
+                let limit = std::error::Error::source(&error);
+                match limit.is_some_and(|limit| limit.is::<LengthLimitError>()) {
+                    true => Err(size()),
+                    false => Err(Refuse::new(
+                        Reason::Syntax,
+                        format!("the body did not come as a whole: {error}"),
+                    )),
+                }
+            }
+            Err(_) => {
+                let message = format!("the body did not come within {} s", BODY.as_secs());
+                Err(Refuse::new(Reason::Slow, message))
+            }
+        }
+    }
+}
+
+fn length(value: &HeaderValue) -> Option<u64> {
+    value.to_str().ok()?.parse().ok()
+}
+
+/// A report of another version may look different altogether; then its number says more than what does not
+/// fit.
+fn read(body: &[u8]) -> Result<Report, Refuse> {
+    #[derive(Deserialize)]
+    struct Announced {
+        version: u32,
+    }
+    serde_json::from_slice::<Report>(body).map_err(|error| {
+        match serde_json::from_slice::<Announced>(body) {
+            Ok(Announced { version }) if version != VERSION => refuse_bad(Bad::Version(version)),
+            _ => Refuse::new(Reason::Syntax, format!("the body is not a report: {error}")),
+        }
+    })
+}
+
+fn refuse_bad(bad: Bad) -> Refuse {
+    let reason = match bad {
+        Bad::Version(_) => Reason::Version,
+        _ => Reason::Value,
+    };
+    Refuse::new(reason, bad.to_string())
+}
+
+async fn handle(
+    State(exchange): State<Arc<Exchange>>,
+    Extension(connection): Extension<Connection>,
+    request: Request<Body>,
+) -> Response {
+    let began = Instant::now();
+    let metrics = &exchange.metrics;
+    let reply = match exchange.answer(&connection, request).await {
+        Ok(reply) => reply,
+        Err(refuse) => {
+            metrics.refused(refuse.label());
+            return refuse.into();
+        }
+    };
+    match serde_json::to_vec(&reply) {
+        Ok(body) => {
+            metrics.answered(label(reply.fate), began.elapsed());
+            let mut response = Response::new(Body::from(body));
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(CONTENT_TYPE, json);
+            response
+        }
+        Err(error) => {
+            let refuse = Refuse::new(
+                Reason::Busy,
+                format!("the reply cannot be written: {error}"),
+            );
+            metrics.refused(refuse.label());
+            refuse.into()
+        }
+    }
+}
+
+fn label(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Taken => "taken",
+        Fate::Old => "old",
+        Fate::Unstamped => "unstamped",
+        Fate::Late => "late",
+        Fate::Other => "other",
+    }
+}

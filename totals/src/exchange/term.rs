@@ -1,0 +1,153 @@
+//! A term of this replica: what it has been told since it began to lead.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use scope_totals_wire::{Fate, Reply, Report, VERSION, Warming};
+
+use crate::{
+    census::Holdings,
+    ledger::{Agent, Ledger, Round, TooManyPlugins, reach},
+    pace,
+    rates::Rates,
+    time::{Moment, Stamps},
+};
+
+/// What was told in this term, and what it added up to last.
+pub struct Term {
+    stamps: Stamps,
+    began: Moment,
+    interval_ms: AtomicU64,
+    ledger: Mutex<Ledger>,
+    rates: Mutex<Rates>,
+    added: ArcSwap<Added>,
+}
+
+/// A round, and when and of what it was made.
+pub struct Added {
+    round: Round,
+    at: Timestamp,
+    holdings: Arc<Holdings>,
+}
+
+impl Term {
+    /// A term that begins now. `number` is one that no other term of any replica has.
+    pub fn new(number: u64, holdings: Arc<Holdings>, wall: Timestamp, now: Moment) -> Self {
+        let interval = pace::next(pace::SHORTEST, holdings.nodes.len());
+        Self {
+            stamps: Stamps::new(number),
+            began: now,
+            interval_ms: AtomicU64::new(interval.as_millis() as u64),
+            ledger: Mutex::default(),
+            rates: Mutex::default(),
+            added: ArcSwap::from_pointee(Added {
+                round: Round::default(),
+                at: wall,
+                holdings,
+            }),
+        }
+    }
+
+    /// How often agents are asked to report.
+    pub fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval_ms.load(Ordering::Relaxed))
+    }
+
+    /// Whether the first three intervals are not over.
+    pub fn is_young(&self, now: Moment) -> bool {
+        self.began.within(reach(self.interval()), now)
+    }
+
+    /// Adds up what there is. Returns how many agents and totals there are.
+    pub fn add_up(&self, holdings: Arc<Holdings>, wall: Timestamp, now: Moment) -> (usize, usize) {
+        let interval = self.interval();
+        let (ledger, agents) = {
+            let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            ledger.forget(&holdings.nodes);
+            (ledger.copy(), ledger.agents(now, interval))
+        };
+        let round = Round::new(&ledger, &holdings, now, interval);
+        let totals = round.len();
+        self.added.store(Arc::new(Added {
+            round,
+            at: wall,
+            holdings,
+        }));
+        // Before all have reported once, their number says nothing; that of the nodes stands for it.
+        if !self.is_young(now) {
+            let next = pace::next(interval, agents);
+            self.interval_ms
+                .store(next.as_millis() as u64, Ordering::Relaxed);
+        }
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.forget(now, interval);
+        (agents, totals)
+    }
+
+    /// Whether the last round knew of this node.
+    pub(super) fn knows(&self, node: &str) -> bool {
+        self.added.load().holdings.nodes.contains(node)
+    }
+
+    /// Whether the agent may send a report now.
+    pub(super) fn may_report(&self, agent: &Agent, now: Moment) -> bool {
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.take(agent, now, self.interval())
+    }
+
+    /// Takes a report.
+    pub(super) fn take(
+        &self,
+        agent: &Agent,
+        report: &Report,
+        now: Moment,
+    ) -> Result<Fate, TooManyPlugins> {
+        let sampled = report.sampled.as_ref();
+        let sampled = sampled.and_then(|sampled| self.stamps.sampled(sampled, now));
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        ledger.take(agent, report, sampled, now, self.interval())
+    }
+
+    /// What the agent hears.
+    pub(super) fn reply(&self, agent: &Agent, report: &Report, fate: Fate, now: Moment) -> Reply {
+        let interval = self.interval();
+        let added = self.added.load();
+        let warming = self.warming(&agent.plugin, &added, now);
+        let totals = added.round.of(&agent.plugin).filter(|_| warming.is_none());
+        let objects = report.objects.iter().map(|partial| partial.object());
+        Reply {
+            version: VERSION,
+            fate,
+            stamp: self.stamps.stamp(now),
+            interval_ms: interval.as_millis() as u64,
+            warming,
+            at_ms: added.at.as_millisecond(),
+            totals: totals.map_or_else(Vec::new, |totals| {
+                objects
+                    .chain(report.wanted.iter().copied())
+                    .filter_map(|object| totals.get(object, now, interval))
+                    .collect()
+            }),
+        }
+    }
+
+    /// Why nothing is said yet: in the first three intervals, until all nodes have been heard.
+    fn warming(&self, plugin: &str, added: &Added, now: Moment) -> Option<Warming> {
+        let left = reach(self.interval()).checked_sub(self.began.age(now))?;
+        let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let (heard, nodes) = (ledger.heard(plugin), added.holdings.nodes.len());
+        let warm = left.is_zero() || heard >= nodes;
+        (!warm).then_some(Warming {
+            heard: heard as u32,
+            nodes: nodes as u32,
+            left_ms: left.as_millis() as u64,
+        })
+    }
+}

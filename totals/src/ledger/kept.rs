@@ -1,0 +1,100 @@
+//! A report as it is kept: there is one of each agent, so it is small.
+
+use scope_totals_wire::{Metric, Node, Object, Report};
+
+use crate::time::Moment;
+
+/// The newest report of an agent.
+#[derive(Debug)]
+pub(super) struct Kept {
+    boot: Box<str>,
+    sequence: u64,
+    sampled: Moment,
+    node: Node,
+    /// In the order of the objects.
+    partials: Box<[Place]>,
+    metrics: Box<[Metric]>,
+    numbers: Box<[f64]>,
+}
+
+/// Where the values of an object are.
+#[derive(Debug)]
+struct Place {
+    object: Object,
+    counted: u32,
+    begin: u32,
+    end: u32,
+}
+
+/// What the pods of one object on the node use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part<'a> {
+    pub(super) counted: u32,
+    pub(super) metrics: &'a [Metric],
+    pub(super) numbers: &'a [f64],
+}
+
+impl Kept {
+    pub(super) fn new(report: &Report, sampled: Moment) -> Self {
+        let mut sorted: Vec<_> = report.objects.iter().collect();
+        sorted.sort_unstable_by_key(|partial| partial.object());
+        let values = sorted.iter().map(|partial| partial.values.len()).sum();
+        let (mut metrics, mut numbers) = (Vec::with_capacity(values), Vec::with_capacity(values));
+        let place = |partial: &&scope_totals_wire::Partial| {
+            // A report has at most MAX_OBJECTS times MAX_VALUES of them, which is less than a u32 holds.
+            let begin = metrics.len() as u32;
+            for (metric, number) in partial.values.iter() {
+                metrics.push(metric);
+                numbers.push(number);
+            }
+            Place {
+                object: partial.object(),
+                counted: partial.counted,
+                begin,
+                end: metrics.len() as u32,
+            }
+        };
+        let partials = sorted.iter().map(place).collect();
+        Self {
+            boot: report.boot.as_str().into(),
+            sequence: report.sequence,
+            sampled,
+            node: report.node,
+            partials,
+            metrics: metrics.into(),
+            numbers: numbers.into(),
+        }
+    }
+
+    /// Whether `report`, with a sample of that moment, tells something newer. One process counts its
+    /// reports; of two, as before and after a restart, the one whose sample is younger.
+    pub(super) fn is_older_than(&self, report: &Report, sampled: Moment) -> bool {
+        if *self.boot == *report.boot {
+            self.sequence < report.sequence
+        } else {
+            self.sampled < sampled
+        }
+    }
+
+    pub(super) fn sampled(&self) -> Moment {
+        self.sampled
+    }
+
+    pub(super) fn node(&self) -> Node {
+        self.node
+    }
+
+    pub(super) fn part(&self, object: Object) -> Option<Part<'_>> {
+        let place = self
+            .partials
+            .binary_search_by_key(&object, |place| place.object)
+            .ok()?;
+        let place = &self.partials[place];
+        let range = place.begin as usize..place.end as usize;
+        Some(Part {
+            counted: place.counted,
+            metrics: &self.metrics[range.clone()],
+            numbers: &self.numbers[range],
+        })
+    }
+}

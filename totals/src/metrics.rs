@@ -1,0 +1,350 @@
+//! What the service counts. Names of objects, plugins and nodes are no labels, so the number of series is
+//! fixed.
+
+use std::{
+    fmt,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use prometheus_client::{
+    encoding::text,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+type One = [(&'static str, &'static str); 1];
+type Float = Gauge<f64, AtomicU64>;
+type Number = Gauge<i64, AtomicI64>;
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Registry,
+    is_leader: Number,
+    claim_seconds: Float,
+    terms: Counter,
+    watch_events: Family<One, Counter>,
+    watch_errors: Family<One, Counter>,
+    event_age: Family<One, Float>,
+    writes: Family<One, Counter>,
+    reports: Family<One, Counter>,
+    refusals: Family<One, Counter>,
+    exchange_seconds: Histogram,
+    reviews: Family<One, Counter>,
+    agents: Number,
+    interval_seconds: Float,
+    totals: Number,
+    round_seconds: Histogram,
+    connections: Number,
+    evicted: Counter<u64, AtomicU64>,
+    handshakes_failed: Counter,
+    certificate_ends: Float,
+    certificates: Counter,
+    certificate_errors: Counter,
+    newest: Mutex<Vec<(&'static str, Instant)>>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("scope_totals"),
+            is_leader: Gauge::default(),
+            claim_seconds: Gauge::default(),
+            terms: Counter::default(),
+            watch_events: Family::default(),
+            watch_errors: Family::default(),
+            event_age: Family::default(),
+            writes: Family::default(),
+            reports: Family::default(),
+            refusals: Family::default(),
+            // 50 µs to 0.8 s.
+            exchange_seconds: Histogram::new(exponential_buckets(0.00005, 2.0, 15)),
+            reviews: Family::default(),
+            agents: Gauge::default(),
+            interval_seconds: Gauge::default(),
+            totals: Gauge::default(),
+            // 0.1 ms to 1.6 s.
+            round_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 15)),
+            connections: Gauge::default(),
+            evicted: Counter::default(),
+            handshakes_failed: Counter::default(),
+            certificate_ends: Gauge::default(),
+            certificates: Counter::default(),
+            certificate_errors: Counter::default(),
+            newest: Mutex::default(),
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        registry.register(
+            "is_leader",
+            "1 while this replica serves totals",
+            self.is_leader.clone(),
+        );
+        registry.register_with_unit(
+            "claim_left",
+            "How long this replica may still serve unless it renews its Lease",
+            Unit::Seconds,
+            self.claim_seconds.clone(),
+        );
+        registry.register(
+            "terms",
+            "Times that this replica began to lead",
+            self.terms.clone(),
+        );
+        registry.register(
+            "watch_events",
+            "Events of watches",
+            self.watch_events.clone(),
+        );
+        registry.register(
+            "watch_errors",
+            "Watches that failed and were tried again",
+            self.watch_errors.clone(),
+        );
+        registry.register_with_unit(
+            "watch_event_age",
+            "Time since the last event of a kind",
+            Unit::Seconds,
+            self.event_age.clone(),
+        );
+        registry.register(
+            "writes",
+            "Writes to the API server, by outcome",
+            self.writes.clone(),
+        );
+        registry.register(
+            "reports",
+            "Reports that were answered, by what became of them",
+            self.reports.clone(),
+        );
+        registry.register(
+            "refusals",
+            "Reports that were refused, by reason",
+            self.refusals.clone(),
+        );
+        registry.register_with_unit(
+            "exchange_duration",
+            "Time from a report's head to its answer",
+            Unit::Seconds,
+            self.exchange_seconds.clone(),
+        );
+        registry.register(
+            "token_reviews",
+            "Tokens that the API server was asked about, by outcome",
+            self.reviews.clone(),
+        );
+        registry.register(
+            "agents",
+            "Agents that have reported within three intervals",
+            self.agents.clone(),
+        );
+        registry.register_with_unit(
+            "interval",
+            "How often agents are asked to report",
+            Unit::Seconds,
+            self.interval_seconds.clone(),
+        );
+        registry.register(
+            "totals",
+            "Totals in the last round, of all plugins",
+            self.totals.clone(),
+        );
+        registry.register_with_unit(
+            "round_duration",
+            "Time that adding up took",
+            Unit::Seconds,
+            self.round_seconds.clone(),
+        );
+        registry.register(
+            "connections",
+            "Open connections of agents",
+            self.connections.clone(),
+        );
+        registry.register(
+            "connections_evicted",
+            "Connections that had to make room for others",
+            self.evicted.clone(),
+        );
+        registry.register(
+            "handshakes_failed",
+            "Connections without TLS 1.3, or too slow with it",
+            self.handshakes_failed.clone(),
+        );
+        registry.register_with_unit(
+            "certificate_end_timestamp",
+            "When the own certificate expires, since 1970; 0 where it is a given one",
+            Unit::Seconds,
+            self.certificate_ends.clone(),
+        );
+        registry.register(
+            "certificates",
+            "Certificates taken into use",
+            self.certificates.clone(),
+        );
+        registry.register(
+            "certificate_errors",
+            "Times that certificates could not be read, made or published",
+            self.certificate_errors.clone(),
+        );
+        self
+    }
+
+    /// This replica leads.
+    pub fn term_began(&self) {
+        self.terms.inc();
+    }
+
+    /// Something came from the API server.
+    pub fn watch_event(&self, kind: &'static str) {
+        self.watch_events.get_or_create(&[("kind", kind)]).inc();
+        let now = Instant::now();
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        match newest.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, time)) => *time = now,
+            None => newest.push((kind, now)),
+        }
+    }
+
+    /// A watch failed.
+    pub fn watch_error(&self, kind: &'static str) {
+        self.watch_errors.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    /// Something was written to the API server, or not.
+    pub fn wrote(&self, outcome: &'static str) {
+        self.writes.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// A report was answered.
+    pub fn answered(&self, fate: &'static str, took: Duration) {
+        self.reports.get_or_create(&[("fate", fate)]).inc();
+        self.exchange_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A report was refused.
+    pub fn refused(&self, reason: &'static str) {
+        self.refusals.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// A token was reviewed.
+    pub fn reviewed(&self, outcome: &'static str) {
+        self.reviews.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// A round was added up.
+    pub fn added_up(&self, agents: usize, totals: usize, interval: Duration, took: Duration) {
+        self.agents.set(agents as i64);
+        self.totals.set(totals as i64);
+        self.interval_seconds.set(interval.as_secs_f64());
+        self.round_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A term is over: another replica counts the agents now.
+    pub fn term_ended(&self) {
+        self.agents.set(0);
+        self.totals.set(0);
+    }
+
+    /// So many connections are open, and so many had to leave so far.
+    pub fn connections(&self, open: usize, evicted: u64) {
+        self.connections.set(open as i64);
+        self.evicted.inner().store(evicted, Ordering::Relaxed);
+    }
+
+    /// A connection came to nothing.
+    pub fn handshake_failed(&self) {
+        self.handshakes_failed.inc();
+    }
+
+    /// A certificate is used from now on; `ends` is when an own one expires, since 1970.
+    pub fn certificate(&self, ends: Option<i64>) {
+        self.certificates.inc();
+        self.certificate_ends.set(ends.unwrap_or_default() as f64);
+    }
+
+    /// A certificate could not be read, made or published.
+    pub fn certificate_failed(&self) {
+        self.certificate_errors.inc();
+    }
+
+    /// All metrics as OpenMetrics text; `claim_left` is what the claim says now.
+    pub fn text(&self, claim_left: Option<Duration>) -> String {
+        self.is_leader.set(i64::from(claim_left.is_some()));
+        self.claim_seconds
+            .set(claim_left.unwrap_or_default().as_secs_f64());
+        {
+            let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+            for (kind, time) in newest.iter() {
+                let age = time.elapsed().as_secs_f64();
+                self.event_age.get_or_create(&[("kind", *kind)]).set(age);
+            }
+        }
+        let mut text = String::new();
+        // Writing to a String fails only if an encoder does, and none of ours can.
+        if text::encode(&mut text, &self.registry).is_err() {
+            text.clear();
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_is_open_metrics() {
+        let metrics = Metrics::new();
+        metrics.watch_event("Pod");
+        metrics.answered("Taken", Duration::from_millis(1));
+        metrics.refused("Token");
+        metrics.reviewed("agent");
+        metrics.added_up(3, 2, Duration::from_secs(5), Duration::from_millis(1));
+        metrics.connections(4, 5);
+        metrics.certificate(Some(1_900_000_000));
+        let text = metrics.text(Some(Duration::from_secs(7)));
+        for line in [
+            "scope_totals_is_leader 1",
+            "scope_totals_claim_left_seconds 7.0",
+            "scope_totals_watch_events_total{kind=\"Pod\"} 1",
+            "scope_totals_reports_total{fate=\"Taken\"} 1",
+            "scope_totals_refusals_total{reason=\"Token\"} 1",
+            "scope_totals_token_reviews_total{outcome=\"agent\"} 1",
+            "scope_totals_agents 3",
+            "scope_totals_totals 2",
+            "scope_totals_interval_seconds 5.0",
+            "scope_totals_connections 4",
+            "scope_totals_connections_evicted_total 5",
+            "scope_totals_certificate_end_timestamp_seconds 1900000000.0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+        metrics.term_ended();
+        assert!(metrics.text(None).contains("scope_totals_agents 0"));
+    }
+}

@@ -1,0 +1,111 @@
+//! Terms and their rounds: the exchange is open while this replica leads and knows the cluster.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::{BuildHasher, Hasher},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    census::{Holdings, watch},
+    exchange::{Exchange, Term},
+};
+
+/// In its first three intervals a term adds up so often, so that totals are back soon after a hand-over.
+const YOUNG: Duration = Duration::from_secs(1);
+/// Until the API server has told everything, it is looked for so often.
+const FILL: Duration = Duration::from_millis(100);
+/// Pods that should have gone stop counting by time alone, so the census is looked through at least so often.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// The holdings, made anew only when something has changed.
+#[derive(Default)]
+struct Looked {
+    at: Option<(u64, Instant)>,
+    holdings: Arc<Holdings>,
+}
+
+/// Runs one term after the other.
+pub async fn run(exchange: Arc<Exchange>) {
+    let mut terms = exchange.claim().terms();
+    let mut looked = Looked::default();
+    loop {
+        // A change during a term is seen at once by this.
+        while !exchange.claim().is_held() {
+            if terms.changed().await.is_err() {
+                return;
+            }
+        }
+        while !watch::lock(exchange.census()).is_filled() {
+            tokio::time::sleep(FILL).await;
+        }
+        let number = exchange.claim().term();
+        let term = Arc::new(Term::new(
+            random(),
+            look(&exchange, &mut looked).await,
+            Timestamp::now(),
+            exchange.now(),
+        ));
+        exchange.set_term(Some(Arc::clone(&term)));
+        tracing::info!(number, "this replica serves totals");
+        while exchange.claim().is_held() && exchange.claim().term() == number {
+            add_up(&exchange, &term, &mut looked).await;
+            let pause = match term.is_young(exchange.now()) {
+                true => YOUNG,
+                false => term.interval(),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = terms.changed() => {}
+            }
+        }
+        exchange.set_term(None);
+        exchange.metrics().term_ended();
+        tracing::info!(number, "this replica serves totals no more");
+    }
+}
+
+async fn add_up(exchange: &Arc<Exchange>, term: &Arc<Term>, looked: &mut Looked) {
+    let began = Instant::now();
+    let holdings = look(exchange, looked).await;
+    let (now, wall) = (exchange.now(), Timestamp::now());
+    let adding = Arc::clone(term);
+    let added = blocking(move || adding.add_up(holdings, wall, now)).await;
+    if let Some((agents, totals)) = added {
+        let took = began.elapsed();
+        exchange
+            .metrics()
+            .added_up(agents, totals, term.interval(), took);
+    }
+}
+
+async fn look(exchange: &Arc<Exchange>, looked: &mut Looked) -> Arc<Holdings> {
+    let edition = watch::lock(exchange.census()).edition();
+    let fresh = |(known, at): (u64, Instant)| known == edition && at.elapsed() < LOOK;
+    if !looked.at.is_some_and(fresh) {
+        let census = Arc::clone(exchange.census());
+        let holdings = blocking(move || watch::lock(&census).holdings(Timestamp::now())).await;
+        if let Some(holdings) = holdings {
+            looked.holdings = Arc::new(holdings);
+            looked.at = Some((edition, Instant::now()));
+        }
+    }
+    Arc::clone(&looked.holdings)
+}
+
+/// In a large cluster it takes tens of milliseconds, in which answers should not have to wait.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    if let Err(error) = &done {
+        tracing::error!("adding up ended in a panic, and is done again: {error}");
+    }
+    done.ok()
+}
+
+/// A number that no other term has. (The standard library seeds its maps from the system.)
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

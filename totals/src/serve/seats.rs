@@ -1,0 +1,261 @@
+//! The open connections, so that nobody keeps others out: neither who says nothing, nor who comes often.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::Notify;
+
+use crate::ledger::Agent;
+
+/// How many connections there may be of which kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Places {
+    /// Without a valid token so far.
+    pub unproven: usize,
+    /// Of these, from one address.
+    pub from_one: usize,
+    /// Of an agent.
+    pub of_agent: usize,
+}
+
+/// The open connections.
+#[derive(Debug)]
+pub struct Seats {
+    places: Places,
+    open: Mutex<Open>,
+    evicted: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    last: u64,
+    /// Oldest first.
+    unproven: VecDeque<Place>,
+    proven: HashMap<Agent, VecDeque<Place>>,
+    count: usize,
+}
+
+#[derive(Debug)]
+struct Place {
+    id: u64,
+    from: IpAddr,
+    leave: Arc<Notify>,
+}
+
+/// A connection's place among the open ones; given up when dropped.
+#[derive(Debug)]
+pub struct Seat {
+    id: u64,
+    leave: Arc<Notify>,
+    agent: Mutex<Option<Agent>>,
+    all: Arc<Seats>,
+}
+
+impl Seats {
+    /// With so many places.
+    pub fn new(places: Places) -> Arc<Self> {
+        Arc::new(Self {
+            places,
+            open: Mutex::default(),
+            evicted: AtomicU64::new(0),
+        })
+    }
+
+    /// A newcomer. When there is no place for it, the oldest that has not proven itself leaves; one from the
+    /// same address if that has too many.
+    pub fn enter(self: &Arc<Self>, from: IpAddr) -> Seat {
+        let leave = Arc::new(Notify::new());
+        let mut open = self.open();
+        let same = |place: &Place| place.from == from;
+        if open.unproven.iter().filter(|place| same(place)).count() >= self.places.from_one {
+            let oldest = open.unproven.iter().position(same);
+            let oldest = oldest.and_then(|place| open.unproven.remove(place));
+            self.send_away(oldest);
+        } else if open.unproven.len() >= self.places.unproven {
+            let oldest = open.unproven.pop_front();
+            self.send_away(oldest);
+        }
+        open.last += 1;
+        open.count += 1;
+        let id = open.last;
+        open.unproven.push_back(Place {
+            id,
+            from,
+            leave: Arc::clone(&leave),
+        });
+        drop(open);
+        Seat {
+            id,
+            leave,
+            agent: Mutex::new(None),
+            all: Arc::clone(self),
+        }
+    }
+
+    /// Sends the oldest away that has not proven itself, as when there are no descriptors left.
+    pub fn make_room(&self) {
+        let oldest = self.open().unproven.pop_front();
+        self.send_away(oldest);
+    }
+
+    /// How many are open.
+    pub fn len(&self) -> usize {
+        self.open().count
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many were sent away.
+    pub fn evicted(&self) -> u64 {
+        self.evicted.load(Ordering::Relaxed)
+    }
+
+    fn send_away(&self, place: Option<Place>) {
+        if let Some(place) = place {
+            place.leave.notify_one();
+            self.evicted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// A valid token came on this connection: it is safe from newcomers. An agent that has too many loses its
+    /// oldest.
+    pub fn prove(&self, agent: &Agent) {
+        let mut known = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_some() {
+            return;
+        }
+        let mut open = self.all.open();
+        // One that was sent away in this moment stays away.
+        let place = open.unproven.iter().position(|place| place.id == self.id);
+        let Some(place) = place.and_then(|place| open.unproven.remove(place)) else {
+            return;
+        };
+        let places = open.proven.entry(agent.clone()).or_default();
+        let oldest = match places.len() >= self.all.places.of_agent {
+            true => places.pop_front(),
+            false => None,
+        };
+        places.push_back(place);
+        self.all.send_away(oldest);
+        *known = Some(agent.clone());
+    }
+
+    /// Whether a valid token came.
+    pub fn is_proven(&self) -> bool {
+        let agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+        agent.is_some()
+    }
+
+    /// Waits until this connection has to make room.
+    pub async fn sent_away(&self) {
+        self.leave.notified().await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let agent = self.agent.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.all.open();
+        open.count -= 1;
+        match agent {
+            None => open.unproven.retain(|place| place.id != self.id),
+            Some(agent) => {
+                if let Some(places) = open.proven.get_mut(agent) {
+                    places.retain(|place| place.id != self.id);
+                    if places.is_empty() {
+                        open.proven.remove(agent);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn seats() -> Arc<Seats> {
+        Seats::new(Places {
+            unproven: 4,
+            from_one: 2,
+            of_agent: 2,
+        })
+    }
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    fn left(seat: &Seat) -> bool {
+        seat.sent_away().now_or_never().is_some()
+    }
+
+    fn agent(node: &str) -> Agent {
+        Agent {
+            plugin: "p".into(),
+            node: node.into(),
+        }
+    }
+
+    #[test]
+    fn a_newcomer_takes_the_place_of_the_oldest_unproven_one() {
+        let seats = seats();
+        let first = seats.enter(ip(1));
+        first.prove(&agent("a"));
+        let rest: Vec<Seat> = (2..=6).map(|last| seats.enter(ip(last))).collect();
+        assert!(!left(&first), "proven");
+        assert!(left(&rest[0]));
+        assert!(rest[1..].iter().all(|seat| !left(seat)));
+        assert_eq!((seats.len(), seats.evicted()), (6, 1));
+        rest[0].prove(&agent("b"));
+        assert!(!rest[0].is_proven(), "too late");
+        drop(rest);
+        drop(first);
+        assert!(seats.is_empty());
+    }
+
+    #[test]
+    fn an_address_keeps_no_other_out() {
+        let seats = seats();
+        let other = seats.enter(ip(1));
+        let many: Vec<Seat> = (0..100).map(|_| seats.enter(ip(2))).collect();
+        assert!(!left(&other));
+        assert_eq!(many.iter().filter(|seat| !left(seat)).count(), 2);
+    }
+
+    #[test]
+    fn an_agent_has_so_many() {
+        let seats = seats();
+        let held: Vec<Seat> = (0..3)
+            .map(|_| {
+                let seat = seats.enter(ip(1));
+                seat.prove(&agent("a"));
+                seat
+            })
+            .collect();
+        assert_eq!(
+            held.iter().map(left).collect::<Vec<_>>(),
+            [true, false, false]
+        );
+        drop(held);
+        assert!(seats.open().proven.is_empty());
+    }
+}

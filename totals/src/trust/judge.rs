@@ -1,0 +1,148 @@
+//! From what the API server says of a token to the agent whose it is.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::authentication::v1::TokenReviewStatus;
+use scope_totals_wire::AUDIENCE;
+
+use crate::ledger::Agent;
+
+/// What the operator calls the account of a plugin's pods, before its name.
+const ACCOUNT: &str = "scope-plugin-";
+/// Who the node of a token's pod is.
+const NODE: &str = "authentication.kubernetes.io/node-name";
+
+/// Why a token is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It has not the form of one.
+    #[error("there is no service account token in the header Authorization")]
+    NotAToken,
+    /// It is over.
+    #[error("the token has expired: read its file anew")]
+    Expired,
+    /// It was not made for this service.
+    #[error("the token is not for the audience {AUDIENCE}")]
+    Audience,
+    /// The API server does not confirm it.
+    #[error("the API server does not accept the token: read its file anew")]
+    Invalid,
+    /// It is of someone else.
+    #[error("{0}")]
+    Account(Arc<str>),
+}
+
+impl Refused {
+    /// Whether the token is good, and of someone else.
+    pub fn is_account(&self) -> bool {
+        matches!(self, Self::Account(_))
+    }
+}
+
+/// The agent, if it is one.
+pub(super) fn agent(status: &TokenReviewStatus, namespace: &str) -> Result<Agent, Refused> {
+    if status.authenticated != Some(true) {
+        return Err(Refused::Invalid);
+    }
+    // A server that passes over audiences names none.
+    let audiences = status.audiences.as_deref().unwrap_or_default();
+    if !audiences.iter().any(|audience| audience == AUDIENCE) {
+        return Err(Refused::Audience);
+    }
+    let user = status.user.as_ref();
+    let name = user.and_then(|user| user.username.as_deref());
+    let name = name.unwrap_or_default();
+    let plugin = name
+        .strip_prefix("system:serviceaccount:")
+        .and_then(|account| account.strip_prefix(namespace)?.strip_prefix(':'))
+        .and_then(|account| account.strip_prefix(ACCOUNT))
+        .filter(|plugin| !plugin.is_empty());
+    let Some(plugin) = plugin else {
+        return Err(Refused::Account(
+            format!(
+                "the account {name} is not that of a plugin: those are called {ACCOUNT}… and are in the \
+                 namespace {namespace}"
+            )
+            .into(),
+        ));
+    };
+    let node = user
+        .and_then(|user| user.extra.as_ref()?.get(NODE))
+        .and_then(|nodes| match nodes.as_slice() {
+            [node] if !node.is_empty() => Some(node),
+            _ => None,
+        });
+    let Some(node) = node else {
+        return Err(Refused::Account(
+            "the token does not name the node of its pod: use a projected token of a pod that is on one"
+                .into(),
+        ));
+    };
+    Ok(Agent {
+        plugin: plugin.into(),
+        node: node.as_str().into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn judged(status: Value) -> Result<Agent, Refused> {
+        agent(&serde_json::from_value(status).unwrap(), "scope-plugins")
+    }
+
+    fn status(name: &str) -> Value {
+        json!({
+            "authenticated": true,
+            "audiences": [AUDIENCE],
+            "user": {"username": name, "extra": {NODE: ["n1"]}},
+        })
+    }
+
+    const OURS: &str = "system:serviceaccount:scope-plugins:scope-plugin-node-metrics";
+
+    #[test]
+    fn an_agent_is_of_its_plugin_and_on_its_node() {
+        let agent = judged(status(OURS)).unwrap();
+        assert_eq!((&*agent.plugin, &*agent.node), ("node-metrics", "n1"));
+    }
+
+    #[test]
+    fn nobody_else_is_one() {
+        for name in [
+            "",
+            "kubernetes-admin",
+            "system:serviceaccount:scope-plugins:default",
+            "system:serviceaccount:scope-plugins:scope-plugin-",
+            "system:serviceaccount:scope-plugins2:scope-plugin-a",
+            "system:serviceaccount:other:scope-plugin-a",
+            "scope-plugin-a",
+        ] {
+            let refused = judged(status(name)).unwrap_err();
+            assert!(matches!(refused, Refused::Account(_)), "{name}: {refused}");
+        }
+        let mut nowhere = status(OURS);
+        nowhere["user"]["extra"] = json!({});
+        assert!(judged(nowhere).unwrap_err().to_string().contains("node"));
+        let mut two = status(OURS);
+        two["user"]["extra"][NODE] = json!(["n1", "n2"]);
+        assert!(judged(two).is_err());
+    }
+
+    #[test]
+    fn the_api_server_has_to_say_so() {
+        let mut no = status(OURS);
+        no["authenticated"] = false.into();
+        assert_eq!(judged(no), Err(Refused::Invalid));
+        assert_eq!(judged(json!({})), Err(Refused::Invalid));
+        let mut other = status(OURS);
+        other["audiences"] = json!(["https://kubernetes.default.svc"]);
+        assert_eq!(judged(other), Err(Refused::Audience));
+        let mut none = status(OURS);
+        none["audiences"] = json!(null);
+        assert_eq!(judged(none), Err(Refused::Audience));
+    }
+}

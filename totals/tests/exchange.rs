@@ -1,0 +1,436 @@
+//! The exchange over real sockets: trust, totals, and everything that a client can do wrong.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests too.
+
+mod support;
+
+use std::{net::SocketAddr, time::Duration};
+
+use hyper::StatusCode;
+use jiff::Timestamp;
+use scope_totals_wire::{Fate, MAX_BODY, Metric, PATH, Reason};
+use serde_json::json;
+use support::{Agent, Connection, NAME, Service, claims, deployment, eventually, token};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// The total of the first Deployment by what this agent is told, in millicores.
+async fn total(agent: &mut Agent, millicores: f64) -> Option<f64> {
+    let reply = agent.tell(millicores).await;
+    let total = reply
+        .totals
+        .iter()
+        .find(|total| total.object() == deployment(1))?;
+    assert_eq!((total.counted, total.pods), (2, 2));
+    assert_eq!(total.cpus, 8);
+    total.values.get(Metric::Millicores)
+}
+
+#[tokio::test]
+async fn two_nodes_hear_the_same_total() {
+    let service = Service::start(&["a", "b"]).await;
+    let (mut a, mut b) = (service.agent("a").await, service.agent("b").await);
+    let first = a.report(100.0);
+    let reply = eventually(async || {
+        // Until the first round has been made the service says that it stands by.
+        let answer = a.send(&first).await;
+        if answer.closes {
+            a.connection = service.connect().await;
+        }
+        (answer.status == StatusCode::OK).then(|| answer.reply())
+    })
+    .await;
+    assert_eq!(reply.fate, Fate::Unstamped);
+    let warming = reply.warming.unwrap();
+    assert_eq!((warming.heard, warming.nodes), (0, 2));
+    let reply = a.tell(100.0).await;
+    assert_eq!(reply.fate, Fate::Taken);
+    assert_eq!(reply.interval_ms, 5000);
+    assert!(
+        reply.totals.is_empty() && reply.warming.is_some(),
+        "b is missing"
+    );
+    assert_eq!(b.tell(200.0).await.fate, Fate::Taken);
+    // A node reports at its pace, so a few reports are all there is until the next round.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(total(&mut a, 100.0).await, Some(300.0));
+    assert_eq!(total(&mut b, 200.0).await, Some(300.0));
+    assert_eq!(service.reviews(), 2, "each token is reviewed once");
+}
+
+#[tokio::test]
+async fn only_agents_are_heard_and_each_for_its_own_node() {
+    let service = ready(&["a"]).await;
+    let now = Timestamp::now().as_second();
+    let with = |key: &str, value: serde_json::Value| {
+        let mut claims = claims("node-metrics", "a");
+        claims[key] = value;
+        token(&claims, "good")
+    };
+    let refusals = |reason: &str| {
+        service.metric(&format!(
+            "scope_totals_refusals_total{{reason=\"{reason}\"}}"
+        ))
+    };
+    let before = (refusals("token"), refusals("account"));
+    let (mut tokens, mut accounts) = before;
+    for (what, token, status, reason) in [
+        ("none", String::new(), 401, Reason::Token),
+        ("nonsense", "a b c".into(), 401, Reason::Token),
+        ("expired", with("exp", (now - 1).into()), 401, Reason::Token),
+        (
+            "another audience",
+            with("aud", json!(["https://kubernetes.default.svc"])),
+            401,
+            Reason::Token,
+        ),
+        (
+            "forged",
+            token(&claims("node-metrics", "a"), "forged"),
+            401,
+            Reason::Token,
+        ),
+        (
+            "another account",
+            with("sub", "system:serviceaccount:scope-plugins:default".into()),
+            403,
+            Reason::Account,
+        ),
+        (
+            "another namespace",
+            with(
+                "sub",
+                "system:serviceaccount:x:scope-plugin-node-metrics".into(),
+            ),
+            403,
+            Reason::Account,
+        ),
+        ("no node", with("node", "".into()), 403, Reason::Account),
+        (
+            "a node that is not there",
+            with("node", "z".into()),
+            403,
+            Reason::Account,
+        ),
+    ] {
+        let answer = service.connect().await.post(&token, "{}").await;
+        let (got, refusal) = answer.refusal();
+        assert_eq!(
+            (got, refusal.reason),
+            (status, reason),
+            "{what}: {}",
+            refusal.message
+        );
+        match reason {
+            Reason::Token => tokens += 1,
+            _ => accounts += 1,
+        }
+    }
+    assert_eq!((refusals("token"), refusals("account")), (tokens, accounts));
+    assert_eq!(service.agent("a").await.tell(1.0).await.fate, Fate::Taken);
+}
+
+/// A service that is open.
+async fn ready(nodes: &[&str]) -> Service {
+    let service = Service::start(nodes).await;
+    let bad = token(&claims("node-metrics", "nowhere"), "good");
+    eventually(async || {
+        let answer = service.connect().await.post(&bad, "{}").await;
+        (answer.status == StatusCode::FORBIDDEN).then_some(())
+    })
+    .await;
+    service
+}
+
+#[tokio::test]
+async fn bad_reports_are_refused_alone() {
+    let service = ready(&["a", "b"]).await;
+    let (mut good, mut bad) = (service.agent("a").await, service.agent("b").await);
+    assert_eq!(good.tell(100.0).await.fate, Fate::Taken);
+    assert_eq!(bad.tell(200.0).await.fate, Fate::Taken);
+    let report = serde_json::to_value(bad.report(200.0)).unwrap();
+    let with = |path: &str, value: serde_json::Value| {
+        let mut report = report.clone();
+        *report.pointer_mut(path).unwrap() = value;
+        report.to_string()
+    };
+    let values = "/objects/0/values";
+    let nan = with(values, json!({"rss": "X"})).replace("\"X\"", "NaN");
+    for (what, body, status, reason) in [
+        ("not JSON", "\u{0}\u{1}".to_owned(), 400, Reason::Syntax),
+        ("deep", "[".repeat(100_000), 400, Reason::Syntax),
+        ("NaN", nan, 400, Reason::Syntax),
+        (
+            "no UID",
+            with("/objects/0/uid", "../../etc".into()),
+            400,
+            Reason::Syntax,
+        ),
+        (
+            "negative",
+            with(values, json!({"rss": -1})),
+            422,
+            Reason::Value,
+        ),
+        (
+            "absurd",
+            with(values, json!({"rss": 1e300})),
+            422,
+            Reason::Value,
+        ),
+    ] {
+        // A share of its own for each, or the rate would be what is refused.
+        let plugin = format!("p{}", what.replace(' ', "-"));
+        let token = token(&claims(&plugin, "b"), "good");
+        let answer = bad.connection.post(&token, body).await;
+        let (got, refusal) = answer.refusal();
+        assert_eq!(
+            (got, refusal.reason),
+            (status, reason),
+            "{what}: {}",
+            refusal.message
+        );
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(total(&mut good, 100.0).await, Some(300.0));
+}
+
+#[tokio::test]
+async fn agents_of_other_versions_are_passed_over_or_refused() {
+    let service = ready(&["a"]).await;
+    let mut agent = service.agent("a").await;
+    agent.tell(1.0).await;
+    let mut newer = serde_json::to_value(agent.report(1.0)).unwrap();
+    newer["of_next_year"] = json!({"a": [1]});
+    newer["objects"][0]["values"]["metric_of_next_year"] = json!(5);
+    let unknown = json!({"kind": "PodGroup", "uid": deployment(7).uid, "counted": 1, "values": {}});
+    newer["objects"].as_array_mut().unwrap().push(unknown);
+    let answer = agent.connection.post(&agent.token, newer.to_string()).await;
+    assert_eq!(answer.reply().fate, Fate::Taken);
+    let other = json!({"version": 2, "all": "is different"});
+    let answer = agent.connection.post(&agent.token, other.to_string()).await;
+    let (status, refusal) = answer.refusal();
+    assert_eq!(
+        (status, refusal.reason),
+        (400, Reason::Version),
+        "{}",
+        refusal.message
+    );
+}
+
+#[tokio::test]
+async fn a_report_that_comes_twice_counts_once() {
+    let service = ready(&["a"]).await;
+    let mut agent = service.agent("a").await;
+    agent.tell(1.0).await;
+    let report = agent.report(2.0);
+    assert_eq!(agent.send(&report).await.reply().fate, Fate::Taken);
+    assert_eq!(agent.send(&report).await.reply().fate, Fate::Old);
+    assert_eq!(
+        service.metric("scope_totals_reports_total{fate=\"old\"}"),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_node_has_its_share_of_reports() {
+    let service = ready(&["a", "b"]).await;
+    let mut greedy = service.agent("a").await;
+    let mut refused = 0;
+    for _ in 0..50 {
+        let report = greedy.report(1.0);
+        let answer = greedy.send(&report).await;
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            assert_eq!(answer.refusal().1.reason, Reason::Rate);
+            refused += 1;
+        }
+    }
+    assert!((40..=44).contains(&refused), "{refused}");
+    assert_eq!(service.agent("b").await.tell(1.0).await.fate, Fate::Taken);
+}
+
+#[tokio::test]
+async fn large_bodies_are_not_read() {
+    let service = ready(&["a"]).await;
+    let agent = service.agent("a").await;
+    let hundred = 100 << 20;
+    for (what, token, head, status) in [
+        (
+            "with a length",
+            &*agent.token,
+            format!("Content-Length: {hundred}"),
+            413,
+        ),
+        (
+            "in pieces",
+            &agent.token,
+            "Transfer-Encoding: chunked".into(),
+            413,
+        ),
+        ("of nobody", "x", format!("Content-Length: {hundred}"), 401),
+    ] {
+        let stream = TcpStream::connect(service.address).await.unwrap();
+        let mut stream = Connection::tls(stream, &service.keyring.bundle())
+            .await
+            .unwrap();
+        let head = format!(
+            "POST {PATH} HTTP/1.1\r\nHost: {NAME}\r\nAuthorization: Bearer {token}\r\n{head}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let (mut reading, mut writing) = tokio::io::split(stream);
+        let flood = tokio::spawn(async move {
+            let piece = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
+            let mut written = 0;
+            while written < hundred && writing.write_all(piece.as_bytes()).await.is_ok() {
+                written += piece.len();
+            }
+            written
+        });
+        let mut answer = Vec::new();
+        // It ends with the answer, whether there is a reset behind it or not.
+        let _ = reading.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{what}: {answer}"
+        );
+        drop(reading);
+        let written = flood.await.unwrap();
+        assert!(written < hundred / 4, "{what}: {written} bytes were taken");
+    }
+    assert!(MAX_BODY < hundred);
+    assert_eq!(service.agent("a").await.tell(1.0).await.fate, Fate::Taken);
+}
+
+#[tokio::test]
+async fn half_a_body_is_not_waited_for() {
+    let service = ready(&["a"]).await;
+    let agent = service.agent("a").await;
+    let stream = TcpStream::connect(service.address).await.unwrap();
+    let mut stream = Connection::tls(stream, &service.keyring.bundle())
+        .await
+        .unwrap();
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nHost: {NAME}\r\nAuthorization: Bearer {}\r\nContent-Length: 9\r\n\r\n{{",
+        agent.token
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    assert_eq!(
+        service.metric("scope_totals_refusals_total{reason=\"slow\"}"),
+        1
+    );
+}
+
+#[tokio::test]
+async fn ten_thousand_connections_keep_no_agent_out() {
+    let service = ready(&["a", "b"]).await;
+    let mut before = service.agent("a").await;
+    assert_eq!(before.tell(1.0).await.fate, Fate::Taken);
+    // Client and server are one process here, so what the clients keep is limited by descriptors.
+    let kept = 300;
+    let mut idle = std::collections::VecDeque::new();
+    for number in 0..10_000_u32 {
+        let from: SocketAddr = format!("127.0.{}.1:0", 1 + number % 200).parse().unwrap();
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(from).unwrap();
+        idle.push_back(socket.connect(service.address).await.unwrap());
+        if idle.len() > kept {
+            idle.pop_front();
+        }
+    }
+    assert_eq!(
+        before.tell(1.0).await.fate,
+        Fate::Taken,
+        "the same connection"
+    );
+    assert_eq!(
+        service.agent("b").await.tell(1.0).await.fate,
+        Fate::Taken,
+        "a new one"
+    );
+    assert!(service.seats.len() <= 1024 + 8, "{}", service.seats.len());
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections() {
+    let service = ready(&["a"]).await;
+    let mut idle = Vec::new();
+    for _ in 0..200 {
+        idle.push(TcpStream::connect(service.address).await.unwrap());
+    }
+    let mut agent = service.agent("a").await;
+    assert_eq!(agent.tell(1.0).await.fate, Fate::Taken);
+    eventually(async || (service.seats.len() <= 66).then_some(())).await;
+    assert!(service.seats.evicted() >= 130);
+}
+
+#[tokio::test]
+async fn without_tls_there_is_no_word() {
+    let service = ready(&["a"]).await;
+    let failed = || service.metric("scope_totals_handshakes_failed_total");
+    let before = failed();
+    let mut stream = TcpStream::connect(service.address).await.unwrap();
+    stream
+        .write_all(b"POST /v1/exchange HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    eventually(async || (failed() > before).then_some(())).await;
+}
+
+#[tokio::test]
+async fn only_tls_1_3_is_spoken() {
+    let service = ready(&["a"]).await;
+    let bundle = service.keyring.bundle();
+    let stream = TcpStream::connect(service.address).await.unwrap();
+    let older = Connection::tls_of(&rustls::version::TLS12, stream, &bundle).await;
+    let error = older.unwrap_err().to_string();
+    assert!(error.contains("ProtocolVersion"), "{error}");
+    let stream = TcpStream::connect(service.address).await.unwrap();
+    assert!(Connection::tls(stream, &bundle).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_standby_says_so_and_closes() {
+    let service = ready(&["a"]).await;
+    let mut agent = service.agent("a").await;
+    agent.tell(1.0).await;
+    service.claim.set(None, std::time::Instant::now());
+    let report = agent.report(1.0);
+    let answer = agent.send(&report).await;
+    assert!(answer.closes);
+    let (status, refusal) = answer.refusal();
+    assert_eq!((status, refusal.reason), (503, Reason::Standby));
+    // In the next term nothing of the last one counts, and stamps of it say nothing.
+    service.lead();
+    let report = agent.report(1.0);
+    let fate = eventually(async || {
+        agent.connection = service.connect().await;
+        let answer = agent.send(&report).await;
+        (answer.status == StatusCode::OK).then(|| answer.reply().fate)
+    })
+    .await;
+    assert_eq!(fate, Fate::Unstamped);
+}
+
+#[tokio::test]
+async fn a_new_certificate_disturbs_no_connection() {
+    let service = ready(&["a"]).await;
+    let mut agent = service.agent("a").await;
+    agent.tell(1.0).await;
+    service.new_certificate();
+    assert_eq!(agent.tell(1.0).await.fate, Fate::Taken);
+    let mut other = service.connect().await;
+    let report = serde_json::to_vec(&agent.report(1.0)).unwrap();
+    assert_eq!(
+        other.post(&agent.token, report).await.reply().fate,
+        Fate::Taken
+    );
+}

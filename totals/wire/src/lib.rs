@@ -1,0 +1,49 @@
+//! What agents and `scope-totals` say to each other: `POST /v1/exchange`, JSON both ways.
+//!
+//! An agent sends a [`Report`]: for each controller with pods on its node, the sum of what these pods use.
+//! The [`Reply`] holds the sums over all nodes, and when to come again. A total is right or absent: what
+//! cannot be known of all pods concerned is left out, never guessed.
+//!
+//! # What adds up
+//!
+//! Only values that may be added are sent. CPU goes as millicores: percent of nodes of different sizes have
+//! no sum. The CPU of a controller in percent (`docker_cpu_total_usage`) is what its pods use, divided by
+//! all CPUs of the nodes that they run on ([`Total::cpus`]), which is Scope's own figure where there is one
+//! node.
+//!
+//! # Versions
+//!
+//! Fields, [kinds](Kind) and [metrics](Metric) may be added without a new [`VERSION`]: whoever does not know
+//! them leaves them out. A report of another version is refused with [`Reason::Version`].
+//!
+//! # When a figure is of
+//!
+//! Clocks of nodes differ, and a process may be stopped at any point. So a report says how long after the
+//! last reply its sample was taken ([`Sampled`]), by the agent's monotonic clock, and the service knows by
+//! its own when it gave that reply. A report without that, or with a stamp of another run of the service, is
+//! answered but not counted: it is how an agent gets its first stamp, and it may send the next at once.
+
+mod bounds;
+mod metric;
+mod reply;
+mod report;
+mod uid;
+
+pub use bounds::{
+    Bad, MAX_BODY, MAX_BOOT, MAX_CPUS, MAX_MEMORY, MAX_OBJECTS, MAX_PODS, MAX_REPLY, MAX_STAMP,
+    MAX_VALUES, MAX_WANTED,
+};
+pub use metric::{Metric, Values};
+pub use reply::{Fate, Reason, Refusal, Reply, Total, Warming};
+pub use report::{Kind, Node, Object, Partial, Report, Sampled, Stamp};
+pub use uid::{NotAUid, Uid};
+
+/// The version of these types.
+pub const VERSION: u32 = 1;
+/// Where reports are sent.
+pub const PATH: &str = "/v1/exchange";
+/// The audience that an agent's token must have. It goes into the header `Authorization: Bearer …`.
+pub const AUDIENCE: &str = "scope-totals";
+/// So many intervals after its oldest sample a total is not shown any more, and a node that was not heard
+/// of for so long has nothing to say.
+pub const INTERVALS: u32 = 3;

@@ -1,0 +1,126 @@
+//! What the service answers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    metric::Values,
+    report::{Kind, Object, Stamp},
+    uid::Uid,
+};
+
+/// The answer to a report, with status 200.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// [`VERSION`](crate::VERSION).
+    pub version: u32,
+    /// What became of the report.
+    pub fate: Fate,
+    /// For [`Sampled`](crate::Sampled) of the next report.
+    pub stamp: Stamp,
+    /// When to send the next report, in milliseconds from this reply. After [`Fate::Unstamped`] it may be
+    /// sent at once.
+    pub interval_ms: u64,
+    /// Nothing when totals are served; otherwise there are none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warming: Option<Warming>,
+    /// When the totals were added up, in milliseconds since 1970 by the service's clock. It is the same in
+    /// all replies with the same totals: with it as their date, samples from all nodes are one.
+    pub at_ms: i64,
+    /// The totals of the reported and the wanted objects, where there are any.
+    pub totals: Vec<Total>,
+}
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Fate {
+    /// It counts.
+    Taken,
+    /// It was taken already, or a newer one was.
+    Old,
+    /// It does not say when its sample was taken by a stamp of this run of the service.
+    Unstamped,
+    /// Its sample is three intervals old or older.
+    Late,
+    /// A word of a later version.
+    #[serde(other)]
+    Other,
+}
+
+/// Why there are no totals yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warming {
+    /// Nodes with an agent of this plugin that were heard of since the start.
+    pub heard: u32,
+    /// Nodes that there are.
+    pub nodes: u32,
+    /// At most so long it will take.
+    pub left_ms: u64,
+}
+
+/// The sum over all pods of a controller in the cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Total {
+    /// What the controller is.
+    pub kind: Kind,
+    /// Its UID.
+    pub uid: Uid,
+    /// Its pods that are on nodes and have not ended.
+    pub pods: u32,
+    /// How many of them the values are of: `pods counted n of m`.
+    pub counted: u32,
+    /// All CPUs of the nodes that the pods are on: 100 % of CPU.
+    pub cpus: u32,
+    /// The memory of these nodes, in bytes.
+    pub memory: u64,
+    /// So long after this reply it may be shown; then its oldest sample is three intervals old.
+    pub valid_ms: u64,
+    /// The sums. A metric that one of the nodes did not tell is left out.
+    pub values: Values,
+}
+
+impl Total {
+    /// The controller.
+    pub fn object(&self) -> Object {
+        Object {
+            kind: self.kind,
+            uid: self.uid,
+        }
+    }
+}
+
+/// The body of any other answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// For programs.
+    pub reason: Reason,
+    /// For people: a sentence that says what to do.
+    pub message: String,
+}
+
+/// Why a report was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Reason {
+    /// 401: no token, or one that is not valid now for this audience. Read the token anew.
+    Token,
+    /// 403: a valid token, not of an agent of a plugin on a node of this cluster.
+    Account,
+    /// 400: another version of this protocol.
+    Version,
+    /// 400: not the JSON of a report.
+    Syntax,
+    /// 422: a value or a list beyond its bounds.
+    Value,
+    /// 413: a longer body than [`MAX_BODY`](crate::MAX_BODY).
+    Size,
+    /// 408: the body did not come in time.
+    Slow,
+    /// 429: more reports than this node has to send; see the header `Retry-After`.
+    Rate,
+    /// 503: too much to do at once; see the header `Retry-After`.
+    Busy,
+    /// 503: another replica serves. Connect again, by the name of the Service.
+    Standby,
+    /// A word of a later version.
+    #[serde(other)]
+    Other,
+}

@@ -1,0 +1,102 @@
+//! What an agent says.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{metric::Values, uid::Uid};
+
+/// The partial sums of a node, complete: an object that is not in it has no pods there any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`VERSION`](crate::VERSION).
+    pub version: u32,
+    /// A name that the process gave itself at its start by chance; 1 to [`MAX_BOOT`](crate::MAX_BOOT)
+    /// letters, digits and dashes.
+    pub boot: String,
+    /// Grows with each report of this process, but not when one is sent again because no reply came. A
+    /// report that was taken already is answered, not taken twice.
+    pub sequence: u64,
+    /// When the sample was taken. Nothing until the first reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<Sampled>,
+    /// The node itself.
+    pub node: Node,
+    /// What the pods of this node use, by controller.
+    pub objects: Vec<Partial>,
+    /// Objects without pods here whose totals are wanted, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted: Vec<Object>,
+}
+
+/// When a sample was taken, in a way that needs no two clocks to agree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sampled {
+    /// That of the last reply.
+    pub stamp: Stamp,
+    /// So long after that reply was received the sample was taken, by the agent's monotonic clock. A sample
+    /// from before that goes with the stamp of the reply before.
+    pub after_ms: u64,
+}
+
+/// A moment of the service, to be given back as it is; at most [`MAX_STAMP`](crate::MAX_STAMP) characters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Stamp(pub String);
+
+/// The size of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// CPUs that are online.
+    pub cpus: u32,
+    /// Bytes of memory.
+    pub memory: u64,
+}
+
+/// A kind of controller. Others are left out on reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// Of apps/v1; its pods are those of its ReplicaSets.
+    Deployment,
+    /// Of apps/v1.
+    StatefulSet,
+    /// Of apps/v1.
+    DaemonSet,
+    /// Of batch/v1.
+    Job,
+    /// Of batch/v1; its pods are those of its Jobs.
+    CronJob,
+    /// A kind that this version does not know.
+    #[serde(other)]
+    Other,
+}
+
+/// A controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Object {
+    /// What it is.
+    pub kind: Kind,
+    /// Its UID.
+    pub uid: Uid,
+}
+
+/// What the pods of one controller on one node use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Partial {
+    /// What the controller is.
+    pub kind: Kind,
+    /// Its UID.
+    pub uid: Uid,
+    /// Its pods on this node that the values are of: those that were found and measured.
+    pub counted: u32,
+    /// Sums over just those pods. A metric that is not known of each of them is left out.
+    pub values: Values,
+}
+
+impl Partial {
+    /// The controller.
+    pub fn object(&self) -> Object {
+        Object {
+            kind: self.kind,
+            uid: self.uid,
+        }
+    }
+}

@@ -132,6 +132,26 @@ async fn only_agents_are_heard_and_each_for_its_own_node() {
     assert_eq!(service.agent("a").await.tell(1.0).await.fate, Fate::Taken);
 }
 
+#[tokio::test]
+async fn a_review_is_not_lost_with_its_connection() {
+    let service = ready(&["a"]).await;
+    let before = service.reviews();
+    service.answers.send_replace(false);
+    let token = token(&claims("node-metrics", "a"), "good");
+    for _ in 0..3 {
+        let mut agent = service.agent("a").await;
+        agent.token.clone_from(&token);
+        let report = agent.report(1.0);
+        let gone = tokio::time::timeout(Duration::from_millis(200), agent.send(&report)).await;
+        assert!(gone.is_err(), "there is no answer yet");
+    }
+    service.answers.send_replace(true);
+    let mut agent = service.agent("a").await;
+    agent.token = token;
+    assert_eq!(agent.tell(1.0).await.fate, Fate::Taken);
+    assert_eq!(service.reviews() - before, 1);
+}
+
 /// A service that is open.
 async fn ready(nodes: &[&str]) -> Service {
     let service = Service::start(nodes).await;

@@ -17,6 +17,8 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::{StreamExt, stream};
+use hyper::server::conn::http1;
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
 
@@ -41,7 +43,7 @@ const SECRET: &str = "/api/v1/namespaces/scope-system/secrets/scope-totals-autho
 const MAP: &str = "/api/v1/namespaces/scope-plugins/configmaps/scope-totals-ca";
 
 /// Serves the cluster on a port of its own, without TLS.
-pub(crate) async fn serve(cluster: Arc<Cluster>) -> anyhow::Result<Server> {
+pub(crate) fn serve(cluster: Arc<Cluster>) -> anyhow::Result<Server> {
     let object = |path: &str| {
         let name = path.rsplit('/').next();
         (
@@ -54,17 +56,22 @@ pub(crate) async fn serve(cluster: Arc<Cluster>) -> anyhow::Result<Server> {
         own: Arc::new(Mutex::new([LEASE, SECRET, MAP].map(object).into())),
         changed: watch::Sender::new(1),
     };
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let router = Router::new().fallback(answer).with_state(world.clone());
-    tokio::spawn(async move { axum_serve(listener, router).await });
+    // A thread of its own: an API server does not stand still because agents are busy.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    std::thread::spawn(move || runtime.block_on(accept(listener, router)));
     Ok(Server { address, world })
 }
 
-async fn axum_serve(listener: TcpListener, router: Router) {
-    use hyper::server::conn::http1;
-    use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-    while let Ok((stream, _)) = listener.accept().await {
+async fn accept(listener: std::net::TcpListener, router: Router) -> std::io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    loop {
+        let (stream, _) = listener.accept().await?;
         let service = TowerToHyperService::new(router.clone());
         tokio::spawn(async move {
             // A client that leaves is no news.

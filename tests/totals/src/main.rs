@@ -62,7 +62,7 @@ fn main() -> anyhow::Result<()> {
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let cluster = Arc::new(Cluster::new(arguments.agents, arguments.pods));
-    let api = api::serve(Arc::clone(&cluster)).await?;
+    let api = api::serve(Arc::clone(&cluster))?;
     let service = Service::start(&arguments.program, api.address)?;
     let bundle = api.bundle().await?;
     service.ready().await?;

@@ -32,8 +32,9 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const PROOF: Duration = Duration::from_secs(10);
 /// More than the longest interval: so long may a kept connection be without a request.
 const IDLE: Duration = Duration::from_secs(90);
-/// What hyper keeps of a connection's bytes at most; a head is much shorter.
-const BUFFER: usize = 16 << 10;
+/// What hyper keeps of a connection's bytes: the least that it takes, and there are thousands. A head is
+/// much shorter.
+const BUFFER: usize = 8 << 10;
 /// At the end a request that is being answered has so long.
 const DRAIN: Duration = Duration::from_secs(1);
 

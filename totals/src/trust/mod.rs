@@ -6,6 +6,7 @@ mod strikes;
 mod token;
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -15,17 +16,19 @@ use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::{Api, Client, api::PostParams};
 use scope_totals_wire::AUDIENCE;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{ledger::Agent, metrics::Metrics, time::Moment};
 pub use judge::Refused;
-use known::Known;
+use known::{Known, Name};
 use strikes::Strikes;
 
 /// Reviews at once. After a hand-over all agents come with tokens that this replica has not seen.
 const REVIEWS: usize = 16;
-/// A review that takes longer has failed, the wait for its turn included.
+/// A review that takes longer has failed. So long a request waits for one, too.
 const REVIEW: Duration = Duration::from_secs(4);
+/// Reviews that wait for their turn: every agent of a large cluster.
+const WAITING: usize = 8192;
 
 /// Why a token was not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +45,10 @@ pub enum NotTrusted {
 }
 
 /// Reviews tokens.
-pub struct Tokens {
+#[derive(Clone)]
+pub struct Tokens(Arc<Reviewer>);
+
+struct Reviewer {
     client: Client,
     plugins_namespace: String,
     turns: Semaphore,
@@ -54,18 +60,31 @@ pub struct Tokens {
 struct Memory {
     known: Known,
     strikes: Strikes,
+    waiting: HashMap<Name, Verdict>,
+}
+
+/// What a review comes to, when it is over; `None` in it if nothing was found out.
+type Verdict = watch::Receiver<Option<Option<Result<Agent, Refused>>>>;
+
+/// A token to be reviewed.
+struct Asked {
+    name: Name,
+    token: String,
+    from: IpAddr,
+    holds: Duration,
+    now: Moment,
 }
 
 impl Tokens {
     /// For agents in this namespace.
     pub fn new(client: Client, plugins_namespace: &str, metrics: Arc<Metrics>) -> Self {
-        Self {
+        Self(Arc::new(Reviewer {
             client,
             plugins_namespace: plugins_namespace.to_owned(),
             turns: Semaphore::new(REVIEWS),
             memory: Mutex::default(),
             metrics,
-        }
+        }))
     }
 
     /// Whose token it is. `wall` and `now` are the same moment on two clocks.
@@ -77,24 +96,68 @@ impl Tokens {
         now: Moment,
     ) -> Result<Agent, NotTrusted> {
         let name = known::name(token);
-        if let Some(verdict) = self.memory().known.get(&name, now) {
+        if let Some(verdict) = self.0.memory().known.get(&name, now) {
             return verdict.map_err(NotTrusted::Refused);
         }
         // What cannot be good is not worth a question.
         let claims = token::claims(token, wall)?;
-        if !self.memory().strikes.may_ask(from, now) {
-            return Err(NotTrusted::Strikes);
+        let mut verdict = self.verdict(Asked {
+            name,
+            token: token.to_owned(),
+            from,
+            holds: claims.left(wall),
+            now,
+        })?;
+        let verdict = tokio::time::timeout(REVIEW, verdict.wait_for(Option::is_some)).await;
+        match verdict {
+            Ok(Ok(verdict)) => match &*verdict {
+                Some(Some(verdict)) => Ok(verdict.clone()?),
+                _ => Err(NotTrusted::Unreviewed),
+            },
+            _ => Err(NotTrusted::Unreviewed),
         }
-        let verdict = self.review(token).await?;
-        let mut memory = self.memory();
-        if verdict.is_err() {
-            memory.strikes.strike(from, now);
-        }
-        memory.known.keep(name, &verdict, claims.left(wall), now);
-        Ok(verdict?)
     }
 
-    async fn review(&self, token: &str) -> Result<Result<Agent, Refused>, NotTrusted> {
+    /// The review of a token. It goes on when nobody waits any more: where reviews are slow, each that is given
+    /// up would be begun again, and no agent would ever get in.
+    fn verdict(&self, asked: Asked) -> Result<Verdict, NotTrusted> {
+        let mut memory = self.0.memory();
+        if let Some(verdict) = memory.waiting.get(&asked.name)
+            // A review that ended in a panic is begun again.
+            && verdict.has_changed().is_ok()
+        {
+            return Ok(verdict.clone());
+        }
+        if !memory.strikes.may_ask(asked.from, asked.now) {
+            return Err(NotTrusted::Strikes);
+        }
+        if memory.waiting.len() >= WAITING {
+            return Err(NotTrusted::Unreviewed);
+        }
+        let (tell, verdict) = watch::channel(None);
+        memory.waiting.insert(asked.name, verdict.clone());
+        let reviewer = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let verdict = reviewer.review(&asked.token).await;
+            let mut memory = reviewer.memory();
+            if let Some(verdict) = &verdict {
+                if verdict.is_err() {
+                    memory.strikes.strike(asked.from, asked.now);
+                }
+                memory
+                    .known
+                    .keep(asked.name, verdict, asked.holds, asked.now);
+            }
+            memory.waiting.remove(&asked.name);
+            tell.send_replace(Some(verdict));
+        });
+        Ok(verdict)
+    }
+}
+
+impl Reviewer {
+    /// What the API server says; nothing if it says nothing.
+    async fn review(&self, token: &str) -> Option<Result<Agent, Refused>> {
         let review = TokenReview {
             spec: TokenReviewSpec {
                 audiences: Some(vec![AUDIENCE.into()]),
@@ -102,21 +165,22 @@ impl Tokens {
             },
             ..TokenReview::default()
         };
-        let asked = async {
-            // It is never closed.
-            let _turn = self.turns.acquire().await.ok()?;
-            let reviews: Api<TokenReview> = Api::all(self.client.clone());
-            match reviews.create(&PostParams::default(), &review).await {
-                Ok(review) => review.status,
-                Err(error) => {
-                    tracing::debug!("a token could not be reviewed: {error}");
-                    None
-                }
+        // It is never closed.
+        let _turn = self.turns.acquire().await.ok()?;
+        let reviews: Api<TokenReview> = Api::all(self.client.clone());
+        let params = PostParams::default();
+        let create = reviews.create(&params, &review);
+        let status = match tokio::time::timeout(REVIEW, create).await {
+            Ok(Ok(review)) => review.status,
+            Ok(Err(error)) => {
+                tracing::debug!("a token could not be reviewed: {error}");
+                None
             }
+            Err(_) => None,
         };
-        let Ok(Some(status)) = tokio::time::timeout(REVIEW, asked).await else {
+        let Some(status) = status else {
             self.metrics.reviewed("failed");
-            return Err(NotTrusted::Unreviewed);
+            return None;
         };
         let verdict = judge::agent(&status, &self.plugins_namespace);
         self.metrics.reviewed(match &verdict {
@@ -124,7 +188,7 @@ impl Tokens {
             Err(Refused::Account(_)) => "other_account",
             Err(_) => "invalid",
         });
-        Ok(verdict)
+        Some(verdict)
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

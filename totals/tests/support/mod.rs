@@ -62,6 +62,8 @@ pub(crate) struct Service {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) seats: Arc<Seats>,
     pub(crate) reviews: Arc<AtomicUsize>,
+    /// Whether the API server answers.
+    pub(crate) answers: tokio::sync::watch::Sender<bool>,
     _stop: DropGuard,
 }
 
@@ -95,10 +97,11 @@ impl Service {
             census.nodes.complete();
         }
         let reviews = Arc::new(AtomicUsize::new(0));
+        let answers = tokio::sync::watch::Sender::new(true);
         let metrics = Arc::new(Metrics::new());
         let (writer, claim) = scope_leader::claim();
         let tokens = Tokens::new(
-            api(Arc::clone(&reviews)),
+            api(Arc::clone(&reviews), answers.subscribe()),
             "scope-plugins",
             Arc::clone(&metrics),
         );
@@ -133,6 +136,7 @@ impl Service {
             metrics,
             seats,
             reviews,
+            answers,
             _stop: stop.drop_guard(),
         };
         service.new_certificate();
@@ -181,9 +185,9 @@ impl Service {
 }
 
 /// Reviews tokens as an API server would: what a token says is true if its signature is "good".
-fn api(reviews: Arc<AtomicUsize>) -> kube::Client {
+fn api(reviews: Arc<AtomicUsize>, answers: tokio::sync::watch::Receiver<bool>) -> kube::Client {
     let server = tower::service_fn(move |request: Request<kube::client::Body>| {
-        let reviews = Arc::clone(&reviews);
+        let (reviews, mut answers) = (Arc::clone(&reviews), answers.clone());
         async move {
             assert_eq!(
                 request.uri().path(),
@@ -191,6 +195,7 @@ fn api(reviews: Arc<AtomicUsize>) -> kube::Client {
             );
             assert_eq!(request.method(), Method::POST);
             reviews.fetch_add(1, Ordering::SeqCst);
+            answers.wait_for(|answers| *answers).await.unwrap();
             let body = request.into_body().collect_bytes().await.unwrap();
             let mut review: Value = serde_json::from_slice(&body).unwrap();
             assert_eq!(review["spec"]["audiences"], json!([AUDIENCE]));

@@ -338,6 +338,63 @@ fn the_operator_gets_no_right_that_the_allowed_actions_do_not_want() {
     assert!(deletes_pods(&["actions.allowed=[\"DeletePod\"]"]));
 }
 
+/// What the operator may write in all namespaces for one action, besides Events.
+#[test]
+fn each_action_brings_its_own_rights_alone() {
+    let [_, helm] = helms();
+    for (action, wanted) in [
+        ("DeletePod", vec!["pods delete"]),
+        ("EvictPod", vec!["pods/eviction create"]),
+        (
+            "RestartRollout",
+            vec![
+                "daemonsets patch",
+                "deployments patch",
+                "statefulsets patch",
+            ],
+        ),
+        (
+            "ScaleUp",
+            vec!["deployments/scale patch", "statefulsets/scale patch"],
+        ),
+        (
+            "ScaleDown",
+            vec!["deployments/scale patch", "statefulsets/scale patch"],
+        ),
+        ("PauseRollout", vec!["deployments patch"]),
+        ("ResumeRollout", vec!["deployments patch"]),
+        ("SuspendCronJob", vec!["cronjobs patch"]),
+        ("ResumeCronJob", vec!["cronjobs patch"]),
+        ("TriggerCronJob", vec!["jobs create"]),
+        ("CordonNode", vec!["nodes patch"]),
+        ("UncordonNode", vec!["nodes patch"]),
+        ("FreezeContainer", vec![]),
+        ("ShapeTraffic", vec![]),
+    ] {
+        let allowed = format!("actions.allowed=[\"{action}\"]");
+        let objects = helm.objects(&[allowed.as_str()]).unwrap();
+        let role = objects.get("ClusterRole", "scope-operator").unwrap();
+        let mut writes = Vec::new();
+        for rule in role["rules"].as_array().unwrap() {
+            let words = |field: &str| {
+                let list = rule[field].as_array().cloned().unwrap_or_default();
+                let words = list.iter().filter_map(|word| word.as_str());
+                words.map(str::to_owned).collect::<Vec<_>>()
+            };
+            for resource in words("resources") {
+                for verb in words("verbs") {
+                    let reads = ["get", "list", "watch"].contains(&verb.as_str());
+                    if !reads && resource != "events" && resource != "scopeplugins/status" {
+                        writes.push(format!("{resource} {verb}"));
+                    }
+                }
+            }
+        }
+        writes.sort();
+        assert_eq!(writes, wanted, "{action}");
+    }
+}
+
 #[test]
 fn agents_enter_networks_only_where_that_is_allowed() {
     let [_, helm] = helms();

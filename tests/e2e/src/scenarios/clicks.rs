@@ -293,10 +293,14 @@ pub(super) fn not_allowed_by_the_installation(world: &mut World) -> anyhow::Resu
     let [first, second] = two_nodes(world)?;
     // Not the pod of which a later scenario counts the clicks: nobody may remove the record of one.
     let pod = idle_pod_on(world, &first)?;
-    world
-        .product
-        .upgrade(&world.kubectl, &["--set-json", "actions.allowed=[]"])?;
-    await_not_allowed(world, true)?;
+    // The rights are taken from operators that still run for a moment, with watches that may begin anew.
+    world.refused_on_purpose(|world| {
+        world
+            .product
+            .upgrade(&world.kubectl, &["--set-json", "actions.allowed=[]"])?;
+        await_not_allowed(world, true)?;
+        await_operators(world, 2)
+    })?;
     let mark = world.audit_mark()?;
     let words = ["does not allow DeletePod", "actions.allowed"];
     refused(world, &second, &pod.node_id(), &words)?;
@@ -409,6 +413,11 @@ fn scale_operator(world: &World, replicas: u32) -> anyhow::Result<()> {
     world
         .kubectl
         .ok(&["scale", "deployment/scope-operator", "-n", SYSTEM, &to])?;
+    await_operators(world, replicas)
+}
+
+/// Waits until there are so many pods of the operator, and no other that is ending.
+fn await_operators(world: &World, replicas: u32) -> anyhow::Result<()> {
     await_some("the operator's pods", Duration::from_secs(60), || {
         let pods = world.kubectl.json(&[
             "get",

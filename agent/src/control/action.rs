@@ -77,8 +77,11 @@ impl Outcome {
     /// is not a new one.
     pub fn may_exist(&self) -> bool {
         match self {
-            Outcome::Done { .. } | Outcome::Pending { .. } | Outcome::Unknown { .. } => true,
             // What stood against it may be over by the next click.
+            Outcome::Done { phase, .. } => {
+                !matches!(phase, ActionPhase::Refused | ActionPhase::Expired)
+            }
+            Outcome::Pending { .. } | Outcome::Unknown { .. } => true,
             Outcome::Here(here) => here.phase != Phase::Refused,
             Outcome::Denied(_) | Outcome::Unavailable(_) => false,
         }

@@ -106,7 +106,16 @@ impl Actor {
     async fn look_up(&self, action: &ScopeAction) -> Result<Seen, Left> {
         let target = &action.spec.target;
         let place = match target.kind {
-            TargetKind::Node => self.node(&target.uid),
+            TargetKind::Node => {
+                let Some(left) = decide::left(action, Timestamp::now()) else {
+                    return Err(Outcome::expired(&action.spec).into());
+                };
+                let known = self.known.nodes.wait_until_ready();
+                match tokio::time::timeout(left, known).await {
+                    Ok(Ok(())) => self.node(&target.uid),
+                    Ok(Err(_)) | Err(_) => return Err(Outcome::expired(&action.spec).into()),
+                }
+            }
             kind => {
                 let Some(index) = self.known.indexes.get(&kind) else {
                     // What is allowed decides on both.
@@ -131,7 +140,7 @@ impl Actor {
         seen.filter(|seen| is_target(seen.metadata(), &target.uid))
             .ok_or_else(|| {
                 Outcome::failed(format!(
-                    "There is no {} with the UID {} any more",
+                    "There is no {} with the UID {}, or none that the operator has heard of yet",
                     target.kind, target.uid
                 ))
                 .into()
@@ -217,6 +226,15 @@ impl Actor {
             Way::Evict => {
                 // Not `Api::evict`, which of kube 5.0 names the field `delete_options`: the API server ignores
                 // that, and with it the preconditions.
+                // By the UID alone: the disruption budget is charged before the version is compared, and
+                // nothing by which the pod was judged changes in its life.
+                let preconditions = DeleteParams {
+                    preconditions: Some(Preconditions {
+                        uid: Some(seen.uid().to_owned()),
+                        resource_version: None,
+                    }),
+                    ..DeleteParams::default()
+                };
                 let eviction = json!({
                     "apiVersion": "policy/v1",
                     "kind": "Eviction",

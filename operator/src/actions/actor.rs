@@ -143,11 +143,12 @@ impl Actor {
             let spec = &action.spec;
             done.push((spec.plugin.clone(), at));
             let phase = action.status.as_ref().and_then(|status| status.phase);
-            if recent::adds_up(spec.control) && phase != Some(ActionPhase::Failed) {
-                let done = phase == Some(ActionPhase::Succeeded);
+            // Of one that was begun and has no outcome nobody knows: its person is told to click again.
+            if recent::adds_up(spec.control) && phase == Some(ActionPhase::Succeeded) {
+                let click = click(action, at);
                 clicks.push(Click {
-                    done,
-                    ..click(action, at)
+                    done: true,
+                    ..click
                 });
             }
         }

@@ -178,11 +178,6 @@ fn get(kubectl: &Kubectl, kind: &str, name: &str) -> anyhow::Result<Value> {
 fn node_id(object: &Value) -> anyhow::Result<String> {
     let uid = object["metadata"]["uid"].as_str().context("a UID")?;
     let kind = object["kind"].as_str().context("a kind")?.to_lowercase();
-    let kind = if kind == "cronjob" {
-        "cron_job".to_owned()
-    } else {
-        kind
-    };
     Ok(format!("{uid};<{kind}>"))
 }
 
@@ -211,23 +206,7 @@ fn done(world: &mut World, object: &Value, control: &str) -> anyhow::Result<()> 
         click.body
     );
     let uid = &object["metadata"]["uid"];
-    let record = await_some(&format!("{control} on record"), SOON, || {
-        let list = world
-            .kubectl
-            .json(&["get", "scopeactions", "-n", PLUGINS])?;
-        let records = list["items"].as_array().into_iter().flatten();
-        // The same may have been clicked and refused before.
-        let newest = records
-            .filter(|action| {
-                let clicked = action["spec"]["control"].as_str().unwrap_or_default();
-                action["spec"]["target"]["uid"] == *uid && clicked.eq_ignore_ascii_case(control)
-            })
-            .max_by_key(|action| action["spec"]["notAfter"].as_str());
-        Ok(match newest {
-            Some(action) if !action["status"]["phase"].is_null() => Ok(action.clone()),
-            other => Err(format!("{other:?}")),
-        })
-    })?;
+    let record = outcome(world, uid.as_str().context("a UID")?, control)?;
     ensure!(
         record["status"]["phase"] == "Succeeded",
         "{control}: {record}"
@@ -256,14 +235,40 @@ fn done(world: &mut World, object: &Value, control: &str) -> anyhow::Result<()> 
     })
 }
 
-/// A click that is refused with these words.
+/// The newest record of such a click, once it has its outcome.
+fn outcome(world: &World, uid: &str, control: &str) -> anyhow::Result<Value> {
+    await_some(&format!("{control} on record"), SOON, || {
+        let list = world
+            .kubectl
+            .json(&["get", "scopeactions", "-n", PLUGINS])?;
+        let records = list["items"].as_array().into_iter().flatten();
+        // The same may have been clicked and refused before.
+        let newest = records
+            .filter(|action| {
+                let clicked = action["spec"]["control"].as_str().unwrap_or_default();
+                action["spec"]["target"]["uid"] == *uid && clicked.eq_ignore_ascii_case(control)
+            })
+            .max_by_key(|action| action["spec"]["notAfter"].as_str());
+        Ok(match newest {
+            Some(action) if !action["status"]["phase"].is_null() => Ok(action.clone()),
+            other => Err(format!("{other:?}")),
+        })
+    })
+}
+
+/// A click that is refused with these words, at once or, on a machine that is busy, a moment later.
 fn refused(world: &mut World, node_id: &str, control: &str, words: &str) -> anyhow::Result<()> {
     let click = click(world, node_id, control)?;
+    let mut said = click.body;
+    if said.contains("pending: ") {
+        let (uid, _) = node_id.split_once(';').context("an ID of Scope")?;
+        let record = outcome(world, uid, control)?;
+        said = record["status"]["message"].to_string();
+    }
     ensure!(
-        click.http == 400 && click.body.contains(words),
-        "{control} on {node_id}: HTTP {}: {}",
+        click.http == 400 && said.contains(words),
+        "{control} on {node_id}: HTTP {}: {said}",
         click.http,
-        click.body
     );
     Ok(())
 }
@@ -498,7 +503,7 @@ fn refusals(world: &mut World) -> anyhow::Result<()> {
     )?;
     refused(
         world,
-        &format!("{gone};<cron_job>"),
+        &format!("{gone};<cronjob>"),
         "scaleUp",
         "is not a node that scaleUp works on",
     )?;

@@ -379,3 +379,28 @@ fn outcome_of(action: &ScopeAction) -> Option<Outcome> {
         target: status.target.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_to_nothing_is_not_the_answer_to_the_next_click() {
+        let done = |phase| Outcome::Done {
+            action: "a-1".into(),
+            phase,
+            message: String::new(),
+            target: None,
+        };
+        for (phase, remembered) in [
+            (ActionPhase::Succeeded, true),
+            // Tried: whether something came of it is not always known.
+            (ActionPhase::Failed, true),
+            (ActionPhase::Refused, false),
+            (ActionPhase::Expired, false),
+        ] {
+            assert_eq!(done(phase).may_exist(), remembered, "{phase}");
+        }
+        assert!(!Outcome::Denied("no".into()).may_exist());
+    }
+}

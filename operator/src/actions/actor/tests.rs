@@ -129,7 +129,14 @@ impl World {
         match self.budget {
             Some(_) => Err((429, "TooManyRequests")),
             None => {
-                self.delete(pod, &body["deleteOptions"])?;
+                let live = self.pods.get(pod).ok_or((404, "NotFound"))?;
+                // With a version too, a budget would be charged for a delete that may not come.
+                let wanted = json!({"uid": live["metadata"]["uid"]});
+                if body["deleteOptions"]["preconditions"] != wanted {
+                    return Err((409, "Conflict"));
+                }
+                self.deletes += 1;
+                self.pods.remove(pod);
                 Ok(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
             }
         }

@@ -234,8 +234,7 @@ pub(super) fn helm3_from_the_chart_before(world: &mut World) -> anyhow::Result<(
     let mut install = vec!["install", RELEASE, before, "-n", SYSTEM];
     install.extend(IMAGES);
     kubectl.helm3(&install)?;
-    // Whether the operator of before began with the agents or not, the upgrade may be a rollout for it.
-    kubectl.apply(&world.product.example()?)?;
+    kubectl.apply(&world.product.text("examples/node-metrics.yaml")?)?;
     let plugin = uid(kubectl)?;
 
     let chart = world.product.path("charts/scope-plugins");
@@ -244,6 +243,9 @@ pub(super) fn helm3_from_the_chart_before(world: &mut World) -> anyhow::Result<(
     upgrade.extend(["--reset-then-reuse-values", "--wait", "--timeout", "2m"]);
     upgrade.extend(ALL_ON.iter().flat_map(|setting| ["--set-json", setting]));
     kubectl.helm3(&upgrade)?;
+    // Where the operator came to begin with the agents before that, this is a rollout, and its canary would soak
+    // for a minute and a half. The definition of before knew no such setting.
+    kubectl.apply(&world.product.example()?)?;
     await_ready(kubectl, PLUGIN, Duration::from_secs(60))?;
     ensure!(uid(kubectl)? == plugin, "the ScopePlugin is another one");
     ensure!(

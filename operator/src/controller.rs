@@ -37,10 +37,11 @@ use crate::{
 
 /// Looks at everything so often, in case an event was lost. It costs no request.
 const SLOW: Duration = Duration::from_secs(600);
-/// How long after an event a look waits for further ones.
-const DEBOUNCE: Duration = Duration::from_millis(100);
-/// Plugins that are looked at side by side: enough that a slow one does not hold the others up.
-const CONCURRENCY: u16 = 4;
+/// So long after the first event a look begins, and sees what came in the meantime, too. kube's own debounce
+/// would begin anew with each event, and so never look at a fleet in which something happens all the time.
+const GATHER: Duration = Duration::from_millis(50);
+/// Plugins that are looked at side by side: enough that a few slow ones do not hold the others up.
+const CONCURRENCY: u16 = 8;
 /// The first fill of the caches may take this long.
 const FILL: Duration = Duration::from_secs(60);
 
@@ -124,11 +125,7 @@ pub(crate) async fn run(
     let all_asked = asked(at(), all_plugins);
     let of_all = move |(): &()| drop(all_asked(()));
     Controller::for_stream(plugins, context.plugins.clone())
-        .with_config(
-            controller::Config::default()
-                .debounce(DEBOUNCE)
-                .concurrency(CONCURRENCY),
-        )
+        .with_config(controller::Config::default().concurrency(CONCURRENCY))
         .watches_stream(touched.daemon_sets.map(Ok), asked(at(), of_child))
         .watches_stream(touched.service_accounts.map(Ok), asked(at(), of_child))
         .watches_stream(touched.pods.map(Ok), asked(at(), of_pod))
@@ -207,7 +204,11 @@ async fn reconcile(
     object: Arc<Guarded<ScopePlugin>>,
     context: Arc<Context>,
 ) -> Result<Action, RequestError> {
+    tokio::time::sleep(GATHER).await;
     context.metrics.look_began(&object.name_any());
+    let Some(object) = context.plugins.get(&ObjectRef::from_obj(&*object)) else {
+        return Ok(Action::await_change());
+    };
     // A standby keeps its caches and does nothing; its term begins with a look at everything.
     if !context.writer.claim.is_held() {
         // How they stand is told by whoever leads now.

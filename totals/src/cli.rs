@@ -48,7 +48,7 @@ struct RunArgs {
     /// The address of this pod, which is published while it leads.
     #[arg(long, env = "POD_IP")]
     pod_ip: IpAddr,
-    /// The Service, without a selector, by which agents find the active replica.
+    /// The Service, without a selector, by which agents find the active replica: at its port named exchange.
     #[arg(
         long,
         env = "SCOPE_TOTALS_SERVICE_NAME",
@@ -65,7 +65,8 @@ struct RunArgs {
         default_value = "scope-totals-authorities"
     )]
     secret_name: String,
-    /// The ConfigMap in the plugins' namespace that says whom agents trust. It must exist.
+    /// The ConfigMap in the plugins' namespace that says whom agents trust and where they find the service. It must
+    /// exist.
     #[arg(
         long,
         env = "SCOPE_TOTALS_CONFIG_MAP_NAME",
@@ -128,7 +129,7 @@ pub struct Process {
     pub lease_name: String,
     /// The own authorities.
     pub secret_name: String,
-    /// Whom agents trust.
+    /// Whom agents trust, and where they find the service.
     pub config_map_name: String,
     /// A certificate of the user's.
     pub tls_directory: Option<PathBuf>,

@@ -14,11 +14,16 @@
 //! | own namespace | discovery.k8s.io | endpointslices | create | the address of the active replica ([`crate::publish`]) |
 //! | own namespace | discovery.k8s.io | endpointslices, those of the service | list, watch, patch | the same |
 //! | own namespace | core | secrets, the one of the authorities | list, watch, patch | the own authorities ([`crate::tls`]) |
-//! | plugins' namespace | core | configmaps, the one of the authorities | get, patch | whom agents trust |
+//! | own namespace | core | services, the one of the service | list, watch | its address, for agents ([`crate::publish`]) |
+//! | plugins' namespace | core | configmaps, the one of the authorities | get, patch | whom agents trust, and where they find the service |
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use k8s_openapi::api::{coordination::v1::Lease, core::v1::Secret, discovery::v1::EndpointSlice};
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{Secret, Service},
+    discovery::v1::EndpointSlice,
+};
 use kube::Api;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use scope_leader::{self as leader, Elector, Timing, Witness};
@@ -37,7 +42,7 @@ use crate::{
     exchange::Exchange,
     http::Answers,
     metrics::Metrics,
-    publish::{Address, Bundle, Endpoints, Writes},
+    publish::{Address, Bundle, Endpoints, Writes, reach},
     readiness::Readiness,
     rounds,
     serve::{self, Seats},
@@ -128,10 +133,22 @@ pub async fn run(process: Process) -> Result<(), Failure> {
     );
     parts.start("the census", until(&after, follow));
 
+    let services = watches::one::<Service, _>(
+        Api::namespaced(watch_client.clone(), &namespace),
+        &process.service_name,
+        "Service",
+        Arc::clone(&metrics),
+    );
+    let (known, reached) = tokio::sync::watch::channel(None);
+    let name = tls::name(&process.service_name, &namespace);
+    let follow = reach::follow(services, name, known);
+    parts.start("the look at the Service", until(&after, follow));
+
     let writes = Writes::new(claim.clone(), Arc::clone(&metrics));
     let bundle = Bundle::new(
         Api::namespaced(clients.act.clone(), &process.plugins_namespace),
         process.config_map_name.clone(),
+        reached,
         writes.clone(),
     );
     if let Some(directory) = process.tls_directory.clone() {

@@ -20,13 +20,15 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, CustomResourceExt, Resource, ResourceExt, api::ListParams};
 use scope_crds::{ScopeAction, ScopePlugin};
+use scope_process::{
+    clients::Clients,
+    exit::{Code, Failure},
+};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::{
     cli::Check,
-    clients::Clients,
-    exit::{Code, Failure},
     guarded::{self, RequestError},
     watches::Guarded,
 };

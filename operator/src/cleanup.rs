@@ -29,14 +29,16 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy},
 };
+use scope_process::{
+    clients::Clients,
+    exit::{Code, Failure},
+};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
     cli::Cleanup,
-    clients::Clients,
-    exit::{Code, Failure},
     guarded::{self, BUDGET, RequestError},
     names,
 };

@@ -2,12 +2,14 @@
 
 use std::{ffi::OsString, net::SocketAddr, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
-
-use crate::{
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use scope_process::{
+    cli::Asked,
     exit::{Code, Failure},
-    settings::{self, AgentImage, Process, Settings},
+    logging::Format,
 };
+
+use crate::settings::{self, AgentImage, Process, Settings};
 
 /// Rolls Scope plugins out to all nodes of a cluster and carries out what people click in Scope.
 #[derive(Debug, Parser)]
@@ -150,15 +152,8 @@ pub(crate) struct LogArgs {
     #[arg(long, env = "SCOPE_OPERATOR_LOG_LEVEL", default_value = "info")]
     pub(crate) log_level: String,
     /// text for people, json for a log store.
-    #[arg(long, env = "SCOPE_OPERATOR_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub(crate) log_format: LogFormat,
-}
-
-/// The shape of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    Text,
-    Json,
+    #[arg(long, env = "SCOPE_OPERATOR_LOG_FORMAT", value_enum, default_value_t = Format::Text)]
+    pub(crate) log_format: Format,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -204,28 +199,13 @@ pub(crate) struct Check {
 pub(crate) fn parse(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<(Job, Option<LogArgs>), Failure> {
-    match Cli::try_parse_from(arguments) {
-        Ok(Cli {
-            command: Command::Run(arguments),
-        }) => run(arguments),
-        Ok(Cli {
-            command: Command::Cleanup(arguments),
-        }) => cleanup(arguments),
-        Ok(Cli {
-            command: Command::Check(arguments),
-        }) => check(arguments),
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-            ) =>
-        {
-            Ok((Job::Print(error.to_string()), None))
-        }
-        Err(error) => Err(Failure::new(
-            Code::Usage,
-            first_paragraph(&error.to_string()),
-        )),
+    match scope_process::cli::parse::<Cli>(arguments)? {
+        Asked::Command(Cli { command }) => match command {
+            Command::Run(arguments) => run(arguments),
+            Command::Cleanup(arguments) => cleanup(arguments),
+            Command::Check(arguments) => check(arguments),
+        },
+        Asked::Text(text) => Ok((Job::Print(text), None)),
     }
 }
 
@@ -336,15 +316,6 @@ fn duration(text: &str) -> Result<Duration, String> {
         Some(total @ 1..=86_400) => Ok(Duration::from_secs(total)),
         _ => Err("wanted a time such as 120s or 5m, at most a day".into()),
     }
-}
-
-/// The part of clap's message that says what is wrong, without the usage below it.
-fn first_paragraph(message: &str) -> String {
-    let paragraph: Vec<&str> = message
-        .lines()
-        .take_while(|line| !line.trim().is_empty())
-        .collect();
-    paragraph.join(" ").trim_start_matches("error: ").to_owned()
 }
 
 #[cfg(test)]

@@ -11,13 +11,10 @@ use std::{pin::pin, sync::Arc};
 use futures::{Stream, StreamExt, future};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::{Api, Client, ResourceExt, core::PartialObjectMeta};
+use scope_process::exit::{Code, Failure};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    exit::{Code, Failure},
-    metrics::Metrics,
-    names, watches,
-};
+use crate::{metrics::Metrics, names, watches};
 
 /// The ClusterRole that says it.
 const ROLE: &str = names::OPERATOR;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 #[cfg(test)]
 pub(crate) use scope_leader::ClaimWriter;
-pub(crate) use scope_leader::{Claim, Elector, NotLeading, claim, identity, jitter};
+pub(crate) use scope_leader::{Claim, Elector, Heard, NotLeading, claim, identity, jitter};
 use scope_leader::{Timing, Witness};
 
 use crate::{metrics::Metrics, readiness::Readiness};

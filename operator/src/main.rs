@@ -5,18 +5,15 @@ mod apply;
 mod check;
 mod cleanup;
 mod cli;
-mod clients;
 mod controller;
 mod desired;
 mod drift;
 mod editions;
 mod events;
-mod exit;
 mod guarded;
 mod http;
 mod installation;
 mod leader;
-mod logging;
 mod look;
 mod memory;
 mod metrics;
@@ -33,7 +30,6 @@ mod rollout;
 mod run;
 mod seen;
 mod settings;
-mod signals;
 mod status;
 mod tell;
 #[cfg(test)]
@@ -43,7 +39,10 @@ mod watches;
 use std::{env, process::ExitCode};
 
 use cli::Job;
-use exit::{Code, Failure};
+use scope_process::{
+    exit::{Code, Failure},
+    logging,
+};
 
 fn main() -> ExitCode {
     match start() {
@@ -58,7 +57,7 @@ fn main() -> ExitCode {
 fn start() -> Result<(), Failure> {
     let (job, log) = cli::parse(env::args_os())?;
     if let Some(log) = &log {
-        logging::start(log)?;
+        logging::start(&log.log_level, log.log_format)?;
     }
     let job = match job {
         Job::Print(text) => {

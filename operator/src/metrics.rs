@@ -3,15 +3,12 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Mutex,
-        atomic::{AtomicI64, AtomicU64},
-    },
+    sync::atomic::AtomicI64,
     time::{Duration, Instant},
 };
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text},
+    encoding::EncodeLabelSet,
     metrics::{
         counter::Counter,
         family::Family,
@@ -19,6 +16,10 @@ use prometheus_client::{
         histogram::{Histogram, exponential_buckets},
     },
     registry::{Registry, Unit},
+};
+use scope_process::{
+    metrics::{Float, Newest, One, Two, open_metrics},
+    watches::Watched,
 };
 
 use crate::{guarded::Took, queue::Queue};
@@ -40,10 +41,6 @@ struct PluginState {
     plugin: String,
     state: &'static str,
 }
-
-type One = [(&'static str, &'static str); 1];
-type Two = [(&'static str, &'static str); 2];
-type Float = Gauge<f64, AtomicU64>;
 
 /// All metrics of the process.
 pub(crate) struct Metrics {
@@ -76,7 +73,7 @@ pub(crate) struct Metrics {
     actions_panicked: Counter,
     events_lost: Counter,
     http_evicted: Counter,
-    newest: Mutex<Vec<(&'static str, Instant)>>,
+    newest: Newest,
 }
 
 impl Metrics {
@@ -281,29 +278,12 @@ impl Metrics {
             actions_panicked,
             events_lost,
             http_evicted,
-            newest: Mutex::default(),
+            newest: Newest::default(),
         }
     }
 
     pub(crate) fn term_began(&self) {
         self.terms.inc();
-    }
-
-    pub(crate) fn watch_event(&self, kind: &'static str) {
-        self.watch_events.get_or_create(&[("kind", kind)]).inc();
-        let mut newest = self
-            .newest
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        let now = Instant::now();
-        match newest.iter_mut().find(|(name, _)| *name == kind) {
-            Some((_, time)) => *time = now,
-            None => newest.push((kind, now)),
-        }
-    }
-
-    pub(crate) fn watch_error(&self, kind: &'static str) {
-        self.watch_errors.get_or_create(&[("kind", kind)]).inc();
     }
 
     pub(crate) fn undecodable(&self, kind: &'static str) {
@@ -431,22 +411,19 @@ impl Metrics {
         self.queue_depth.set(depth);
         self.claim_seconds
             .set(claim_left.unwrap_or_default().as_secs_f64());
-        {
-            let newest = self
-                .newest
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
-            for (kind, time) in newest.iter() {
-                let age = time.elapsed().as_secs_f64();
-                self.event_age.get_or_create(&[("kind", *kind)]).set(age);
-            }
-        }
-        let mut text = String::new();
-        // Writing to a String fails only if an encoder does, and none of ours can.
-        if text::encode(&mut text, &self.registry).is_err() {
-            text.clear();
-        }
-        text
+        self.newest.set_ages(&self.event_age);
+        open_metrics(&self.registry)
+    }
+}
+
+impl Watched for Metrics {
+    fn watch_event(&self, kind: &'static str) {
+        self.watch_events.get_or_create(&[("kind", kind)]).inc();
+        self.newest.came(kind);
+    }
+
+    fn watch_error(&self, kind: &'static str) {
+        self.watch_errors.get_or_create(&[("kind", kind)]).inc();
     }
 }
 

@@ -3,14 +3,12 @@
 
 use std::{
     sync::{Mutex, MutexGuard},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::sync::Notify;
 
-/// A Lease that nobody renewed for so long (it is renewed every 5 s) means that this replica hears
-/// nothing, or that no replica leads. Either way its caches cannot be trusted.
-const DEAF_AFTER: Duration = Duration::from_secs(60);
+use crate::leader::Heard;
 
 /// What has been seen so far.
 #[derive(Debug)]
@@ -22,7 +20,7 @@ pub(crate) struct Readiness {
 #[derive(Debug)]
 struct State {
     waiting_for: Vec<&'static str>,
-    lease_seen: Option<Instant>,
+    lease: Heard,
 }
 
 impl Readiness {
@@ -31,7 +29,7 @@ impl Readiness {
         Self {
             state: Mutex::new(State {
                 waiting_for: kinds.to_vec(),
-                lease_seen: None,
+                lease: Heard::default(),
             }),
             progress: Notify::new(),
         }
@@ -67,7 +65,7 @@ impl Readiness {
 
     /// The Lease was received.
     pub(crate) fn lease_seen(&self) {
-        self.state().lease_seen = Some(Instant::now());
+        self.state().lease.heard(Instant::now());
     }
 
     /// Nothing if this replica is ready, else what it waits for.
@@ -79,14 +77,7 @@ impl Readiness {
                 state.waiting_for.join(", ")
             ));
         }
-        match state.lease_seen {
-            None => Some("the lease was not seen yet".into()),
-            Some(seen) if now.saturating_duration_since(seen) > DEAF_AFTER => Some(format!(
-                "the lease was not seen to be renewed for {} s",
-                now.saturating_duration_since(seen).as_secs()
-            )),
-            Some(_) => None,
-        }
+        state.lease.missing(now)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,6 +89,8 @@ impl Readiness {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -119,7 +112,7 @@ mod tests {
         );
         readiness.lease_seen();
         assert_eq!(readiness.missing(Instant::now()), None);
-        let later = Instant::now() + DEAF_AFTER + Duration::from_secs(1);
+        let later = Instant::now() + Duration::from_secs(61);
         assert!(readiness.missing(later).unwrap().contains("renewed"));
         readiness.lease_seen();
         assert_eq!(readiness.missing(Instant::now()), None);

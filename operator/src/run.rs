@@ -41,12 +41,11 @@
 //! Besides the API server it asks only agents, without a token ([`crate::refusals`]).
 
 use std::{
-    future::Future,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use futures::{StreamExt, future};
+use futures::StreamExt;
 use k8s_openapi::api::{
     apps::v1::{ControllerRevision, DaemonSet},
     coordination::v1::Lease,
@@ -54,18 +53,22 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, ResourceExt, core::PartialObjectMeta};
 use scope_crds::{ScopeAction, ScopePlugin};
-use tokio::task::JoinSet;
+use scope_process::{
+    clients::Clients,
+    exit::Failure,
+    http,
+    parts::{Parts, listen},
+    signals,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     actions::{self, Actor, Index, Indexes, Known},
     apply::Writer,
-    clients::Clients,
     controller::{self, Touched},
     editions::Edition,
     events::Events,
-    exit::{Code, Failure},
-    http::{self, Answers},
+    http::Answers,
     installation,
     leader::{self, Elector, Told},
     look::Context,
@@ -75,7 +78,6 @@ use crate::{
     refusals::Refusals,
     seen::{Pods, SeenNode, SeenPod},
     settings::{Process, Settings},
-    signals,
     watches::{self, Caches, Guarded, kind, without_managed_fields},
 };
 
@@ -102,10 +104,10 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
     filled.extend([kind::ACTIONS, kind::INSTALLATION]);
     let readiness = Arc::new(Readiness::new(&filled));
     let (claim_writer, claim) = leader::claim();
-    let mut writers = Parts::default();
-    let mut rest = Parts::default();
+    let mut writers = Parts::of("operator");
+    let mut rest = Parts::of("operator");
 
-    let listener = http::listen(http_listen).await?;
+    let listener = listen("--http-listen", http_listen).await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         pod = pod_name,
@@ -138,7 +140,7 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
             readiness: Arc::clone(&readiness),
         }),
     };
-    let leases = watches::one::<Lease>(
+    let leases = watches::one::<Lease, _>(
         Api::namespaced(clients.watch.clone(), &settings.own_namespace),
         &elector.lease_name,
         "Lease",
@@ -309,14 +311,14 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
 
     let ended = tokio::select! {
         () = stop.cancelled() => None,
-        ended = writers.first_end() => Some(unexpected(&ended)),
-        ended = rest.first_end() => Some(unexpected(&ended)),
+        ended = writers.first_end() => Some(ended),
+        ended = rest.first_end() => Some(ended),
         failure = elsewhere => Some(failure),
     };
     stop.cancel();
-    writers.drain(DRAIN).await;
+    drain(writers, DRAIN).await;
     after.cancel();
-    rest.drain(RELEASE).await;
+    drain(rest, RELEASE).await;
     match ended {
         // The signal may have ended a part before it was seen here.
         Some(failure) if !signals::received() => Err(failure),
@@ -354,38 +356,9 @@ fn indexes(
     indexes
 }
 
-/// A part of the process ended by itself.
-fn unexpected(part: &str) -> Failure {
-    Failure::new(Code::Software, format!("{part} ended unexpectedly"))
-}
-
-/// Background tasks, each of which the process needs.
-#[derive(Default)]
-struct Parts(JoinSet<&'static str>);
-
-impl Parts {
-    fn start(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        self.0.spawn(async move {
-            part.await;
-            name
-        });
-    }
-
-    /// The name of the first part that ends.
-    async fn first_end(&mut self) -> String {
-        match self.0.join_next().await {
-            Some(Ok(name)) => name.to_owned(),
-            Some(Err(error)) => format!("a part of the operator ({error})"),
-            None => future::pending().await,
-        }
-    }
-
-    /// Waits for all parts; those that take longer than `limit` are cut off.
-    async fn drain(&mut self, limit: Duration) {
-        let all = async { while self.0.join_next().await.is_some() {} };
-        if tokio::time::timeout(limit, all).await.is_err() {
-            tracing::warn!("cut off after {} s", limit.as_secs());
-            self.0.abort_all();
-        }
+/// Waits for the parts, and says where one had to be cut off.
+async fn drain(mut parts: Parts, limit: Duration) {
+    if !parts.drain(limit).await {
+        tracing::warn!("cut off after {} s", limit.as_secs());
     }
 }

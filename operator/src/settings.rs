@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, net::SocketAddr, path::Path};
 
 use scope_crds::{Control, UnknownControl};
+use scope_process::cli::{is_dns_label, is_dns_subdomain};
 
 /// What an installation decides about all plugins.
 #[derive(Clone, Debug)]
@@ -72,7 +73,7 @@ const MAX_KUBELET_DIRECTORY: usize = 255;
 
 /// Names of namespaces are DNS labels.
 pub(crate) fn namespace(flag: &'static str, value: &str) -> Result<String, SettingsError> {
-    if is_dns(value, 63, false) {
+    if is_dns_label(value) {
         Ok(value.to_owned())
     } else {
         Err(SettingsError::Namespace {
@@ -84,7 +85,7 @@ pub(crate) fn namespace(flag: &'static str, value: &str) -> Result<String, Setti
 
 /// Names of most objects are DNS subdomains.
 pub(crate) fn name(flag: &'static str, value: &str) -> Result<String, SettingsError> {
-    if is_dns(value, 253, true) {
+    if is_dns_subdomain(value) {
         Ok(value.to_owned())
     } else {
         Err(SettingsError::Name {
@@ -152,23 +153,6 @@ pub(crate) fn listed(values: &[String]) -> impl Iterator<Item = &str> {
         .iter()
         .map(|value| value.trim())
         .filter(|value| !value.is_empty())
-}
-
-fn is_dns(value: &str, longest: usize, dots: bool) -> bool {
-    let label = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('-')
-            && !part.ends_with('-')
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    value.len() <= longest
-        && if dots {
-            value.split('.').all(label)
-        } else {
-            label(value)
-        }
 }
 
 #[cfg(test)]

@@ -1,12 +1,6 @@
-//! Streams from the API server: one way to make them, so that each has a back-off, a counter and
-//! words for what goes wrong.
+//! Caches of what the API server has, and the streams that fill them.
 
-use std::{
-    collections::HashMap,
-    fmt::Debug,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, fmt::Debug, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, future, stream};
 use kube::{
@@ -15,11 +9,12 @@ use kube::{
     runtime::{
         WatchStreamExt,
         reflector::{self, ObjectRef, Store},
-        utils::Backoff,
         watcher::{self, Event},
     },
 };
 use scope_crds::TargetKind;
+pub(crate) use scope_process::watches::one;
+use scope_process::watches::{Delays, events};
 use serde::de::DeserializeOwned;
 
 use crate::{metrics::Metrics, readiness::Readiness};
@@ -41,66 +36,6 @@ pub(crate) mod kind {
 /// An object of our own kinds: an undecodable one arrives as its metadata and its error, deletes
 /// included, instead of stopping the watch.
 pub(crate) type Guarded<K> = DeserializeGuard<K>;
-
-/// All events of one kind. Errors are counted, said once and waited out; the stream goes on.
-fn events<K>(
-    api: Api<K>,
-    config: watcher::Config,
-    kind: &'static str,
-    delays: Delays,
-    metrics: Arc<Metrics>,
-) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    let mut failing = false;
-    watcher::watcher(api, config)
-        .backoff(delays)
-        .inspect(move |event| match event {
-            Ok(event) => {
-                metrics.watch_event(kind);
-                if failing && !matches!(event, Event::Init) {
-                    failing = false;
-                    tracing::info!("{kind} objects are received again");
-                }
-            }
-            // The server has compacted what was missed; the watcher lists anew. That is its course.
-            Err(watcher::Error::WatchError(status)) if status.code == 410 => {
-                tracing::debug!("{kind} objects are listed anew: {}", status.message);
-            }
-            Err(error) => {
-                metrics.watch_error(kind);
-                if failing {
-                    tracing::debug!(%error, "{kind} objects are still not received");
-                } else {
-                    failing = true;
-                    tracing::warn!("{kind} objects are not received: {}", explain(kind, error));
-                }
-            }
-        })
-}
-
-/// What a failed watch means and what to do, where that is known.
-fn explain(kind: &str, error: &watcher::Error) -> String {
-    let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status),
-        _ => None,
-    };
-    match status {
-        Some(status) if status.is_not_found() => {
-            format!("the API server does not know the kind; install the CRD of {kind} (crds/)")
-        }
-        Some(status) if status.is_forbidden() => {
-            format!(
-                "{}; install the rights that the chart gives",
-                status.message
-            )
-        }
-        Some(status) => format!("{} ({})", status.message, status.code),
-        None => error.to_string(),
-    }
-}
 
 /// What the watch of a kind's metadata is called: of pods there is another watch, of our own ones.
 pub(crate) fn metadata_of(kind: TargetKind) -> &'static str {
@@ -234,35 +169,6 @@ where
     }
 }
 
-/// One object: what it is, each time it changes, or nothing when it is gone.
-pub(crate) fn one<K>(
-    api: Api<K>,
-    name: &str,
-    kind: &'static str,
-    metrics: Arc<Metrics>,
-) -> impl Stream<Item = Option<K>> + Send + use<K>
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut seen = false;
-    events(api, config, kind, Delays::up_to(ONE), metrics).filter_map(move |event| {
-        future::ready(match event {
-            Ok(Event::Apply(object) | Event::InitApply(object)) => {
-                seen = true;
-                Some(Some(object))
-            }
-            Ok(Event::Delete(_)) => Some(None),
-            Ok(Event::Init) => {
-                seen = false;
-                None
-            }
-            Ok(Event::InitDone) => (!seen).then_some(None),
-            Err(_) => None,
-        })
-    })
-}
-
 /// What every server writes into every object and nobody here reads.
 pub(crate) fn without_managed_fields<K: ResourceExt>(object: &mut K) {
     object.managed_fields_mut().clear();
@@ -271,57 +177,6 @@ pub(crate) fn without_managed_fields<K: ResourceExt>(object: &mut K) {
 /// Longest wait before a cache is tried again: an API server that comes back is found within
 /// seconds, and the few watches of an operator are no load.
 const CACHE: Duration = Duration::from_secs(5);
-/// The same for a single object, such as the Lease: nothing is written before it is seen again.
-const ONE: Duration = Duration::from_secs(2);
-
-/// A quarter of a second, doubled up to a bound. Up to a quarter of each is added by chance. What
-/// comes is no reason to start over, since the watcher says `Init` before each attempt, and a server
-/// that answers and breaks off must not be hammered; a quiet time is.
-#[derive(Clone, Debug)]
-struct Delays {
-    next: Duration,
-    longest: Duration,
-    /// When the last attempt was due.
-    due: Option<Instant>,
-}
-
-impl Delays {
-    const FIRST: Duration = Duration::from_millis(250);
-    /// After so long without a failure the next one is a first one.
-    const QUIET: Duration = Duration::from_secs(30);
-
-    fn up_to(longest: Duration) -> Self {
-        Self {
-            next: Self::FIRST,
-            longest,
-            due: None,
-        }
-    }
-
-    fn after(&mut self, now: Instant, chance: Duration) -> Duration {
-        let quiet = |due: Instant| now.saturating_duration_since(due) > Self::QUIET;
-        if self.due.is_some_and(quiet) {
-            self.next = Self::FIRST;
-        }
-        let delay = self.next + chance;
-        self.next = (self.next * 2).min(self.longest);
-        self.due = Some(now + delay);
-        delay
-    }
-}
-
-impl Iterator for Delays {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(self.after(Instant::now(), crate::leader::jitter(self.next / 4)))
-    }
-}
-
-impl Backoff for Delays {
-    fn reset(&mut self) {}
-}
-
 #[cfg(test)]
 mod at_size;
 
@@ -330,43 +185,6 @@ mod tests {
     use k8s_openapi::api::core::v1::ServiceAccount;
 
     use super::*;
-
-    #[test]
-    fn delays_grow_to_a_bound_and_start_over_after_a_quiet_time() {
-        let mut delays = Delays::up_to(CACHE);
-        let mut now = Instant::now();
-        let mut taken = Vec::new();
-        for _ in 0..7 {
-            let delay = delays.after(now, Duration::ZERO);
-            delays.reset();
-            taken.push(delay.as_millis());
-            now += delay;
-        }
-        assert_eq!(taken, [250, 500, 1000, 2000, 4000, 5000, 5000]);
-        now += Delays::QUIET + Duration::from_secs(1);
-        assert_eq!(delays.after(now, Duration::ZERO), Delays::FIRST);
-        let by_chance = delays.next().unwrap();
-        assert!(by_chance >= Delays::FIRST * 2 && by_chance <= Delays::FIRST * 5 / 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_start_of_each_attempt_does_not_shorten_the_wait_for_the_next() {
-        // What the watcher says of a server that is away.
-        let attempts = (0..5).flat_map(|_| {
-            [
-                Ok(Event::<ServiceAccount>::Init),
-                Err(watcher::Error::NoResourceVersion),
-            ]
-        });
-        let began = tokio::time::Instant::now();
-        let heard = stream::iter(attempts)
-            .backoff(Delays::up_to(CACHE))
-            .collect::<Vec<_>>()
-            .await;
-        assert_eq!(heard.len(), 10);
-        let waited = began.elapsed();
-        assert!(waited >= Duration::from_millis(7750), "{waited:?}");
-    }
 
     #[test]
     fn a_listed_object_is_told_when_the_store_has_it() {
@@ -434,16 +252,5 @@ mod tests {
             assert!(!watch.contains("sendInitialEvents"), "{watch}");
             following.abort();
         }
-    }
-
-    #[test]
-    fn a_missing_crd_is_said_as_such() {
-        let status = kube::core::Status {
-            code: 404,
-            reason: "NotFound".into(),
-            ..Default::default()
-        };
-        let error = watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
-        assert!(explain("ScopePlugin", &error).contains("install the CRD of ScopePlugin"));
     }
 }

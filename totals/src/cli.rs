@@ -6,13 +6,15 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
-
-use crate::{
+use scope_process::{
+    cli::{Asked, is_dns_subdomain},
     exit::{Code, Failure},
-    tls::keyring::Lives,
+    logging::Format,
 };
+
+use crate::tls::keyring::Lives;
 
 /// Adds up what the agents of all nodes report by controller.
 #[derive(Debug, Parser)]
@@ -46,7 +48,7 @@ struct RunArgs {
     /// The address of this pod, which is published while it leads.
     #[arg(long, env = "POD_IP")]
     pod_ip: IpAddr,
-    /// The Service, without a selector, by which agents find the active replica.
+    /// The Service, without a selector, by which agents find the active replica: at its port named exchange.
     #[arg(
         long,
         env = "SCOPE_TOTALS_SERVICE_NAME",
@@ -63,7 +65,8 @@ struct RunArgs {
         default_value = "scope-totals-authorities"
     )]
     secret_name: String,
-    /// The ConfigMap in the plugins' namespace that says whom agents trust. It must exist.
+    /// The ConfigMap in the plugins' namespace that says whom agents trust and where they find the service. It must
+    /// exist.
     #[arg(
         long,
         env = "SCOPE_TOTALS_CONFIG_MAP_NAME",
@@ -96,17 +99,8 @@ pub struct LogArgs {
     #[arg(long, env = "SCOPE_TOTALS_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
     /// text for people, json for a log store.
-    #[arg(long, env = "SCOPE_TOTALS_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub log_format: LogFormat,
-}
-
-/// The shape of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For a log store.
-    Json,
+    #[arg(long, env = "SCOPE_TOTALS_LOG_FORMAT", value_enum, default_value_t = Format::Text)]
+    pub log_format: Format,
 }
 
 /// What to do, complete and checked.
@@ -135,7 +129,7 @@ pub struct Process {
     pub lease_name: String,
     /// The own authorities.
     pub secret_name: String,
-    /// Whom agents trust.
+    /// Whom agents trust, and where they find the service.
     pub config_map_name: String,
     /// A certificate of the user's.
     pub tls_directory: Option<PathBuf>,
@@ -151,22 +145,11 @@ pub struct Process {
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<(Job, Option<LogArgs>), Failure> {
-    match Cli::try_parse_from(arguments) {
-        Ok(Cli {
+    match scope_process::cli::parse::<Cli>(arguments)? {
+        Asked::Command(Cli {
             command: Command::Run(arguments),
         }) => run(arguments),
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-            ) =>
-        {
-            Ok((Job::Print(error.to_string()), None))
-        }
-        Err(error) => Err(Failure::new(
-            Code::Usage,
-            first_paragraph(&error.to_string()),
-        )),
+        Asked::Text(text) => Ok((Job::Print(text), None)),
     }
 }
 
@@ -223,14 +206,7 @@ fn run(arguments: RunArgs) -> Result<(Job, Option<LogArgs>), Failure> {
 
 /// A name of an object or a namespace.
 fn named(flag: &str, name: String) -> Result<String, Failure> {
-    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let inner = |byte: u8| letter(byte) || matches!(byte, b'-' | b'.');
-    let bytes = name.as_bytes();
-    let good = (1..=253).contains(&bytes.len())
-        && bytes.iter().all(|byte| inner(*byte))
-        && bytes.first().is_some_and(|byte| letter(*byte))
-        && bytes.last().is_some_and(|byte| letter(*byte));
-    match good {
+    match is_dns_subdomain(&name) {
         true => Ok(name),
         false => Err(Failure::new(
             Code::Config,
@@ -254,15 +230,6 @@ fn lifetime(text: &str) -> Result<SignedDuration, String> {
         Some(total @ 120..=315_360_000) => Ok(SignedDuration::from_secs(total)),
         _ => Err("wanted a time such as 30m or 24h, from two minutes to ten years".into()),
     }
-}
-
-/// The part of clap's message that says what is wrong, without the usage below it.
-fn first_paragraph(message: &str) -> String {
-    let paragraph: Vec<&str> = message
-        .lines()
-        .take_while(|line| !line.trim().is_empty())
-        .collect();
-    paragraph.join(" ").trim_start_matches("error: ").to_owned()
 }
 
 #[cfg(test)]

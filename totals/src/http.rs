@@ -1,39 +1,11 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Instant};
 
-use axum::{
-    Router,
-    extract::State,
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
-    routing::get,
-};
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use scope_leader::Claim;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
+use scope_process::http::Asked;
 
-use crate::{
-    metrics::Metrics,
-    readiness::Readiness,
-    serve::{Places, Seat, Seats},
-};
-
-/// The kubelet's probes and a scraper or two, with room to spare. One more sends the oldest away.
-const PLACES: Places = Places {
-    unproven: 64,
-    from_one: 64,
-    of_agent: 0,
-};
-/// A request's head must be there in this time; so long may a kept connection be without one, too.
-const HEAD: Duration = Duration::from_secs(5);
-/// A connection may live so long, whatever it does.
-const CONNECTION: Duration = Duration::from_secs(60);
+use crate::{metrics::Metrics, readiness::Readiness, serve::Seats};
 
 /// What the answers are made of.
 #[derive(Clone)]
@@ -48,72 +20,29 @@ pub struct Answers {
     pub agents: Arc<Seats>,
 }
 
-/// Answers until `stop`.
-pub async fn serve(listener: TcpListener, answers: Answers, stop: CancellationToken) {
-    let seats = Seats::new(PLACES);
-    let router = router(answers);
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, from)) => {
-                tokio::spawn(answer(stream, router.clone(), seats.enter(from.ip())));
-            }
-            Err(error) => {
-                tracing::debug!("a connection was not accepted: {error}");
-                seats.make_room();
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
+impl Asked for Answers {
+    fn missing(&self, now: Instant) -> Option<String> {
+        self.readiness.missing(now)
     }
-}
 
-async fn answer(stream: TcpStream, router: Router, seat: Seat) {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    tokio::select! {
-        () = seat.sent_away() => {}
-        ended = tokio::time::timeout(CONNECTION, connection) => {
-            if let Ok(Err(error)) = ended {
-                tracing::debug!("a connection ended early: {error}");
-            }
-        }
+    fn metrics(&self) -> String {
+        let (open, evicted) = (self.agents.len(), self.agents.evicted());
+        self.metrics.connections(open, evicted);
+        self.metrics.text(self.claim.left().ok())
     }
-}
 
-fn router(answers: Answers) -> Router {
-    Router::new()
-        .route("/healthz", get(async || Ok::<_, Infallible>("ok\n")))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .with_state(answers)
-}
-
-async fn ready(State(answers): State<Answers>) -> Response {
-    match answers.readiness.missing(std::time::Instant::now()) {
-        None => "ok\n".into_response(),
-        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    fn evicted(&self) {
+        self.metrics.http_evicted();
     }
-}
-
-async fn metrics(State(answers): State<Answers>) -> Response {
-    const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let (open, evicted) = (answers.agents.len(), answers.agents.evicted());
-    answers.metrics.connections(open, evicted);
-    let text = answers.metrics.text(answers.claim.left().ok());
-    ([(header::CONTENT_TYPE, TYPE)], text).into_response()
 }
 
 #[cfg(test)]
 mod tests {
     use axum::{
         body::{Body, to_bytes},
-        http::Request,
+        http::{Request, StatusCode},
     };
+    use scope_process::http;
     use tower::ServiceExt;
 
     use super::*;
@@ -136,7 +65,8 @@ mod tests {
         };
         let asked = async |path: &str| {
             let request = Request::get(path).body(Body::empty()).unwrap();
-            let response = router(answers.clone()).oneshot(request).await.unwrap();
+            let router = http::router(answers.clone());
+            let response = router.oneshot(request).await.unwrap();
             let status = response.status();
             let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
             (status, String::from_utf8(body.to_vec()).unwrap())
@@ -156,6 +86,10 @@ mod tests {
         let (status, text) = asked("/metrics").await;
         assert_eq!(status, StatusCode::OK);
         assert!(text.contains("scope_totals_is_leader 0"), "{text}");
+        answers.evicted();
+        let (_, text) = asked("/metrics").await;
+        let evicted = "scope_totals_http_connections_evicted_total 1";
+        assert!(text.lines().any(|line| line == evicted), "{text}");
         assert_eq!(asked("/other").await.0, StatusCode::NOT_FOUND);
     }
 }

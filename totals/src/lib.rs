@@ -3,12 +3,9 @@
 
 pub mod census;
 pub mod cli;
-pub mod clients;
 pub mod exchange;
-pub mod exit;
 pub mod http;
 pub mod ledger;
-pub mod logging;
 pub mod metrics;
 pub mod pace;
 pub mod publish;
@@ -17,8 +14,6 @@ pub mod readiness;
 pub mod rounds;
 pub mod run;
 pub mod serve;
-pub mod signals;
 pub mod time;
 pub mod tls;
 pub mod trust;
-pub mod watches;

@@ -2,10 +2,13 @@
 
 use std::{env, process::ExitCode};
 
+use scope_process::{
+    exit::{Code, Failure},
+    logging,
+};
 use scope_totals::{
     cli::{self, Job},
-    exit::{Code, Failure},
-    logging, run,
+    run,
 };
 
 fn main() -> ExitCode {
@@ -21,7 +24,7 @@ fn main() -> ExitCode {
 fn start() -> Result<(), Failure> {
     let (job, log) = cli::parse(env::args_os())?;
     if let Some(log) = &log {
-        logging::start(log)?;
+        logging::start(&log.log_level, log.log_format)?;
     }
     let process = match job {
         Job::Print(text) => {

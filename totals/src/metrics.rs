@@ -3,15 +3,11 @@
 
 use std::{
     fmt,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    time::Duration,
 };
 
 use prometheus_client::{
-    encoding::text,
     metrics::{
         counter::Counter,
         family::Family,
@@ -20,9 +16,11 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+use scope_process::{
+    metrics::{Float, Newest, One, open_metrics},
+    watches::Watched,
+};
 
-type One = [(&'static str, &'static str); 1];
-type Float = Gauge<f64, AtomicU64>;
 type Number = Gauge<i64, AtomicI64>;
 
 /// All metrics of the process.
@@ -49,7 +47,8 @@ pub struct Metrics {
     certificate_ends: Float,
     certificates: Counter,
     certificate_errors: Counter,
-    newest: Mutex<Vec<(&'static str, Instant)>>,
+    http_evicted: Counter,
+    newest: Newest,
 }
 
 impl fmt::Debug for Metrics {
@@ -92,7 +91,8 @@ impl Metrics {
             certificate_ends: Gauge::default(),
             certificates: Counter::default(),
             certificate_errors: Counter::default(),
-            newest: Mutex::default(),
+            http_evicted: Counter::default(),
+            newest: Newest::default(),
         };
         metrics.registered()
     }
@@ -210,28 +210,17 @@ impl Metrics {
             "Times that certificates could not be read, made or published",
             self.certificate_errors.clone(),
         );
+        registry.register(
+            "http_connections_evicted",
+            "Idle HTTP connections closed to make room for new ones",
+            self.http_evicted.clone(),
+        );
         self
     }
 
     /// This replica leads.
     pub fn term_began(&self) {
         self.terms.inc();
-    }
-
-    /// Something came from the API server.
-    pub fn watch_event(&self, kind: &'static str) {
-        self.watch_events.get_or_create(&[("kind", kind)]).inc();
-        let now = Instant::now();
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        match newest.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, time)) => *time = now,
-            None => newest.push((kind, now)),
-        }
-    }
-
-    /// A watch failed.
-    pub fn watch_error(&self, kind: &'static str) {
-        self.watch_errors.get_or_create(&[("kind", kind)]).inc();
     }
 
     /// Something was written to the API server, or not.
@@ -291,24 +280,29 @@ impl Metrics {
         self.certificate_errors.inc();
     }
 
+    /// A connection of the kubelet or a scraper was closed to make room for another.
+    pub fn http_evicted(&self) {
+        self.http_evicted.inc();
+    }
+
     /// All metrics as OpenMetrics text; `claim_left` is what the claim says now.
     pub fn text(&self, claim_left: Option<Duration>) -> String {
         self.is_leader.set(i64::from(claim_left.is_some()));
         self.claim_seconds
             .set(claim_left.unwrap_or_default().as_secs_f64());
-        {
-            let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-            for (kind, time) in newest.iter() {
-                let age = time.elapsed().as_secs_f64();
-                self.event_age.get_or_create(&[("kind", *kind)]).set(age);
-            }
-        }
-        let mut text = String::new();
-        // Writing to a String fails only if an encoder does, and none of ours can.
-        if text::encode(&mut text, &self.registry).is_err() {
-            text.clear();
-        }
-        text
+        self.newest.set_ages(&self.event_age);
+        open_metrics(&self.registry)
+    }
+}
+
+impl Watched for Metrics {
+    fn watch_event(&self, kind: &'static str) {
+        self.watch_events.get_or_create(&[("kind", kind)]).inc();
+        self.newest.came(kind);
+    }
+
+    fn watch_error(&self, kind: &'static str) {
+        self.watch_errors.get_or_create(&[("kind", kind)]).inc();
     }
 }
 

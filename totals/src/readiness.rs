@@ -3,23 +3,21 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
+
+use scope_leader::Heard;
 
 use crate::{
     census::watch::{self, Shared},
     tls::Certificates,
 };
 
-/// A Lease that nobody renewed for so long (it is renewed every 4 s) means that this replica hears nothing, or
-/// that no replica leads.
-const DEAF_AFTER: Duration = Duration::from_secs(60);
-
 /// What readiness is made of.
 pub struct Readiness {
     census: Shared,
     certificates: Arc<Certificates>,
-    lease_seen: Mutex<Option<Instant>>,
+    lease: Mutex<Heard>,
 }
 
 impl Readiness {
@@ -28,17 +26,14 @@ impl Readiness {
         Self {
             census,
             certificates,
-            lease_seen: Mutex::new(None),
+            lease: Mutex::default(),
         }
     }
 
     /// The Lease was received.
     pub fn lease_seen(&self) {
-        let mut seen = self
-            .lease_seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *seen = Some(Instant::now());
+        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        lease.heard(Instant::now());
     }
 
     /// Nothing if this replica is ready, else what it waits for.
@@ -49,25 +44,15 @@ impl Readiness {
         if !self.certificates.is_there() {
             return Some("there is no certificate yet".into());
         }
-        let seen = *self
-            .lease_seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let Some(seen) = seen else {
-            return Some("the lease was not seen yet".into());
-        };
-        let age = now.saturating_duration_since(seen);
-        (age > DEAF_AFTER).then(|| {
-            format!(
-                "the lease was not seen to be renewed for {} s",
-                age.as_secs()
-            )
-        })
+        let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        lease.missing(now)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use jiff::{SignedDuration, Timestamp};
 
     use super::*;
@@ -100,7 +85,7 @@ mod tests {
         assert!(missing().contains("lease"));
         readiness.lease_seen();
         assert_eq!(missing(), "");
-        let later = Instant::now() + DEAF_AFTER + Duration::from_secs(1);
+        let later = Instant::now() + Duration::from_secs(61);
         assert!(readiness.missing(later).unwrap().contains("renewed"));
     }
 }

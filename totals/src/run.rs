@@ -14,38 +14,40 @@
 //! | own namespace | discovery.k8s.io | endpointslices | create | the address of the active replica ([`crate::publish`]) |
 //! | own namespace | discovery.k8s.io | endpointslices, those of the service | list, watch, patch | the same |
 //! | own namespace | core | secrets, the one of the authorities | list, watch, patch | the own authorities ([`crate::tls`]) |
-//! | plugins' namespace | core | configmaps, the one of the authorities | get, patch | whom agents trust |
+//! | own namespace | core | services, the one of the service | list, watch | its address, for agents ([`crate::publish`]) |
+//! | plugins' namespace | core | configmaps, the one of the authorities | get, patch | whom agents trust, and where they find the service |
 
-use std::{
-    future::{self, Future},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{Secret, Service},
+    discovery::v1::EndpointSlice,
 };
-
-use k8s_openapi::api::{coordination::v1::Lease, core::v1::Secret, discovery::v1::EndpointSlice};
 use kube::Api;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use scope_leader::{self as leader, Elector, Timing, Witness};
-use tokio::{net::TcpListener, task::JoinSet};
+use scope_process::{
+    clients::Clients,
+    exit::{Code, Failure},
+    http,
+    parts::{Parts, listen, until},
+    signals, watches,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     census::watch::{self, Shared},
     cli::Process,
-    clients::Clients,
     exchange::Exchange,
-    exit::{Code, Failure},
-    http::{self, Answers},
+    http::Answers,
     metrics::Metrics,
-    publish::{Address, Bundle, Endpoints, Writes},
+    publish::{Address, Bundle, Endpoints, Writes, reach},
     readiness::Readiness,
     rounds,
     serve::{self, Seats},
-    signals,
     tls::{self, Certificates, Given, Own},
     trust::Tokens,
-    watches,
 };
 
 /// Free 12 s after the last renewal, so that another replica serves within 20 s of a kill. Renewed every 4 s,
@@ -76,8 +78,8 @@ pub async fn run(process: Process) -> Result<(), Failure> {
     ));
     let (claim_writer, claim) = leader::claim();
     let seats = Seats::new(serve::PLACES);
-    let mut parts = Parts::default();
-    let mut election = Parts::default();
+    let mut parts = Parts::of("service");
+    let mut election = Parts::of("service");
 
     let listener = listen("--listen", process.listen).await?;
     let http_listener = listen("--http-listen", process.http_listen).await?;
@@ -102,7 +104,7 @@ pub async fn run(process: Process) -> Result<(), Failure> {
 
     let clients = Clients::new().await?;
     let (watch_client, namespace) = (clients.watch, process.namespace);
-    let leases = watches::one::<Lease>(
+    let leases = watches::one::<Lease, _>(
         Api::namespaced(watch_client.clone(), &namespace),
         &process.lease_name,
         "Lease",
@@ -131,10 +133,22 @@ pub async fn run(process: Process) -> Result<(), Failure> {
     );
     parts.start("the census", until(&after, follow));
 
+    let services = watches::one::<Service, _>(
+        Api::namespaced(watch_client.clone(), &namespace),
+        &process.service_name,
+        "Service",
+        Arc::clone(&metrics),
+    );
+    let (known, reached) = tokio::sync::watch::channel(None);
+    let name = tls::name(&process.service_name, &namespace);
+    let follow = reach::follow(services, name, known);
+    parts.start("the look at the Service", until(&after, follow));
+
     let writes = Writes::new(claim.clone(), Arc::clone(&metrics));
     let bundle = Bundle::new(
         Api::namespaced(clients.act.clone(), &process.plugins_namespace),
         process.config_map_name.clone(),
+        reached,
         writes.clone(),
     );
     if let Some(directory) = process.tls_directory.clone() {
@@ -146,7 +160,7 @@ pub async fn run(process: Process) -> Result<(), Failure> {
         };
         parts.start("the look at the certificate", until(&after, given.run()));
     } else {
-        let secrets = watches::one::<Secret>(
+        let secrets = watches::one::<Secret, _>(
             Api::namespaced(watch_client.clone(), &namespace),
             &process.secret_name,
             "Secret",
@@ -170,7 +184,7 @@ pub async fn run(process: Process) -> Result<(), Failure> {
         pod: process.pod_name.clone(),
         socket: SocketAddr::new(process.pod_ip, process.listen.port()),
     };
-    let slices = watches::one::<EndpointSlice>(
+    let slices = watches::one::<EndpointSlice, _>(
         Api::namespaced(watch_client, &namespace),
         &address.slice(),
         "EndpointSlice",
@@ -210,8 +224,8 @@ pub async fn run(process: Process) -> Result<(), Failure> {
 
     let ended = tokio::select! {
         () = stop.cancelled() => None,
-        ended = parts.first_end() => Some(unexpected(&ended)),
-        ended = election.first_end() => Some(unexpected(&ended)),
+        ended = parts.first_end() => Some(ended),
+        ended = election.first_end() => Some(ended),
     };
     stop.cancel();
     election.drain(RELEASE).await;
@@ -225,15 +239,6 @@ pub async fn run(process: Process) -> Result<(), Failure> {
             Ok(())
         }
     }
-}
-
-async fn listen(flag: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
-        Failure::new(
-            Code::OsError,
-            format!("{flag} {address} cannot be opened: {error}"),
-        )
-    })
 }
 
 /// Every agent keeps a connection, and a process may have 1,024 of them unless it asks for more.
@@ -251,25 +256,6 @@ fn allow_connections() {
     }
 }
 
-/// A part that has nothing to finish at the end.
-fn until(
-    stop: &CancellationToken,
-    part: impl Future<Output = ()> + Send + 'static,
-) -> impl Future<Output = ()> + Send + 'static {
-    let stop = stop.clone();
-    async move {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = part => {}
-        }
-    }
-}
-
-/// A part of the process ended by itself.
-fn unexpected(part: &str) -> Failure {
-    Failure::new(Code::Software, format!("{part} ended unexpectedly"))
-}
-
 /// Who is told of the Lease.
 struct Told {
     metrics: Arc<Metrics>,
@@ -283,35 +269,5 @@ impl Witness for Told {
 
     fn term_began(&self) {
         self.metrics.term_began();
-    }
-}
-
-/// Background tasks, each of which the process needs.
-#[derive(Default)]
-struct Parts(JoinSet<&'static str>);
-
-impl Parts {
-    fn start(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
-        self.0.spawn(async move {
-            part.await;
-            name
-        });
-    }
-
-    /// The name of the first part that ends.
-    async fn first_end(&mut self) -> String {
-        match self.0.join_next().await {
-            Some(Ok(name)) => name.to_owned(),
-            Some(Err(error)) => format!("a part of the service ({error})"),
-            None => future::pending().await,
-        }
-    }
-
-    /// Waits for the parts that end by themselves; those that go on for longer than `limit` are cut off.
-    async fn drain(&mut self, limit: Duration) {
-        let all = async { while self.0.join_next().await.is_some() {} };
-        if tokio::time::timeout(limit, all).await.is_err() {
-            self.0.abort_all();
-        }
     }
 }

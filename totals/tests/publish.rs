@@ -27,7 +27,7 @@ use kube::{Api, Client, Resource};
 use scope_leader::ClaimWriter;
 use scope_totals::{
     metrics::Metrics,
-    publish::{Address, Bundle, Endpoints, Writes},
+    publish::{Address, Bundle, Endpoints, Reach, Writes},
     serve::{self, Seats},
     tls::{
         self, Certificates, Given, Own,
@@ -95,8 +95,13 @@ impl Cluster {
     }
 
     fn bundle(&self) -> String {
+        self.published("ca.crt").unwrap_or_default()
+    }
+
+    /// What agents are told under this key.
+    fn published(&self, key: &str) -> Option<String> {
         let map = self.get(MAP).unwrap();
-        map["data"]["ca.crt"].as_str().unwrap_or_default().into()
+        map["data"][key].as_str().map(str::to_owned)
     }
 
     fn keyring(&self) -> Keyring {
@@ -165,7 +170,9 @@ impl Cluster {
                         if *wanted != object["metadata"]["resourceVersion"] {
                             (409, failure(409, "Conflict"))
                         } else {
-                            object["data"] = patch["data"].clone();
+                            for (key, value) in patch["data"].as_object().unwrap() {
+                                object["data"][key] = value.clone();
+                            }
                             self.put(path, object.clone());
                             (200, self.get(path).unwrap())
                         }
@@ -189,6 +196,7 @@ fn failure(code: u16, reason: &str) -> Value {
 struct Replica {
     claim: ClaimWriter,
     certificates: Arc<Certificates>,
+    reach: watch::Sender<Option<Reach>>,
     writes: Writes,
     metrics: Arc<Metrics>,
 }
@@ -200,6 +208,7 @@ impl Replica {
         Self {
             claim: writer,
             certificates: Arc::default(),
+            reach: watch::Sender::new(None),
             writes: Writes::new(claim, Arc::clone(&metrics)),
             metrics,
         }
@@ -212,7 +221,16 @@ impl Replica {
 
     fn bundle(&self, cluster: &Cluster) -> Bundle {
         let maps: Api<ConfigMap> = cluster.api("scope-plugins");
-        Bundle::new(maps, "scope-totals-ca".into(), self.writes.clone())
+        let reach = self.reach.subscribe();
+        Bundle::new(maps, "scope-totals-ca".into(), reach, self.writes.clone())
+    }
+
+    /// The Service is seen, with this address.
+    fn reached(&self, address: &str) {
+        self.reach.send_replace(Some(Reach {
+            name: NAME.into(),
+            address: address.into(),
+        }));
     }
 
     fn keep(&self, cluster: &Cluster, lives: Lives) {
@@ -279,10 +297,51 @@ async fn the_active_replica_makes_the_authority_and_both_use_it() {
     assert!(!cluster.bundle().contains("PRIVATE"));
 }
 
+/// Waits until agents are told this address.
+async fn told(cluster: &Cluster, address: &str) {
+    eventually(async || (cluster.published("address")? == address).then_some(())).await;
+}
+
+#[tokio::test]
+async fn agents_are_told_the_address_when_it_is_known_and_when_it_changes() {
+    let cluster = Cluster::new();
+    let (active, standby) = (Replica::new(), Replica::new());
+    for replica in [&active, &standby] {
+        replica.keep(&cluster, LIVES);
+    }
+    active.lead();
+    // Whom to trust is told without it.
+    eventually(async || (!cluster.bundle().is_empty()).then_some(())).await;
+    assert_eq!(
+        (cluster.published("address"), cluster.published("name")),
+        (None, None)
+    );
+    let bundle = cluster.bundle();
+    standby.reached("10.96.0.9:8443");
+    active.reached("10.96.0.7:8443");
+    let began = Instant::now();
+    told(&cluster, "10.96.0.7:8443").await;
+    assert_eq!(cluster.published("name").as_deref(), Some(NAME));
+    active.reached("[fd00:10::7]:8443");
+    told(&cluster, "[fd00:10::7]:8443").await;
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "not at the next look: {:?}",
+        began.elapsed()
+    );
+    assert_eq!(cluster.bundle(), bundle);
+    assert_eq!(cluster.writes(MAP), 3);
+    // Who leads next tells what it knows itself.
+    active.claim.set(None, Instant::now());
+    standby.lead();
+    told(&cluster, "10.96.0.9:8443").await;
+}
+
 #[tokio::test]
 async fn without_the_lease_nothing_is_written() {
     let cluster = Cluster::new();
     let replica = Replica::new();
+    replica.reached("10.96.0.7:8443");
     replica.keep(&cluster, LIVES);
     let endpoints = endpoints(&cluster, &replica, "10.0.0.1:8443");
     tokio::spawn(endpoints.run(cluster.follow::<EndpointSlice>(SLICE).boxed()));
@@ -429,6 +488,8 @@ async fn a_mounted_certificate_is_used_and_one_that_is_broken_is_not() {
     let looking = tokio::spawn(given().run());
     eventually(async || replica.certificates.is_there().then_some(())).await;
     eventually(async || (cluster.bundle() == keyring.bundle()).then_some(())).await;
+    replica.reached("10.96.0.7:8443");
+    told(&cluster, "10.96.0.7:8443").await;
     let address = replica.serve().await;
     Connection::open(address, &cluster.bundle()).await.unwrap();
     looking.abort();

@@ -1,18 +1,15 @@
 //! A node: its labels and taints, and whether it is Ready.
 
 use std::{
-    borrow::Cow,
     collections::BTreeMap,
     hash::{DefaultHasher, Hash, Hasher},
 };
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    ClusterResourceScope,
     api::core::v1::{Node, Taint},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
-use kube::Resource;
 use serde::Deserialize;
 
 /// A node.
@@ -105,34 +102,7 @@ impl SeenNode {
     }
 }
 
-impl Resource for SeenNode {
-    type DynamicType = ();
-    type Scope = ClusterResourceScope;
-
-    fn kind(_: &()) -> Cow<'_, str> {
-        Node::kind(&())
-    }
-
-    fn group(_: &()) -> Cow<'_, str> {
-        Node::group(&())
-    }
-
-    fn version(_: &()) -> Cow<'_, str> {
-        Node::version(&())
-    }
-
-    fn plural(_: &()) -> Cow<'_, str> {
-        Node::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+scope_process::of_kind!(SeenNode: Node);
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,10 @@
 //! A plugin's pod: where it is, of which revision, and how it does. A hundred thousand of them are kept in a
 //! large fleet, so there is nothing in it that nobody asks for.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::net::IpAddr;
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    NamespaceResourceScope, api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
-use kube::Resource;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use serde::Deserialize;
 
 use super::told::Told;
@@ -120,31 +117,4 @@ impl SeenPod {
     }
 }
 
-impl Resource for SeenPod {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind(_: &()) -> Cow<'_, str> {
-        Pod::kind(&())
-    }
-
-    fn group(_: &()) -> Cow<'_, str> {
-        Pod::group(&())
-    }
-
-    fn version(_: &()) -> Cow<'_, str> {
-        Pod::version(&())
-    }
-
-    fn plural(_: &()) -> Cow<'_, str> {
-        Pod::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+scope_process::of_kind!(SeenPod: Pod);

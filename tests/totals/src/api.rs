@@ -40,6 +40,7 @@ struct World {
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/scope-system/leases/scope-totals";
 const SECRET: &str = "/api/v1/namespaces/scope-system/secrets/scope-totals-authorities";
+const SERVICE: &str = "/api/v1/namespaces/scope-system/services/scope-totals";
 const MAP: &str = "/api/v1/namespaces/scope-plugins/configmaps/scope-totals-ca";
 
 /// Serves the cluster on a port of its own, without TLS.
@@ -51,9 +52,14 @@ pub(crate) fn serve(cluster: Arc<Cluster>) -> anyhow::Result<Server> {
             json!({"metadata": {"name": name, "resourceVersion": "1"}}),
         )
     };
+    let mut own: BTreeMap<_, _> = [LEASE, SECRET, SERVICE, MAP].map(object).into();
+    if let Some(service) = own.get_mut(SERVICE) {
+        service["spec"] =
+            json!({"clusterIP": "10.96.0.7", "ports": [{"name": "exchange", "port": 8443}]});
+    }
     let world = World {
         cluster,
-        own: Arc::new(Mutex::new([LEASE, SECRET, MAP].map(object).into())),
+        own: Arc::new(Mutex::new(own)),
         changed: watch::Sender::new(1),
     };
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;

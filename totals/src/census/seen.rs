@@ -1,14 +1,11 @@
 //! Objects of the API server, decoded to what is read of them. There are many.
 
-use std::borrow::Cow;
-
 use jiff::Timestamp;
 use k8s_openapi::{
-    NamespaceResourceScope,
     api::core::v1::Pod as FullPod,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time},
 };
-use kube::{Resource, core::PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use scope_totals_wire::{Kind, Object, Uid};
 use serde::Deserialize;
 
@@ -138,34 +135,7 @@ impl<K> SeenOwner for PartialObjectMeta<K> {
     }
 }
 
-impl Resource for SeenPod {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind(_: &()) -> Cow<'_, str> {
-        FullPod::kind(&())
-    }
-
-    fn group(_: &()) -> Cow<'_, str> {
-        FullPod::group(&())
-    }
-
-    fn version(_: &()) -> Cow<'_, str> {
-        FullPod::version(&())
-    }
-
-    fn plural(_: &()) -> Cow<'_, str> {
-        FullPod::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+scope_process::of_kind!(SeenPod: FullPod);
 
 #[cfg(test)]
 mod tests {

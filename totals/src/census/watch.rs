@@ -2,24 +2,30 @@
 
 use std::{
     collections::HashSet,
+    fmt::Debug,
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, future};
 use k8s_openapi::api::{apps::v1::ReplicaSet, batch::v1::Job, core::v1::Node};
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     core::PartialObjectMeta,
     runtime::watcher::{self, Event},
 };
+use scope_process::watches::{Delays, events};
 use scope_totals_wire::{Object, Uid};
+use serde::de::DeserializeOwned;
 
 use super::{Census, Listed, Pod, SeenOwner, SeenPod};
-use crate::{metrics::Metrics, watches};
+use crate::metrics::Metrics;
 
 /// A page is in memory as text and decoded at once, and pods are large.
 const PAGE: u32 = 250;
+/// Longest wait before a watch is tried again: two replicas with a few watches are no load.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// The census as the watches fill it.
 pub type Shared = Arc<Mutex<Census>>;
@@ -31,14 +37,10 @@ pub fn lock(census: &Shared) -> MutexGuard<'_, Census> {
 
 /// Follows all kinds; ends only if a watch does.
 pub async fn follow(client: Client, census: Shared, metrics: Arc<Metrics>) {
-    let config = || watcher::Config {
-        page_size: Some(PAGE),
-        ..watcher::Config::default()
-    };
     // A node's name is in each of its pods and in each place.
     let mut names: HashSet<Arc<str>> = HashSet::new();
     let pods = Api::<SeenPod>::all(client.clone());
-    let pods = watches::events(pods, config(), "Pod", Arc::clone(&metrics));
+    let pods = all(pods, "Pod", Arc::clone(&metrics));
     let pods = fill(
         &census,
         pods,
@@ -54,13 +56,13 @@ pub async fn follow(client: Client, census: Shared, metrics: Arc<Metrics>) {
         },
     );
     let sets = Api::<PartialObjectMeta<ReplicaSet>>::all(client.clone());
-    let sets = watches::events(sets, config(), "ReplicaSet", Arc::clone(&metrics));
+    let sets = all(sets, "ReplicaSet", Arc::clone(&metrics));
     let sets = fill(&census, sets, |census| &mut census.replica_sets, owner);
     let jobs = Api::<PartialObjectMeta<Job>>::all(client.clone());
-    let jobs = watches::events(jobs, config(), "Job", Arc::clone(&metrics));
+    let jobs = all(jobs, "Job", Arc::clone(&metrics));
     let jobs = fill(&census, jobs, |census| &mut census.jobs, owner);
     let nodes = Api::<PartialObjectMeta<Node>>::all(client);
-    let nodes = watches::events(nodes, config(), "Node", metrics);
+    let nodes = all(nodes, "Node", metrics);
     let nodes = fill(
         &census,
         nodes,
@@ -73,6 +75,23 @@ pub async fn follow(client: Client, census: Shared, metrics: Arc<Metrics>) {
         () = jobs => {}
         () = nodes => {}
     }
+}
+
+/// All events of one kind. What goes wrong is said and counted, and then waited out.
+fn all<K>(
+    api: Api<K>,
+    kind: &'static str,
+    metrics: Arc<Metrics>,
+) -> impl Stream<Item = Event<K>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let config = watcher::Config {
+        page_size: Some(PAGE),
+        ..watcher::Config::default()
+    };
+    events(api, config, kind, Delays::up_to(LONGEST), metrics)
+        .filter_map(|event| future::ready(event.ok()))
 }
 
 fn owner<K>(owner: &PartialObjectMeta<K>) -> Option<(Uid, Option<Object>)> {

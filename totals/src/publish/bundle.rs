@@ -1,4 +1,7 @@
-//! The certificates that agents trust, in a ConfigMap of their namespace: the kubelet brings it to them.
+//! Whom agents trust and where they find the service, in a ConfigMap of their namespace: the kubelet brings it to
+//! them.
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
@@ -9,40 +12,62 @@ use scope_leader::Term;
 use serde_json::json;
 use tokio::sync::{Mutex, watch};
 
-use super::{WriteError, Writes};
+use super::{Reach, WriteError, Writes};
 
-/// The key in the ConfigMap.
-const KEY: &str = "ca.crt";
+/// The keys in the ConfigMap: certificates as PEM, and the fields of [`Reach`].
+const AUTHORITIES: &str = "ca.crt";
+const ADDRESS: &str = "address";
+const NAME: &str = "name";
 
-/// Where the certificates are published.
+/// Where this is published.
 pub struct Bundle {
     maps: Api<ConfigMap>,
     name: String,
     writes: Writes,
-    terms: Mutex<watch::Receiver<Term>>,
+    reach: watch::Receiver<Option<Reach>>,
+    news: Mutex<News>,
+}
+
+/// What has to be published without anything new of the authorities.
+struct News {
+    terms: watch::Receiver<Term>,
+    reach: watch::Receiver<Option<Reach>>,
 }
 
 impl Bundle {
-    /// In this ConfigMap, which must exist.
-    pub fn new(maps: Api<ConfigMap>, name: String, writes: Writes) -> Self {
-        let terms = Mutex::new(writes.claim().terms());
+    /// In this ConfigMap, which must exist. `reach` is how agents reach the service, once that is known.
+    pub fn new(
+        maps: Api<ConfigMap>,
+        name: String,
+        reach: watch::Receiver<Option<Reach>>,
+        writes: Writes,
+    ) -> Self {
+        let news = News {
+            terms: writes.claim().terms(),
+            reach: reach.clone(),
+        };
         Self {
             maps,
             name,
             writes,
-            terms,
+            reach,
+            news: Mutex::new(news),
         }
     }
 
-    /// Waits until this replica begins to lead.
-    pub async fn term(&self) {
-        // It is closed when the process ends.
-        if self.terms.lock().await.changed().await.is_err() {
-            std::future::pending::<()>().await;
+    /// Waits until this replica begins to lead, or the service is reached in another way.
+    pub async fn due(&self) {
+        let News { terms, reach } = &mut *self.news.lock().await;
+        tokio::select! {
+            Ok(()) = terms.changed() => {}
+            Ok(()) = reach.changed() => {}
+            // They are closed when the process ends.
+            else => std::future::pending().await,
         }
     }
 
-    /// Publishes, if this replica leads and something else is there. Whether it is there now for certain.
+    /// Publishes, if this replica leads and something else is there. Whether it is there now for certain. The
+    /// authorities do not wait for the address: who knows it already needs them.
     pub async fn publish(&self, bundle: &str) -> Result<bool, String> {
         if !self.writes.may() {
             return Ok(false);
@@ -61,18 +86,36 @@ impl Bundle {
 
     async fn look_and_write(&self, bundle: &str) -> Result<(), WriteError> {
         let there = self.writes.write(self.maps.get(&self.name)).await?;
-        let published = there.data.as_ref().and_then(|data| data.get(KEY));
-        if published.map(String::as_str) == Some(bundle) {
+        let reach = self.reach.borrow().clone();
+        let mut data = BTreeMap::from([(AUTHORITIES, bundle)]);
+        if let Some(Reach { name, address }) = &reach {
+            data.extend([(NAME, name.as_str()), (ADDRESS, address.as_str())]);
+        }
+        let published = there.data.unwrap_or_default();
+        data.retain(|key, value| published.get(*key).map(String::as_str) != Some(*value));
+        if data.is_empty() {
             return Ok(());
         }
         let patch = json!({
             "metadata": {"resourceVersion": there.metadata.resource_version},
-            "data": {KEY: bundle},
+            "data": data,
         });
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
         let write = self.maps.patch(&self.name, &params, &patch);
         self.writes.write(write).await?;
-        tracing::info!("the ConfigMap {} says whom agents trust", self.name);
+        if data.contains_key(AUTHORITIES) {
+            tracing::info!("the ConfigMap {} says whom agents trust", self.name);
+        }
+        if let Some(Reach { name, address }) = &reach
+            && (data.contains_key(ADDRESS) || data.contains_key(NAME))
+        {
+            tracing::info!(
+                name,
+                address,
+                "the ConfigMap {} says where agents find the service",
+                self.name
+            );
+        }
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use super::{WriteError, Writes};
 /// Who writes it, in its fields and in the label by which Kubernetes asks.
 const MANAGER: &str = "scope-totals";
 /// The port's name in the Service.
-const PORT: &str = "exchange";
+pub(super) const PORT: &str = "exchange";
 /// What failed is tried again so soon.
 const AGAIN: Duration = Duration::from_millis(500);
 /// And what was done is looked at again, besides each change of it.

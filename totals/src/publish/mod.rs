@@ -1,7 +1,8 @@
-//! What the active replica writes: where it is, and whom to trust.
+//! What the active replica writes: where it is, how it is reached, and whom to trust.
 
 mod bundle;
 mod endpoints;
+pub mod reach;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -10,6 +11,7 @@ use scope_leader::{Claim, NotLeading};
 use crate::metrics::Metrics;
 pub use bundle::Bundle;
 pub use endpoints::{Address, Endpoints};
+pub use reach::Reach;
 
 /// A write takes milliseconds; what takes longer is tried again.
 const WRITE: Duration = Duration::from_secs(3);

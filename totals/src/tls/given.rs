@@ -31,7 +31,7 @@ pub struct Given {
     pub directory: PathBuf,
     /// Where new connections get the certificate from.
     pub certificates: Arc<Certificates>,
-    /// What agents trust.
+    /// What agents are told.
     pub bundle: Bundle,
     /// What is counted.
     pub metrics: Arc<Metrics>,
@@ -66,7 +66,7 @@ impl Given {
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
-                () = self.bundle.term() => {}
+                () = self.bundle.due() => {}
             }
         }
     }

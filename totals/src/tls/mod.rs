@@ -63,10 +63,15 @@ pub fn server(certificates: Arc<Certificates>) -> Result<Arc<ServerConfig>, rust
     Ok(Arc::new(config))
 }
 
-/// The names under which agents may call the service.
+/// The name under which agents are told to call the service.
+pub fn name(service: &str, namespace: &str) -> String {
+    format!("{service}.{namespace}.svc")
+}
+
+/// The names under which the service may be called.
 pub fn names(service: &str, namespace: &str) -> Vec<String> {
     vec![
-        format!("{service}.{namespace}.svc"),
+        name(service, namespace),
         format!("{service}.{namespace}.svc.cluster.local"),
         format!("{service}.{namespace}"),
         service.to_owned(),

@@ -37,7 +37,7 @@ pub struct Own {
     pub lives: Lives,
     /// Where new connections get the certificate from.
     pub certificates: Arc<Certificates>,
-    /// What agents trust.
+    /// What agents are told.
     pub bundle: Bundle,
     /// How to write.
     pub writes: Writes,
@@ -106,7 +106,7 @@ impl Own {
                     None => return,
                 },
                 () = tokio::time::sleep(LOOK.min(quarter)) => {}
-                () = self.bundle.term() => {}
+                () = self.bundle.due() => {}
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, process::ExitCode};
 
-/// Codes of sysexits.h that this program uses.
+/// Codes of sysexits.h that these programs use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
     /// The command line is wrong.
@@ -25,7 +25,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// With this code.
+    /// With this code. The message becomes one line.
     pub fn new(code: Code, message: impl fmt::Display) -> Self {
         let message = message.to_string();
         Self {

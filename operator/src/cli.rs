@@ -71,6 +71,10 @@ struct RunArgs {
         default_value = "/var/lib/kubelet"
     )]
     kubelet_directory: String,
+    /// The ConfigMap in the plugins' namespace that says whom agents trust and where they report for totals
+    /// (of scope-totals); by default they do not report.
+    #[arg(long, env = "SCOPE_OPERATOR_TOTALS_CONFIG_MAP")]
+    totals_config_map: Option<String>,
     /// What people may have done by a click, separated by commas; by default nothing.
     #[arg(long, env = "SCOPE_OPERATOR_ALLOWED_ACTIONS", value_delimiter = ',')]
     allowed_actions: Vec<String>,
@@ -135,6 +139,20 @@ struct CheckArgs {
         default_value = "scope-operator"
     )]
     lease_name: String,
+    /// The Deployment of scope-totals, where it is installed.
+    #[arg(
+        long,
+        env = "SCOPE_OPERATOR_TOTALS_DEPLOYMENT",
+        requires = "totals_lease_name"
+    )]
+    totals_deployment: Option<String>,
+    /// The Lease that replicas of scope-totals elect the active one by.
+    #[arg(
+        long,
+        env = "SCOPE_OPERATOR_TOTALS_LEASE_NAME",
+        requires = "totals_deployment"
+    )]
+    totals_lease_name: Option<String>,
     /// The namespace in which the operator runs.
     #[arg(long, env = "POD_NAMESPACE")]
     namespace: String,
@@ -186,11 +204,19 @@ pub(crate) struct Cleanup {
     pub(crate) timeout: Duration,
 }
 
+/// Replicas of which one leads.
+#[derive(Clone, Debug)]
+pub(crate) struct Replicas {
+    pub(crate) deployment: String,
+    pub(crate) lease_name: String,
+}
+
 /// What is looked at, and how long something may be missing.
 #[derive(Clone, Debug)]
 pub(crate) struct Check {
-    pub(crate) deployment: String,
-    pub(crate) lease_name: String,
+    pub(crate) operator: Replicas,
+    /// Those of scope-totals, where it is installed.
+    pub(crate) totals: Option<Replicas>,
     pub(crate) namespace: String,
     pub(crate) timeout: Duration,
 }
@@ -220,6 +246,7 @@ fn run(arguments: RunArgs) -> Result<(Job, Option<LogArgs>), Failure> {
         agent_image_pull_secrets,
         plugin_directory,
         kubelet_directory,
+        totals_config_map,
         allowed_actions,
         lease_name,
         http_listen,
@@ -247,6 +274,9 @@ fn run(arguments: RunArgs) -> Result<(Job, Option<LogArgs>), Failure> {
                 },
                 plugin_directory: settings::plugin_directory(&plugin_directory)?,
                 kubelet_directory: settings::kubelet_directory(&kubelet_directory)?,
+                totals_config_map: totals_config_map
+                    .map(|map| settings::name("--totals-config-map", &map))
+                    .transpose()?,
                 allowed_actions: settings::allowed_actions(&allowed_actions)?,
             },
             pod_name: settings::name("--pod-name", &pod_name)?,
@@ -285,14 +315,26 @@ fn check(arguments: CheckArgs) -> Result<(Job, Option<LogArgs>), Failure> {
     let CheckArgs {
         deployment,
         lease_name,
+        totals_deployment,
+        totals_lease_name,
         namespace,
         timeout,
         log,
     } = arguments;
     let check = || -> Result<Check, settings::SettingsError> {
+        let totals = match totals_deployment.zip(totals_lease_name) {
+            Some((deployment, lease_name)) => Some(Replicas {
+                deployment: settings::name("--totals-deployment", &deployment)?,
+                lease_name: settings::name("--totals-lease-name", &lease_name)?,
+            }),
+            None => None,
+        };
         Ok(Check {
-            deployment: settings::name("--deployment", &deployment)?,
-            lease_name: settings::name("--lease-name", &lease_name)?,
+            operator: Replicas {
+                deployment: settings::name("--deployment", &deployment)?,
+                lease_name: settings::name("--lease-name", &lease_name)?,
+            },
+            totals,
             namespace: settings::namespace("--namespace", &namespace)?,
             timeout,
         })
@@ -339,6 +381,7 @@ mod tests {
         assert_eq!(process.settings.kubelet_directory, "/var/lib/kubelet");
         assert_eq!(process.settings.image.pull_policy, "IfNotPresent");
         assert!(process.settings.allowed_actions.is_empty());
+        assert_eq!(process.settings.totals_config_map, None);
         assert_eq!(process.lease_name, "scope-operator");
         assert_eq!(process.http_listen.port(), 8080);
     }
@@ -377,6 +420,16 @@ mod tests {
                 "\"Reboot\" is not an action",
             ),
             (
+                &format!("run {NEEDED} --totals-config-map A_b"),
+                Code::Config,
+                "--totals-config-map is \"A_b\"",
+            ),
+            (
+                "check --namespace a --totals-deployment scope-totals",
+                Code::Usage,
+                "--totals-lease-name",
+            ),
+            (
                 "cleanup --namespace a --timeout never",
                 Code::Usage,
                 "such as 120s",
@@ -388,6 +441,22 @@ mod tests {
             assert!(line.contains(text), "{words}: {line}");
             assert!(!line.contains('\n'));
         }
+    }
+
+    #[test]
+    fn totals_are_looked_at_where_they_are_installed() {
+        let check = |words: &str| match parse_words(&format!("check --namespace a {words}")) {
+            Ok(Job::Check(check)) => check,
+            other => panic!("{words}: {other:?}"),
+        };
+        assert!(check("").totals.is_none());
+        let check = check("--totals-deployment=t --totals-lease-name=l");
+        let totals = check.totals.unwrap();
+        assert_eq!(
+            (totals.deployment.as_str(), totals.lease_name.as_str()),
+            ("t", "l")
+        );
+        assert_eq!(check.operator.deployment, "scope-operator");
     }
 
     #[test]

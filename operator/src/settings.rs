@@ -18,6 +18,8 @@ pub(crate) struct Settings {
     pub(crate) plugin_directory: String,
     /// The kubelet's directory on every node, without a slash at the end.
     pub(crate) kubelet_directory: String,
+    /// The ConfigMap of the plugins' namespace that says where agents report for totals; without it they do not.
+    pub(crate) totals_config_map: Option<String>,
     /// What people may have done by a click, whatever a plugin offers.
     pub(crate) allowed_actions: BTreeSet<Control>,
 }

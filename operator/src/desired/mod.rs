@@ -5,6 +5,7 @@ mod placement;
 mod pod;
 mod revision;
 mod rights;
+mod totals;
 
 use std::collections::{BTreeMap, BTreeSet};
 

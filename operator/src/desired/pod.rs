@@ -18,6 +18,7 @@ use scope_crds::{Amounts, Collector, Control, HostName, Resources, ScopePlugin};
 use super::{
     labels, offered,
     rights::{Right, rights as needed},
+    totals,
 };
 use crate::{names, settings::Settings};
 
@@ -102,6 +103,7 @@ fn volumes(settings: &Settings, rights: &BTreeSet<Right>) -> Vec<Volume> {
         let pods = format!("{}/pods", settings.kubelet_directory);
         volumes.push(host_path("pods", &pods, "Directory"));
     }
+    volumes.extend(settings.totals_config_map.as_deref().map(totals::volume));
     volumes
 }
 
@@ -128,6 +130,9 @@ fn mounts(settings: &Settings, rights: &BTreeSet<Right>) -> Vec<VolumeMount> {
             read_only: Some(true),
             ..VolumeMount::default()
         });
+    }
+    if settings.totals_config_map.is_some() {
+        mounts.push(totals::mount());
     }
     mounts
 }
@@ -250,6 +255,9 @@ fn arguments(plugin: &ScopePlugin, settings: &Settings) -> Vec<String> {
     ]);
     if rights(plugin, settings).contains(&Right::KubeletPods) {
         arguments.push(format!("--kubelet-dir={KUBELET}"));
+    }
+    if settings.totals_config_map.is_some() {
+        arguments.push(totals::argument());
     }
     arguments
 }

@@ -151,6 +151,10 @@ const ALWAYS: &[(&str, &str)] = &[
         "CPU, memory and the like of containers: a cgroup namespace hides their paths otherwise",
     ),
     (
+        "a token for scope-totals and for nobody else, and the ConfigMap `scope-totals-ca`, in `/var/run/scope-totals`, mounted read-only",
+        "reports for totals, where the chart value `totals.enabled` is on: the service knows by the token which plugin and node speak, and the agent by the certificates in the ConfigMap to whom",
+    ),
+    (
         "user 0",
         "the plugin directory belongs to root, and whoever may connect to a socket may click",
     ),

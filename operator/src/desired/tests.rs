@@ -173,6 +173,62 @@ fn volumes_are_looked_at_where_the_kubelet_has_them() {
 }
 
 #[test]
+fn agents_report_for_totals_where_that_is_installed() {
+    let plugin = testing::plugin("node-metrics", json!({"agent": {}}));
+    let pod_with = |map: Option<&str>| {
+        let mut settings = testing::settings();
+        settings.totals_config_map = map.map(str::to_owned);
+        let children = children(&plugin, &settings);
+        serde_json::to_value(children.daemon_set).unwrap()["spec"]["template"]["spec"].clone()
+    };
+    let without = pod_with(None);
+    assert!(!without.to_string().contains("totals"), "{without}");
+
+    let mut with = pod_with(Some("scope-totals-ca"));
+    let volume = with["volumes"].as_array_mut().unwrap().pop().unwrap();
+    assert_eq!(
+        volume,
+        json!({"name": "totals", "projected": {"defaultMode": 0o400, "sources": [
+            {"serviceAccountToken": {"audience": "scope-totals", "expirationSeconds": 3600, "path": "token"}},
+            {"configMap": {"name": "scope-totals-ca", "optional": true, "items": [
+                {"key": "ca.crt", "path": "ca.crt"},
+                {"key": "address", "path": "address"},
+                {"key": "name", "path": "name"},
+            ]}},
+        ]}})
+    );
+    let container = &mut with["containers"][0];
+    let mount = container["volumeMounts"].as_array_mut().unwrap().pop();
+    assert_eq!(
+        mount.unwrap(),
+        json!({"name": "totals", "mountPath": "/var/run/scope-totals", "readOnly": true})
+    );
+    let argument = container["args"].as_array_mut().unwrap().pop();
+    assert_eq!(argument.unwrap(), "--totals-dir=/var/run/scope-totals");
+    assert_eq!(with, without, "and nothing else");
+}
+
+/// What the operator asks for and what the policy for pods lets through are one.
+#[test]
+fn the_admission_policy_knows_the_volume_for_totals() {
+    let chart = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../charts/scope-plugins/templates/"
+    );
+    let policy = std::fs::read_to_string(format!("{chart}admission-pods.yaml")).unwrap();
+    let audiences = format!(
+        "audience.orValue('') in ['', '{}']",
+        scope_totals_wire::AUDIENCE
+    );
+    assert!(policy.contains(&audiences), "{audiences}");
+    let operator = std::fs::read_to_string(format!("{chart}operator-deployment.yaml")).unwrap();
+    let (_, map) = operator.split_once("--totals-config-map=").unwrap();
+    let map = map.lines().next().unwrap();
+    let maps = format!("name.orValue('') in ['kube-root-ca.crt', '{map}']");
+    assert!(policy.contains(&maps), "{maps}");
+}
+
+#[test]
 fn counting_http_brings_what_it_needs_and_nothing_where_it_is_not_asked_for() {
     let with = |agent: Value| container(json!({"agent": agent}));
     let counting = with(json!({"collectors": ["HTTPStatistics"]}));

@@ -14,6 +14,7 @@ const FEATURES: &[(&str, &[&str])] = &[
         "monitoring.podMonitor.enabled=true",
         &[
             "PodMonitor scope-system/scope-operator",
+            "PodMonitor scope-system/scope-totals",
             "PodMonitor scope-system/scope-agents",
         ],
     ),
@@ -32,6 +33,14 @@ const FEATURES: &[(&str, &[&str])] = &[
     (
         "networkPolicy.agents.enabled=true",
         &["NetworkPolicy scope-plugins/scope-agents"],
+    ),
+    (
+        "networkPolicy.totals.enabled=true",
+        &["NetworkPolicy scope-system/scope-totals"],
+    ),
+    (
+        "totals.priorityClassName=\"system-cluster-critical\"",
+        &["ResourceQuota scope-system/scope-totals-priority"],
     ),
     (
         "operator.priorityClassName=\"system-cluster-critical\"",
@@ -55,6 +64,14 @@ const DEFAULTS: &[(&str, &[&str])] = &[
     (
         "operator.podDisruptionBudget.enabled=false",
         &["PodDisruptionBudget scope-system/scope-operator"],
+    ),
+    (
+        "totals.podDisruptionBudget.enabled=false",
+        &["PodDisruptionBudget scope-system/scope-totals"],
+    ),
+    (
+        "totals.tls.secretName=\"mine\"",
+        &["Secret scope-system/scope-totals-authorities"],
     ),
 ];
 
@@ -155,6 +172,7 @@ fn every_pod_satisfies_restricted_pod_security() {
             whose,
             [
                 "Deployment scope-system/scope-operator",
+                "Deployment scope-system/scope-totals",
                 "Job scope-system/scope-plugins-cleanup",
                 "Pod scope-system/scope-plugins-test",
             ]
@@ -198,24 +216,28 @@ fn settings_arrive_where_they_belong() {
             "{name}"
         );
     }
-    let template = &objects.get("Deployment", "scope-operator").unwrap()["spec"]["template"];
-    assert_eq!(template["metadata"]["annotations"]["a"], "b");
-    assert_eq!(template["metadata"]["labels"]["tier"], "control");
-    let spec = &template["spec"];
-    assert_eq!(spec["priorityClassName"], "system-cluster-critical");
-    let spread = spec["topologySpreadConstraints"].as_array().unwrap();
-    assert_eq!(spread.len(), 1);
-    assert_eq!(spread[0]["topologyKey"], "rack");
-    assert_eq!(
-        spread[0]["labelSelector"]["matchLabels"]["app.kubernetes.io/name"],
-        "scope-operator"
-    );
+    for name in ["scope-totals", "scope-operator"] {
+        let template = &objects.get("Deployment", name).unwrap()["spec"]["template"];
+        assert_eq!(template["metadata"]["annotations"]["a"], "b");
+        assert_eq!(template["metadata"]["labels"]["tier"], "control");
+        assert_eq!(template["metadata"]["labels"]["team"], "maps");
+        let spec = &template["spec"];
+        assert_eq!(spec["priorityClassName"], "system-cluster-critical");
+        let spread = spec["topologySpreadConstraints"].as_array().unwrap();
+        assert_eq!(spread.len(), 1);
+        assert_eq!(spread[0]["topologyKey"], "rack");
+        assert_eq!(
+            spread[0]["labelSelector"]["matchLabels"]["app.kubernetes.io/name"],
+            name
+        );
+    }
+    let spec = &objects.get("Deployment", "scope-operator").unwrap()["spec"]["template"]["spec"];
     let args = spec["containers"][0]["args"].to_string();
     assert!(
         args.contains("--agent-image-pull-secrets=agents-registry"),
         "{args}"
     );
-    for name in ["scope-operator", "scope-agents"] {
+    for name in ["scope-operator", "scope-totals", "scope-agents"] {
         let monitor = objects.get("PodMonitor", name).unwrap();
         assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
         let policy = &objects.get("NetworkPolicy", name).unwrap()["spec"];
@@ -226,9 +248,11 @@ fn settings_arrive_where_they_belong() {
         let ingress = policy["ingress"].as_array().unwrap();
         let egress = policy["egress"].as_array().unwrap();
         // The operator's further way out is the agents' further way in.
+        // The agents have one to scope-totals besides.
         let (port, ways_in, ways_out) = match name {
             "scope-operator" => (8080, 1, 3),
-            _ => (7390, 2, 2),
+            "scope-totals" => (8080, 2, 2),
+            _ => (7390, 2, 3),
         };
         assert_eq!((ingress.len(), egress.len()), (ways_in, ways_out), "{name}");
         let scraped = &ingress[ways_in - 1];

@@ -225,11 +225,24 @@ impl World {
         Ok(node.exec(&["sh", "-c", &script, "sh", text]).map(drop)?)
     }
 
-    /// The token of a pod on a node, as whoever is root on the node can read it.
+    /// The token of a pod on a node for the API server, as whoever is root on the node can read it.
     ///
     /// # Errors
     /// When there is none.
     pub fn token_of(&self, node: &str, pod_uid: &str) -> anyhow::Result<String> {
+        self.token_in(node, pod_uid, "kube-api-access-")
+    }
+
+    /// The token of an agent's pod on a node for scope-totals.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn totals_token_of(&self, node: &str, pod_uid: &str) -> anyhow::Result<String> {
+        self.token_in(node, pod_uid, "totals")
+    }
+
+    /// The token in the volume whose name begins like this.
+    fn token_in(&self, node: &str, pod_uid: &str, volume: &str) -> anyhow::Result<String> {
         let volumes = self
             .node(node)?
             .root()?
@@ -237,12 +250,14 @@ impl World {
             .join(pod_uid)
             .join("volumes/kubernetes.io~projected");
         for entry in std::fs::read_dir(&volumes)? {
-            let token = entry?.path().join("token");
-            if token.exists() {
+            let entry = entry?;
+            let token = entry.path().join("token");
+            let named = entry.file_name().to_string_lossy().starts_with(volume);
+            if named && token.exists() {
                 return Ok(std::fs::read_to_string(token)?);
             }
         }
-        bail!("{} has no token", volumes.display())
+        bail!("{} has no token in {volume}", volumes.display())
     }
 
     /// kubectl with nothing but this token.

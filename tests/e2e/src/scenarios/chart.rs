@@ -35,6 +35,7 @@ fn tested(
     for words in [
         "scopeplugins.scopeplugins.dev is served as v1alpha1",
         "replicas of scope-operator are ready",
+        "replicas of scope-totals are ready",
         " leads",
         "the ScopePlugin node-metrics is Ready=True",
     ] {
@@ -254,9 +255,11 @@ pub(super) fn helm3_from_the_chart_before(world: &mut World) -> anyhow::Result<(
     );
     for (object, namespace) in [
         ("podmonitor/scope-operator", SYSTEM),
+        ("podmonitor/scope-totals", SYSTEM),
         ("podmonitor/scope-agents", SYSTEM),
         ("prometheusrule/scope-plugins", SYSTEM),
         ("networkpolicy/scope-operator", SYSTEM),
+        ("networkpolicy/scope-totals", SYSTEM),
         ("networkpolicy/scope-agents", PLUGINS),
     ] {
         ensure!(kubectl.exists(&[object, "-n", namespace])?, "no {object}");

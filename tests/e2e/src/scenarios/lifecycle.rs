@@ -483,7 +483,7 @@ pub(super) fn only_definitions_and_plugins_are_left(world: &World) -> anyhow::Re
             }
             let system = world.kubectl.ok(&[
                 "get",
-                "pods,deployments,serviceaccounts,leases",
+                "pods,deployments,serviceaccounts,leases,services,endpointslices",
                 "-n",
                 SYSTEM,
                 "-o",

@@ -171,6 +171,10 @@ const TWO_NODES: &[Scenario] = &[
         run: bypasses::to_a_record,
     },
     Scenario {
+        name: "no-way-to-the-exchange",
+        run: bypasses::to_the_exchange,
+    },
+    Scenario {
         name: "operator-is-restricted",
         run: bypasses::operator_is_restricted,
     },

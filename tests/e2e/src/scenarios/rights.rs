@@ -130,6 +130,13 @@ fn try_stolen_token(world: &mut World) -> anyhow::Result<()> {
             "{args:?}: {words}"
         );
     }
+    // The other one that a pod has is for scope-totals, and the API server takes it for nobody's.
+    let thief = world.kubectl_with_token(&world.totals_token_of(node, uid)?)?;
+    let words = thief.refused(&["get", "pods", "-n", PLUGINS])?;
+    ensure!(
+        words.contains("Unauthorized") || words.contains("logged in"),
+        "the token for scope-totals: {words}"
+    );
     Ok(())
 }
 

@@ -5,6 +5,7 @@ mod pods;
 mod records;
 mod rollouts;
 mod tokens;
+mod totals;
 
 use anyhow::ensure;
 
@@ -12,6 +13,7 @@ pub(super) use pods::{operator_is_restricted, to_a_pod};
 pub(super) use records::{in_an_agents_own_words, to_a_record};
 pub(super) use rollouts::to_a_rollout;
 pub(super) use tokens::to_a_token;
+pub(super) use totals::to_the_exchange;
 
 use crate::kubectl::Kubectl;
 

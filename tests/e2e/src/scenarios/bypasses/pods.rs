@@ -104,7 +104,13 @@ pub(in crate::scenarios) fn to_a_pod(world: &mut World) -> anyhow::Result<()> {
         move |pod: &mut serde_json::Value| pod["spec"]["volumes"] = json!([value.clone()])
     };
     let never = "Agents are never privileged";
+    let projected = |source: serde_json::Value| {
+        daemon_pod(&volume(
+            json!({"name": "v", "projected": {"sources": [source]}}),
+        ))
+    };
     let mounts = "Agents mount the plugin directory";
+    let projections = "Agents get tokens for the API server and for scope-totals";
     for (what, pod, refusal) in [
         (
             "a pod of no DaemonSet",
@@ -150,6 +156,21 @@ pub(in crate::scenarios) fn to_a_pod(world: &mut World) -> anyhow::Result<()> {
             mounts,
         ),
         (
+            "an agent with a Secret in a projected volume",
+            projected(json!({"secret": {"name": "x"}})),
+            projections,
+        ),
+        (
+            "an agent with somebody's ConfigMap",
+            projected(json!({"configMap": {"name": "x"}})),
+            projections,
+        ),
+        (
+            "an agent with a token for somebody else",
+            projected(json!({"serviceAccountToken": {"audience": "x", "path": "token"}})),
+            projections,
+        ),
+        (
             "an agent in the host's IPC namespace",
             daemon_pod(&|pod| pod["spec"]["hostIPC"] = json!(true)),
             "IPC namespace",
@@ -161,14 +182,20 @@ pub(in crate::scenarios) fn to_a_pod(world: &mut World) -> anyhow::Result<()> {
         way.is_refused(&world.kubectl)?;
     }
     eprintln!("    {} ways to a pod, each refused", ways.len());
-    way(
-        "a pod as the operator asks for it",
-        CREATE,
-        daemon_pod(&|_| {}),
-        "",
-    )
-    .by(DAEMON_SET_CONTROLLER)
-    .is_accepted(&world.kubectl)
+    let for_totals = json!([
+        {"serviceAccountToken": {"audience": "scope-totals", "path": "token"}},
+        {"configMap": {"name": "scope-totals-ca", "optional": true}},
+    ]);
+    let volumes = json!({"name": "totals", "projected": {"sources": for_totals}});
+    for (what, pod) in [
+        ("a pod as the operator asks for it", daemon_pod(&|_| {})),
+        ("one that reports for totals", daemon_pod(&volume(volumes))),
+    ] {
+        way(what, CREATE, pod, "")
+            .by(DAEMON_SET_CONTROLLER)
+            .is_accepted(&world.kubectl)?;
+    }
+    Ok(())
 }
 
 /// The operator's pods fit the restricted Pod Security level, and are held to it from here on: upgrades,

@@ -184,13 +184,13 @@ impl Worker {
             if skipped > 0 {
                 self.note(|state| state.skipped += skipped);
             }
-            let slow = cadence != self.interval;
+            let is_slow = cadence != self.interval;
             let earliest = began + self.interval;
-            due = match self.sleep(next, slow.then_some(earliest), began + OUT_OF_TURN) {
+            due = match self.sleep(next, is_slow.then_some(earliest), began + OUT_OF_TURN) {
                 Woken::Due => next,
                 Woken::Asked => Instant::now(),
                 // The grid of who asks every so often stays as it is.
-                Woken::Wanted if slow => Instant::now(),
+                Woken::Wanted if is_slow => Instant::now(),
                 Woken::Wanted => due,
             };
         }

@@ -27,7 +27,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::credentials::Peer;
-use super::error::ExchangeError;
+use super::error::{ExchangeError, words};
 
 /// For a name to be looked up and the connection to be made.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -152,7 +152,7 @@ async fn answer(response: Response<Incoming>) -> Result<Answer, ExchangeError> {
     }
     let body = whole(body, MAX_REPLY).await?;
     let reply = serde_json::from_slice(&body)
-        .map_err(|error| ExchangeError::NotAReply(error.to_string()))?;
+        .map_err(|error| ExchangeError::NotAReply(words(&error.to_string())))?;
     Ok(Answer { reply, closes })
 }
 
@@ -165,7 +165,7 @@ async fn refused(status: StatusCode, headers: &HeaderMap, body: Incoming) -> Exc
     match serde_json::from_slice::<Refusal>(&body) {
         Ok(Refusal { reason, message }) => ExchangeError::Refused {
             reason,
-            message,
+            message: words(&message),
             retry_after: headers
                 .get(RETRY_AFTER)
                 .and_then(|value| value.to_str().ok()?.trim().parse().ok())

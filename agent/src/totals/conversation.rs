@@ -13,7 +13,7 @@ use super::error::ExchangeError;
 /// slower than to notice within minutes that the service asks for more.
 const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
 /// Until the first reply says it.
-pub(super) const FIRST_INTERVAL: Duration = Duration::from_secs(5);
+const FIRST_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The pause after one failure; it doubles with each, up to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -156,11 +156,13 @@ impl Conversation {
         self.open = None;
         let spread = 1.0 + chance / 4.0;
         let pause = self.pause(chance);
+        let was_lean = self.lean;
+        self.lean |= reason == Reason::Size;
         let wait = match reason {
             // The token is read anew before each report.
             Reason::Token | Reason::Slow | Reason::Standby | Reason::Other => pause,
             Reason::Account | Reason::Syntax | Reason::Value => REFUSED.mul_f64(spread),
-            Reason::Size if !std::mem::replace(&mut self.lean, true) => pause,
+            Reason::Size if !was_lean => pause,
             Reason::Size => REFUSED.mul_f64(spread),
             Reason::Version => OTHER_VERSION.mul_f64(spread),
             Reason::Rate | Reason::Busy => match retry_after {

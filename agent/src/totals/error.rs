@@ -84,6 +84,15 @@ pub enum ExchangeError {
     },
 }
 
+/// Of what somebody else says so many characters are told.
+const MAX_WORDS: usize = 240;
+
+/// What somebody else says, as one line that is not long.
+pub(super) fn words(text: &str) -> String {
+    let line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    line.take(MAX_WORDS).collect()
+}
+
 impl ExchangeError {
     /// A word for it: part of metrics.
     pub fn label(&self) -> &'static str {

@@ -12,8 +12,6 @@ use super::error::ExchangeError;
 /// Without an answer for so long, people are told: totals are absent long before that, but a service
 /// that starts anew is back sooner.
 const LONG: Duration = Duration::from_secs(120);
-/// Of what went wrong, people are told so many characters.
-const MAX_WORDS: usize = 240;
 
 /// How the exchange goes.
 #[derive(Debug, Clone)]
@@ -85,8 +83,7 @@ impl Standing {
     pub(super) fn failed(&mut self, error: &ExchangeError) -> bool {
         *self.outcomes.entry(error.label()).or_default() += 1;
         self.unpublished = matches!(error, ExchangeError::NotPublished(_));
-        let why: String = error.to_string().chars().take(MAX_WORDS).collect();
-        let why = why.replace(char::is_control, " ");
+        let why = error.to_string();
         let news = self.silent.why.as_ref() != Some(&why);
         self.silent.why = Some(why);
         news
@@ -132,6 +129,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::totals::error::words;
 
     #[test]
     fn long_silence_is_told_with_its_beginning_and_its_reason() {
@@ -157,9 +155,9 @@ mod tests {
         assert_eq!(standing.said(after(240)), None);
         assert!(standing.failed(&ExchangeError::TooLarge), "again news");
         assert!(standing.said(after(250)).is_some());
-        let long = ExchangeError::NotAReply("x\ny".repeat(1000));
+        let long = ExchangeError::NotAReply(words(&"x\ny".repeat(1000)));
         standing.failed(&long);
         let said = standing.said(after(250)).expect("long enough");
-        assert!(said.len() < 400 && !said.contains('\n'), "{said}");
+        assert!(said.len() < 500 && !said.contains('\n'), "{said}");
     }
 }

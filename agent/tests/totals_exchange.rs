@@ -36,7 +36,7 @@ fn seconds(from: Instant, to: Instant) -> f64 {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_stamp_is_used_at_once_and_totals_come_back() {
-    let mut agent = Agent::start().await;
+    let mut agent = Agent::start();
     let first = agent
         .asked(Step::Reply(reply(Fate::Unstamped, "7-1", [])))
         .await;
@@ -70,7 +70,7 @@ async fn the_first_stamp_is_used_at_once_and_totals_come_back() {
 
 #[tokio::test(start_paused = true)]
 async fn totals_are_shown_no_longer_than_they_may_although_the_service_is_away() {
-    let mut agent = Agent::start().await;
+    let mut agent = Agent::start();
     agent
         .asked(Step::Reply(reply(Fate::Taken, "7-1", [total(1, 9000)])))
         .await;
@@ -85,7 +85,7 @@ async fn totals_are_shown_no_longer_than_they_may_although_the_service_is_away()
 
 #[tokio::test(start_paused = true)]
 async fn a_standby_is_left_for_another_connection() {
-    let mut agent = Agent::start().await;
+    let mut agent = Agent::start();
     let standby = || refusal(StatusCode::SERVICE_UNAVAILABLE, Reason::Standby, None);
     let first = agent.asked(standby()).await;
     let second = agent.asked(standby()).await;
@@ -103,7 +103,7 @@ async fn a_standby_is_left_for_another_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn a_token_that_is_not_valid_any_more_is_read_anew() {
-    let mut agent = Agent::start().await;
+    let mut agent = Agent::start();
     agent
         .asked(Step::Reply(reply(Fate::Taken, "7-1", [])))
         .await;
@@ -128,7 +128,7 @@ async fn a_token_that_is_not_valid_any_more_is_read_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn who_is_busy_says_when_to_come_again() {
-    let mut agent = Agent::start().await;
+    let mut agent = Agent::start();
     let busy = refusal(StatusCode::SERVICE_UNAVAILABLE, Reason::Busy, Some(20));
     let first = agent.asked(busy).await;
     let rate = refusal(StatusCode::TOO_MANY_REQUESTS, Reason::Rate, Some(60));
@@ -146,7 +146,7 @@ async fn who_is_busy_says_when_to_come_again() {
 
 #[tokio::test(start_paused = true)]
 async fn another_version_is_said_and_not_tried_every_second() {
-    let mut agent = Agent::start().await;
+    let mut agent = Agent::start();
     let first = agent
         .asked(refusal(StatusCode::BAD_REQUEST, Reason::Version, None))
         .await;
@@ -158,7 +158,7 @@ async fn another_version_is_said_and_not_tried_every_second() {
 
 #[tokio::test(start_paused = true)]
 async fn a_report_without_an_answer_is_sent_again_under_its_number() {
-    let mut agent = Agent::start().await;
+    let mut agent = Agent::start();
     agent
         .asked(Step::Reply(reply(Fate::Taken, "7-1", [])))
         .await;
@@ -178,7 +178,7 @@ async fn a_report_without_an_answer_is_sent_again_under_its_number() {
 
 #[tokio::test(start_paused = true)]
 async fn who_does_not_answer_in_time_is_left() {
-    let mut agent = Agent::start().await;
+    let mut agent = Agent::start();
     let silent = agent.asked(Step::Silence).await;
     let next = agent
         .asked(Step::Reply(reply(Fate::Taken, "7-1", [])))
@@ -194,7 +194,7 @@ async fn who_does_not_answer_in_time_is_left() {
 
 #[tokio::test(start_paused = true)]
 async fn a_huge_or_strange_answer_is_not_taken() {
-    let mut agent = Agent::start().await;
+    let mut agent = Agent::start();
     agent.asked(Step::Huge).await;
     agent.asked(Step::Text(StatusCode::OK, "{}")).await;
     agent
@@ -211,7 +211,7 @@ async fn a_huge_or_strange_answer_is_not_taken() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_published_yet_is_waited_for() {
-    let mut agent = Agent::without(&["address", "ca.crt"]).await;
+    let mut agent = Agent::without(&["address", "ca.crt"]);
     tokio::time::sleep(Duration::from_secs(60)).await;
     let standing = agent.board.standing();
     assert!(standing.unpublished && !standing.connected);
@@ -231,7 +231,7 @@ async fn what_is_not_published_yet_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn authorities_and_addresses_that_change_mean_a_new_connection() {
-    let mut agent = Agent::start().await;
+    let mut agent = Agent::start();
     let first = agent
         .asked(Step::Reply(reply(Fate::Taken, "7-1", [])))
         .await;
@@ -262,7 +262,7 @@ async fn authorities_and_addresses_that_change_mean_a_new_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_else_gets_the_token() {
-    let agent = Agent::start().await;
+    let agent = Agent::start();
     agent.serve_by(&Authority::new());
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert!(outcome(&agent, "handshake") >= 3);
@@ -276,7 +276,7 @@ async fn nobody_else_gets_the_token() {
 
 #[tokio::test(start_paused = true)]
 async fn who_has_nothing_to_tell_asks_for_a_sample_and_says_so() {
-    let mut agent = Agent::start().await;
+    let mut agent = Agent::start();
     agent
         .asked(Step::Reply(reply(Fate::Taken, "7-1", [])))
         .await;

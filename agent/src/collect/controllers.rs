@@ -20,16 +20,15 @@ use crate::totals::object;
 const COUNTED: &str = "totals_pods_counted";
 
 /// The row that says of how many pods the figures are.
-fn row() -> (String, MetadataTemplate) {
-    let template = MetadataTemplate {
+fn row() -> MetadataTemplate {
+    MetadataTemplate {
         label: "Pods counted".to_owned(),
         truncate: 0,
         data_type: DataType::Text,
         // Behind all that Scope's probe tells of a controller.
         priority: 90.0,
         from: From::Latest,
-    };
-    (COUNTED.to_owned(), template)
+    }
 }
 
 /// Adds the totals of the controllers with pods here. The row is known where there is such a controller:
@@ -48,8 +47,10 @@ pub(super) fn add(composer: &mut Composer<'_>, inventory: &Inventory) {
         .filter_map(|owner| Some((object(owner)?, owner)))
         .collect();
     for (object, owner) in owners {
-        let content = composer.report.topology(owner.topology);
-        content.metadata_templates.extend([row()]);
+        let rows = &mut composer.report.topology(owner.topology).metadata_templates;
+        if !rows.contains_key(COUNTED) {
+            rows.insert(COUNTED.to_owned(), row());
+        }
         if let Some(total) = totals.get(object)
             && let Some(id) = owner_id(owner)
         {

@@ -198,10 +198,10 @@ mod tests {
             (ADDRESS, Some("10.0.0.1:0"), "credentials"),
             (ADDRESS, Some(":80"), "credentials"),
             (ADDRESS, Some("a b:80"), "credentials"),
-            (ADDRESS, Some(&long), "credentials"),
+            (ADDRESS, Some(&*long), "credentials"),
             (NAME, Some("no name!"), "credentials"),
             (TOKEN, Some("a\u{1}b"), "credentials"),
-            (TOKEN, Some(&long), "credentials"),
+            (TOKEN, Some(&*long), "credentials"),
         ] {
             let directory = good();
             let path = directory.path().join(name);

@@ -167,12 +167,12 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    pub(crate) async fn start() -> Self {
-        Self::without(&[]).await
+    pub(crate) fn start() -> Self {
+        Self::without(&[])
     }
 
     /// With these files missing.
-    pub(crate) async fn without(missing: &[&str]) -> Self {
+    pub(crate) fn without(missing: &[&str]) -> Self {
         let authority = Authority::new();
         let (asking, asked) = mpsc::unbounded_channel();
         let service = Arc::new(Service {

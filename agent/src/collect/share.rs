@@ -87,11 +87,28 @@ impl Share {
     /// Whether the controls of a controller or of the host itself are in this report: in one of the
     /// turns beside that of the host's names, whose tables are the largest of all that takes turns.
     pub(super) fn has_controls(self, id: &str, host: &str) -> bool {
+        self.is_beside(id, host, |_| 0)
+    }
+
+    /// Whether what only some controllers have of their totals is in this report: half a cycle away from
+    /// their controls, and not with the host's names either.
+    pub(super) fn has_further_totals(self, id: &str, host: &str) -> bool {
+        self.is_beside(id, host, |others| others / 2)
+    }
+
+    /// Whether CPU and memory of the controller's totals are in this report: twice in a cycle, since they are
+    /// others every five seconds.
+    pub(super) fn has_totals(self, id: &str, host: &str) -> bool {
+        self.has_controls(id, host) || self.has_further_totals(id, host)
+    }
+
+    /// Whether this is the node's turn among those beside the host's, or the one so many of them later.
+    fn is_beside(self, id: &str, host: &str, later: fn(u64) -> u64) -> bool {
         match self {
             Share::Whole => true,
             Share::Turn { number, cycle } => {
                 let others = cycle.names.saturating_sub(1).max(1);
-                let behind = 1 + (hash(id) >> 16) % others;
+                let behind = 1 + ((hash(id) >> 16) + later(others)) % others;
                 let host = hash(host) >> 16;
                 host.wrapping_add(number) % cycle.names == behind % cycle.names
             }
@@ -208,6 +225,27 @@ mod tests {
             assert!(seen.iter().all(|&n| n == 1));
         }
         assert!(Share::Whole.has_controls("x", HOST));
+    }
+
+    #[test]
+    fn totals_go_out_twice_a_cycle_and_not_with_the_hosts_names() {
+        const HOST: &str = "worker-17;<host>";
+        for (cycle, longest) in [(Cycle::SECOND, 5), (Cycle::TWO_SECONDS, 3)] {
+            for id in (0..100).map(|n| format!("{n};<deployment>")) {
+                let turn = |number| Share::Turn { number, cycle };
+                let told: Vec<u64> = (0..10 * cycle.names)
+                    .filter(|&number| turn(number).has_totals(&id, HOST))
+                    .collect();
+                assert_eq!(told.len() as u64, 20);
+                assert!(told.windows(2).all(|pair| pair[1] - pair[0] <= longest));
+                assert!(!told.iter().any(|&number| turn(number).has_names(HOST)));
+                let further = told
+                    .iter()
+                    .filter(|&&number| turn(number).has_further_totals(&id, HOST));
+                assert_eq!(further.count(), 10);
+            }
+        }
+        assert!(Share::Whole.has_totals("x", HOST) && Share::Whole.has_further_totals("x", HOST));
     }
 
     #[test]

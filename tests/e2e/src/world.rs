@@ -225,11 +225,23 @@ impl World {
         Ok(node.exec(&["sh", "-c", &script, "sh", text]).map(drop)?)
     }
 
-    /// The token of a pod on a node, as whoever is root on the node can read it.
+    /// The token of a pod on a node for the API server, as whoever is root on the node can read it.
     ///
     /// # Errors
     /// When there is none.
     pub fn token_of(&self, node: &str, pod_uid: &str) -> anyhow::Result<String> {
+        self.token_in(node, pod_uid, "kube-api-access-")
+    }
+
+    /// The same for the service of the totals.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn totals_token_of(&self, node: &str, pod_uid: &str) -> anyhow::Result<String> {
+        self.token_in(node, pod_uid, "totals")
+    }
+
+    fn token_in(&self, node: &str, pod_uid: &str, volume: &str) -> anyhow::Result<String> {
         let volumes = self
             .node(node)?
             .root()?
@@ -237,12 +249,13 @@ impl World {
             .join(pod_uid)
             .join("volumes/kubernetes.io~projected");
         for entry in std::fs::read_dir(&volumes)? {
-            let token = entry?.path().join("token");
-            if token.exists() {
+            let entry = entry?;
+            let token = entry.path().join("token");
+            if entry.file_name().to_string_lossy().starts_with(volume) && token.exists() {
                 return Ok(std::fs::read_to_string(token)?);
             }
         }
-        bail!("{} has no token", volumes.display())
+        bail!("{} has no token in a volume {volume}", volumes.display())
     }
 
     /// kubectl with nothing but this token.
@@ -252,14 +265,21 @@ impl World {
     pub fn kubectl_with_token(&self, token: &str) -> anyhow::Result<Kubectl> {
         let config = self.kubectl.json(&["config", "view", "--raw"])?;
         let cluster = &config["clusters"][0]["cluster"];
-        let thief = serde_json::json!({
+        self.kubectl_with_config(&serde_json::json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": cluster}],
             "users": [{"name": "c", "user": {"token": token}}],
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
-        });
+        }))
+    }
+
+    /// kubectl with nothing but this kubeconfig.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn kubectl_with_config(&self, config: &serde_json::Value) -> anyhow::Result<Kubectl> {
         let path = self.cluster.logs().join("token.kubeconfig");
-        std::fs::write(&path, thief.to_string())?;
+        std::fs::write(&path, config.to_string())?;
         Ok(self.kubectl.with_kubeconfig(&path))
     }
 

@@ -267,14 +267,21 @@ impl World {
     pub fn kubectl_with_token(&self, token: &str) -> anyhow::Result<Kubectl> {
         let config = self.kubectl.json(&["config", "view", "--raw"])?;
         let cluster = &config["clusters"][0]["cluster"];
-        let thief = serde_json::json!({
+        self.kubectl_with_config(&serde_json::json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": cluster}],
             "users": [{"name": "c", "user": {"token": token}}],
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
-        });
+        }))
+    }
+
+    /// kubectl with nothing but this kubeconfig.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn kubectl_with_config(&self, config: &serde_json::Value) -> anyhow::Result<Kubectl> {
         let path = self.cluster.logs().join("token.kubeconfig");
-        std::fs::write(&path, thief.to_string())?;
+        std::fs::write(&path, config.to_string())?;
         Ok(self.kubectl.with_kubeconfig(&path))
     }
 

@@ -338,7 +338,7 @@ fn controllers_are_right(view: &View, running: &[&PodTruth]) -> anyhow::Result<(
 }
 
 /// What the probes' own reporters find: Kubernetes' objects, containers, processes.
-fn whole_truth(world: &World, pods: &[PodTruth]) -> anyhow::Result<Truth> {
+pub(super) fn whole_truth(world: &World, pods: &[PodTruth]) -> anyhow::Result<Truth> {
     let kubectl = &world.kubectl;
     let mut truth = Truth {
         hosts: hosts(world, pods)?,

@@ -26,6 +26,8 @@ const PATIENT: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(400);
 /// In every so many of these looks the kubelets are asked, too.
 const KUBELETS_EVERY: u32 = 6;
+/// Where the containers are.
+const NAMESPACE: &str = "figures";
 /// What is held.
 const HELD: f64 = 64.0 * 1024.0 * 1024.0;
 
@@ -86,25 +88,27 @@ fn close(what: &str, ours: f64, theirs: f64, little: f64) -> anyhow::Result<()> 
 
 /// One of ours: its rate is over the time since the one before.
 #[derive(Debug, Clone, Copy)]
-struct Sample {
+pub(super) struct Sample {
     /// In seconds since 1970.
-    at: f64,
-    millicores: f64,
-    memory: f64,
+    pub(super) at: f64,
+    pub(super) millicores: f64,
+    /// In bytes.
+    pub(super) memory: f64,
 }
 
 /// One of the kubelet's.
 #[derive(Debug, Clone, Copy)]
-struct Reading {
+pub(super) struct Reading {
     /// In seconds since 1970.
-    at: f64,
+    pub(super) at: f64,
     /// Seconds of CPU so far.
-    cpu: f64,
-    memory: f64,
+    pub(super) cpu: f64,
+    /// In bytes.
+    pub(super) memory: f64,
 }
 
 /// The mean of our rates from one time to another, if there are rates for all of it.
-fn mean(samples: &[Sample], from: f64, to: f64) -> Option<f64> {
+pub(super) fn mean(samples: &[Sample], from: f64, to: f64) -> Option<f64> {
     let (mut sum, mut known) = (0.0, 0.0);
     for pair in samples.windows(2) {
         let [before, sample] = pair else { continue };
@@ -144,7 +148,7 @@ fn look_until_both_know(
             if !kubelets_too {
                 continue;
             }
-            for (container, reading) in kubelet_readings(&kubectl, &node)? {
+            for (container, reading) in kubelet_readings(&kubectl, &node, NAMESPACE)? {
                 let of = theirs.entry(container).or_default();
                 if reading.at > from && of.last().is_none_or(|last| last.at < reading.at) {
                     of.push(reading);
@@ -204,7 +208,11 @@ fn our_samples(world: &mut World, node: &str) -> anyhow::Result<BTreeMap<String,
 /// The same of the kubelet: the figures of its summary. That has their time in whole seconds, so the time
 /// is taken from the same reading in its resource metrics, which have it in milliseconds; what has moved
 /// on between the two questions is left out.
-fn kubelet_readings(kubectl: &Kubectl, node: &str) -> anyhow::Result<BTreeMap<String, Reading>> {
+pub(super) fn kubelet_readings(
+    kubectl: &Kubectl,
+    node: &str,
+    namespace: &str,
+) -> anyhow::Result<BTreeMap<String, Reading>> {
     let ask = |what: &str| {
         let path = format!("/api/v1/nodes/{node}/proxy/{what}");
         kubectl.ok(&["get", "--raw", &path])
@@ -213,7 +221,7 @@ fn kubelet_readings(kubectl: &Kubectl, node: &str) -> anyhow::Result<BTreeMap<St
     let summary: Value = serde_json::from_str(&ask("stats/summary")?)?;
     let mut readings = BTreeMap::new();
     for pod in summary["pods"].as_array().context("pods")? {
-        if pod["podRef"]["namespace"] != "figures" {
+        if pod["podRef"]["namespace"] != namespace {
             continue;
         }
         let pod_name = pod["podRef"]["name"].as_str().unwrap_or_default();
@@ -227,7 +235,7 @@ fn kubelet_readings(kubectl: &Kubectl, node: &str) -> anyhow::Result<BTreeMap<St
             };
             let cpu = nanoseconds / 1e9;
             let same = |metric: &str, value: f64| {
-                let (found, at) = resource_metric(&metrics, metric, pod_name, name)?;
+                let (found, at) = resource_metric(&metrics, metric, [namespace, pod_name, name])?;
                 // Written as a decimal and read again.
                 ((found - value).abs() < 1e-6 * value.max(1e-3)).then_some(at)
             };
@@ -241,17 +249,19 @@ fn kubelet_readings(kubectl: &Kubectl, node: &str) -> anyhow::Result<BTreeMap<St
     Ok(readings)
 }
 
-/// Value and time, in seconds since 1970, of a container's metric.
-fn resource_metric(text: &str, metric: &str, pod: &str, container: &str) -> Option<(f64, f64)> {
-    let (pod, container) = (
+/// Value and time, in seconds since 1970, of the metric of a container, by namespace, pod and name.
+fn resource_metric(text: &str, metric: &str, of: [&str; 3]) -> Option<(f64, f64)> {
+    let [namespace, pod, container] = of;
+    let wanted = [
+        format!("namespace=\"{namespace}\""),
         format!("pod=\"{pod}\""),
         format!("container=\"{container}\""),
-    );
+    ];
     text.lines().find_map(|line| {
         let (labels, figures) = line.strip_prefix(metric)?.split_once('}')?;
         let labels = labels.strip_prefix('{')?;
-        let has = |wanted: &str| labels.split(',').any(|label| label == wanted);
-        if !(has(&pod) && has(&container) && has("namespace=\"figures\"")) {
+        let has = |wanted: &String| labels.split(',').any(|label| label == wanted);
+        if !wanted.iter().all(has) {
             return None;
         }
         let (value, milliseconds) = figures.trim().split_once(' ')?;
@@ -293,9 +303,9 @@ mod tests {
             x{container=\"a\",namespace=\"figures\",pod=\"p\"} 0.052031 1795926591230\n\
             xy{container=\"b\",namespace=\"figures\",pod=\"p\"} 1 1000\n";
         assert_eq!(
-            resource_metric(text, "x", "p", "a"),
+            resource_metric(text, "x", ["figures", "p", "a"]),
             Some((0.052_031, 1_795_926_591.23))
         );
-        assert_eq!(resource_metric(text, "x", "p", "b"), None);
+        assert_eq!(resource_metric(text, "x", ["figures", "p", "b"]), None);
     }
 }

@@ -18,6 +18,7 @@ mod official;
 mod rights;
 mod rollouts;
 mod standalone;
+mod totals;
 mod traffic;
 mod usage;
 
@@ -295,6 +296,18 @@ const FLEET: &[Scenario] = &[
     Scenario {
         name: "install-on-a-fleet",
         run: lifecycle::install_on_a_fleet,
+    },
+    Scenario {
+        name: "fleet-totals-are-true",
+        run: totals::are_true,
+    },
+    Scenario {
+        name: "fleet-totals-outlive-their-service",
+        run: totals::outlive_their_service,
+    },
+    Scenario {
+        name: "fleet-totals-stolen-token",
+        run: totals::stolen_token,
     },
     Scenario {
         name: "fleet-two-bad-revisions",

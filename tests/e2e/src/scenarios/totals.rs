@@ -1,0 +1,543 @@
+//! Totals of controllers: from every node the same number, the one that the kubelets' figures add up to, or none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail, ensure};
+use scope_emulator::{ProbeSetup, Runtime, Tab, Version, World as Scope};
+
+use super::app_view::whole_truth;
+use super::kubelet::{Reading, Sample, kubelet_readings, mean};
+use crate::kubectl::Kubectl;
+use crate::product::{PLUGINS, SYSTEM, agent_pods};
+use crate::progress::await_some;
+use crate::truth;
+use crate::world::World;
+
+const NAMESPACE: &str = "added-up";
+const BUSY: &str = "deployment/busy";
+const REPLICAS: usize = 6;
+/// What each replica uses, by its limit.
+const MILLICORES: f64 = 40.0;
+/// What the total may differ by from the sum of the kubelets' readings over the same time.
+const PART: f64 = 0.05;
+/// What a single total may differ by: it is of a few seconds, in which each of the processes gets its part of
+/// CPU now a little sooner and now a little later.
+const SINGLE_PART: f64 = 0.25;
+/// A total is right so long after a change.
+const RIGHT_WITHIN: Duration = Duration::from_secs(15);
+/// The kubelet looks at a container every 10 to 15 s; so long lies between the first reading and the last.
+const LONG: f64 = 25.0;
+const PATIENT: Duration = Duration::from_secs(120);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// In every so many of these looks the kubelets are asked, too.
+const KUBELETS_EVERY: u32 = 4;
+/// The nodes of the Deployment; the fleet has one more.
+const NODES: [&str; 3] = ["node1", "node2", "node3"];
+
+const OBJECTS: &str = r#"apiVersion: v1
+kind: Namespace
+metadata: {name: added-up}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: busy, namespace: added-up}
+spec:
+  replicas: 6
+  selector: {matchLabels: {app: busy}}
+  template:
+    metadata: {labels: {app: busy}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      automountServiceAccountToken: false
+      affinity:
+        nodeAffinity:
+          requiredDuringSchedulingIgnoredDuringExecution:
+            nodeSelectorTerms:
+              - matchExpressions:
+                  - {key: kubernetes.io/hostname, operator: In, values: [node1, node2, node3]}
+      topologySpreadConstraints:
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: DoNotSchedule
+          labelSelector: {matchLabels: {app: busy}}
+      containers:
+        - name: burner
+          image: harness.local/box:1
+          command: [sh, -c, "while :; do :; done"]
+          resources: {limits: {cpu: 40m, memory: 16Mi}}
+"#;
+
+/// The Deployment's node in Scope.
+fn busy(kubectl: &Kubectl) -> anyhow::Result<String> {
+    let object = kubectl.json(&["get", BUSY, "-n", NAMESPACE])?;
+    let uid = object["metadata"]["uid"].as_str().context("a UID")?;
+    Ok(format!("{uid};<deployment>"))
+}
+
+/// One steady total, from all nodes the same and on the page, which is what the kubelets' figures add up to; and
+/// right again soon after the Deployment has another size.
+pub(super) fn are_true(world: &mut World) -> anyhow::Result<()> {
+    let kubectl = world.kubectl.clone();
+    kubectl.apply(OBJECTS)?;
+    let rollout = ["rollout", "status", BUSY, "-n", NAMESPACE, "--timeout=90s"];
+    kubectl.ok(&rollout)?;
+    let id = busy(&kubectl)?;
+    await_total(world, &id, REPLICAS, PATIENT)?;
+    against_the_kubelets(world, &id)?;
+    for replicas in [2, 0, REPLICAS] {
+        resized(world, &id, replicas).with_context(|| format!("{replicas} replicas"))?;
+    }
+    Ok(())
+}
+
+/// One round's total of the Deployment, as the nodes show it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Shown {
+    at: f64,
+    millicores: f64,
+    percent: f64,
+    memory: f64,
+}
+
+/// What a node's agent shows of it now.
+fn shown_on(world: &mut World, node: &str, id: &str) -> anyhow::Result<Option<Shown>> {
+    let heard = world.hear(node)?;
+    let Some(seen) = heard.node("Deployment", id) else {
+        return Ok(None);
+    };
+    let Some((at, millicores)) = seen.timed("cpu_millicores") else {
+        return Ok(None);
+    };
+    let metric = |name: &str| {
+        let value = seen.metric(name);
+        value.with_context(|| format!("{node} shows millicores of {id} and no {name}"))
+    };
+    Ok(Some(Shown {
+        at,
+        millicores,
+        percent: metric("docker_cpu_total_usage")?,
+        memory: metric("docker_memory_usage")?,
+    }))
+}
+
+/// Waits until every node with a pod of it shows the total of so many replicas.
+fn await_total(
+    world: &mut World,
+    id: &str,
+    replicas: usize,
+    limit: Duration,
+) -> anyhow::Result<Duration> {
+    let want = MILLICORES * replicas as f64;
+    let started = Instant::now();
+    await_some(&format!("{want} millicores everywhere"), limit, || {
+        let pods = truth::pods_in(&world.kubectl, NAMESPACE)?;
+        let nodes: BTreeSet<_> = pods.iter().map(|pod| pod.node.clone()).collect();
+        let mut shown = BTreeMap::new();
+        for node in nodes {
+            let total = shown_on(world, &node, id)?.map(|total| total.millicores);
+            shown.insert(node, total);
+        }
+        let right = |total: &Option<f64>| {
+            total.is_some_and(|total| (total - want).abs() <= want * SINGLE_PART)
+        };
+        let all = pods.len() == replicas && shown.values().all(right);
+        Ok(if all {
+            Ok(())
+        } else {
+            Err(format!("{shown:?}"))
+        })
+    })?;
+    Ok(started.elapsed())
+}
+
+/// Looks at all nodes, the page and the kubelets for as long as the kubelets take.
+fn against_the_kubelets(world: &mut World, id: &str) -> anyhow::Result<()> {
+    let kubectl = world.kubectl.clone();
+    let mut scope = page(world)?;
+    let mut rounds: BTreeMap<u64, Shown> = BTreeMap::new();
+    let mut tellers: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
+    let mut kubelets: BTreeMap<String, Vec<Reading>> = BTreeMap::new();
+    let from = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64() + 2.0;
+    let (started, mut look, mut on_page) = (Instant::now(), 0_u32, Vec::new());
+    loop {
+        for node in NODES {
+            let Some(shown) = shown_on(world, node, id)? else {
+                bail!("{node} shows no total any more");
+            };
+            // Dates are told to a tenth of a second.
+            let round = (shown.at * 10.0).round() as u64;
+            let first = *rounds.entry(round).or_insert(shown);
+            ensure!(first == shown, "{node} shows {shown:?}, another {first:?}");
+            tellers.entry(round).or_default().insert(node);
+        }
+        if look.is_multiple_of(KUBELETS_EVERY) {
+            for node in NODES {
+                for (container, reading) in kubelet_readings(&kubectl, node, NAMESPACE)? {
+                    let of = kubelets.entry(container).or_default();
+                    if reading.at > from && of.last().is_none_or(|last| last.at < reading.at) {
+                        of.push(reading);
+                    }
+                }
+            }
+        }
+        scope.advance(LOOK_EVERY);
+        if let Some(cpu) = total_on_page(&mut scope, id)? {
+            on_page.push(cpu);
+        }
+        let newest = rounds.values().last().context("a round")?.at;
+        let known = kubelets.values().all(|of| {
+            let span = of.first().zip(of.last());
+            span.is_some_and(|(first, last)| last.at - first.at >= LONG && newest >= last.at)
+        });
+        if known && kubelets.len() == REPLICAS {
+            break;
+        }
+        ensure!(
+            started.elapsed() < PATIENT,
+            "the kubelets did not look twice: {kubelets:?}"
+        );
+        look += 1;
+    }
+    // The first round and the last may have been seen on some of the nodes only.
+    let everywhere = tellers.values().filter(|nodes| nodes.len() == NODES.len());
+    ensure!(
+        everywhere.count() + 2 >= tellers.len(),
+        "rounds are not on all nodes: {tellers:?}"
+    );
+    compare(&rounds, &kubelets)?;
+    steady_on_page(&on_page, look)
+}
+
+fn compare(
+    rounds: &BTreeMap<u64, Shown>,
+    kubelets: &BTreeMap<String, Vec<Reading>>,
+) -> anyhow::Result<()> {
+    let samples: Vec<_> = rounds
+        .values()
+        .map(|shown| Sample {
+            at: shown.at,
+            millicores: shown.millicores,
+            memory: shown.memory,
+        })
+        .collect();
+    let (mut used, mut memory) = (0.0, 0.0);
+    let (mut from, mut to) = (f64::MAX, f64::MIN);
+    for of in kubelets.values() {
+        let (first, last) = of.first().zip(of.last()).context("readings")?;
+        used += (last.cpu - first.cpu) / (last.at - first.at) * 1000.0;
+        memory += last.memory;
+        from = from.min(first.at);
+        to = to.max(last.at);
+    }
+    let from = from.max(samples.first().context("a round")?.at);
+    let said = mean(&samples, from, to).context("totals over that time")?;
+    let newest = samples.last().context("a round")?.memory;
+    eprintln!(
+        "    {} rounds, the same from all nodes: {said:.1} millicores, the kubelets {used:.1} over {:.0} s; \
+         {:.2} MiB, the kubelets {:.2}",
+        samples.len(),
+        to - from,
+        newest / 1024.0 / 1024.0,
+        memory / 1024.0 / 1024.0,
+    );
+    ensure!(
+        (said - used).abs() <= used * PART,
+        "{said:.1} millicores, the kubelets {used:.1}"
+    );
+    ensure!(
+        (newest - memory).abs() <= memory * PART,
+        "{newest} bytes, the kubelets {memory}"
+    );
+    Ok(())
+}
+
+/// A page with a probe on each node.
+fn page(world: &World) -> anyhow::Result<Scope> {
+    let pods = truth::pods(&world.kubectl)?;
+    let mut scope = Scope::live(Version::default());
+    *scope.truth() = whole_truth(world, &pods)?;
+    for (n, node) in world.nodes().iter().enumerate() {
+        let sockets = world.plugin_dir(node);
+        let setup = ProbeSetup::host(node)
+            .runtime(Runtime::Cri)
+            .sockets(&sockets);
+        scope.try_add_probe(setup.id(&format!("70{n}")))?;
+        if n == 0 {
+            let setup = ProbeSetup::cluster(node).sockets(&sockets);
+            scope.try_add_probe(setup.id("c7"))?;
+        }
+    }
+    Ok(scope)
+}
+
+/// Millicores of the Deployment as the page has them.
+fn total_on_page(scope: &mut Scope, id: &str) -> anyhow::Result<Option<f64>> {
+    let shown = scope.view().shown(Tab::Controllers)?;
+    let row = shown
+        .get(id)
+        .and_then(|busy| busy.metrics.iter().find(|row| row.id == "cpu_millicores"));
+    Ok(row.filter(|row| row.samples > 0).map(|row| row.value))
+}
+
+/// On the page there is never a node's own part: in no look less than all, or more.
+fn steady_on_page(on_page: &[f64], looks: u32) -> anyhow::Result<()> {
+    let want = MILLICORES * REPLICAS as f64;
+    let (low, high) = on_page
+        .iter()
+        .fold((f64::MAX, f64::MIN), |(low, high), cpu| {
+            (low.min(*cpu), high.max(*cpu))
+        });
+    eprintln!(
+        "    on the page {low:.0} to {high:.0} millicores in {} of {looks} looks",
+        on_page.len()
+    );
+    ensure!(
+        on_page.len() as u32 * 2 > looks,
+        "the page has the total in {} of {looks} looks",
+        on_page.len()
+    );
+    ensure!(
+        low >= want * (1.0 - SINGLE_PART) && high <= want * (1.0 + SINGLE_PART),
+        "the page shows {low} to {high} millicores, want {want}"
+    );
+    Ok(())
+}
+
+fn resized(world: &mut World, id: &str, replicas: usize) -> anyhow::Result<()> {
+    let kubectl = world.kubectl.clone();
+    let size = format!("--replicas={replicas}");
+    kubectl.ok(&["scale", BUSY, "-n", NAMESPACE, &size])?;
+    let began = Instant::now();
+    let took = await_total(world, id, replicas, RIGHT_WITHIN)?;
+    if replicas == 0 {
+        // Nobody has a pod of it, so nobody may show what it used.
+        for node in world.nodes() {
+            let shown = shown_on(world, &node, id)?;
+            ensure!(shown.is_none(), "{node} shows {shown:?} of no pods");
+        }
+    }
+    eprintln!(
+        "    {replicas} replicas: right after {:.1} s ({:.1} s with the first look)",
+        began.elapsed().as_secs_f64(),
+        took.as_secs_f64()
+    );
+    Ok(())
+}
+
+/// The pod that is published as the address of the service.
+fn active(kubectl: &Kubectl) -> anyhow::Result<Option<(String, String)>> {
+    let of_service = "kubernetes.io/service-name=scope-totals";
+    let slices = kubectl.json(&["get", "endpointslices", "-n", SYSTEM, "-l", of_service])?;
+    let endpoint = &slices["items"][0]["endpoints"][0];
+    let name = endpoint["targetRef"]["name"].as_str();
+    let address = endpoint["addresses"][0].as_str();
+    Ok(name
+        .zip(address)
+        .map(|(name, address)| (name.to_owned(), address.to_owned())))
+}
+
+/// The active replica is killed, and later told to stop: another one is published in time; until its totals are
+/// true there are none, and what is shown meanwhile is no node's part.
+pub(super) fn outlive_their_service(world: &mut World) -> anyhow::Result<()> {
+    let kubectl = world.kubectl.clone();
+    let id = busy(&kubectl)?;
+    for (how, limit) in [("killed", 20), ("stopped", 2)] {
+        await_total(world, &id, REPLICAS, PATIENT)?;
+        let (old, _) = active(&kubectl)?.context("an active replica")?;
+        let began = Instant::now();
+        match how {
+            // Removed with its sandbox, so that the same pod cannot be back before another replica takes over.
+            "killed" => world.running_pod(SYSTEM, &old)?.remove()?,
+            _ => drop(kubectl.ok(&["delete", "pod", &old, "-n", SYSTEM, "--wait=false"])?),
+        }
+        let limit = Duration::from_secs(limit);
+        let new = await_some(
+            "another active replica",
+            limit + Duration::from_secs(5),
+            || {
+                let active = active(&kubectl)?.map(|(name, _)| name);
+                Ok(active
+                    .filter(|name| *name != old)
+                    .ok_or_else(|| "the old one".to_owned()))
+            },
+        )?;
+        let taken_over = began.elapsed();
+        let right_again = never_wrong_until_right(world, &id, began)?;
+        eprintln!(
+            "    {how}: {new} after {:.1} s, totals right again after {:.1} s",
+            taken_over.as_secs_f64(),
+            right_again.as_secs_f64()
+        );
+        ensure!(
+            taken_over <= limit,
+            "another replica took over after {taken_over:?}, want {limit:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Looks at all nodes until they show totals of after this moment; whatever is shown until then is right.
+fn never_wrong_until_right(
+    world: &mut World,
+    id: &str,
+    since: Instant,
+) -> anyhow::Result<Duration> {
+    let want = MILLICORES * REPLICAS as f64;
+    // What was added up before the service went away is of before.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let new_from = (now - since.elapsed()).as_secs_f64() + 1.0;
+    let (mut absent, mut newest) = (BTreeSet::new(), BTreeMap::new());
+    await_some("totals of the new replica", PATIENT, || {
+        for node in NODES {
+            match shown_on(world, node, id)? {
+                None => drop(absent.insert(node)),
+                Some(shown) => {
+                    ensure!(
+                        (shown.millicores - want).abs() <= want * SINGLE_PART,
+                        "{node} shows {shown:?}, want {want} millicores or nothing"
+                    );
+                    newest.insert(node, shown.at);
+                }
+            }
+        }
+        let new = newest.values().filter(|at| **at > new_from).count();
+        Ok(match new == NODES.len() {
+            true => Ok(()),
+            false => Err(format!("{newest:?}, absent on {absent:?}")),
+        })
+    })?;
+    Ok(since.elapsed())
+}
+
+/// A token that was taken from an agent's pod speaks for its node and plugin alone: what it says of a controller
+/// without pods on that node changes no total, and other tokens say nothing at all.
+pub(super) fn stolen_token(world: &mut World) -> anyhow::Result<()> {
+    let kubectl = world.kubectl.clone();
+    let id = busy(&kubectl)?;
+    await_total(world, &id, REPLICAS, PATIENT)?;
+    let agents = agent_pods(&kubectl, "node-metrics")?;
+    let uid_on = |node: &str| -> anyhow::Result<String> {
+        let agent = agents.iter().find(|(_, on, _)| on == node);
+        let (_, _, uid) = agent.with_context(|| format!("an agent on {node}"))?;
+        Ok(uid.clone())
+    };
+    let uid = uid_on("node4")?;
+    let token = world.totals_token_of("node4", &uid)?;
+    let object = id.split(';').next().context("a UID")?;
+    let lie = serde_json::json!({
+        "version": 1, "boot": "thief", "sequence": 1, "node": {"cpus": 2, "memory": 1u64 << 34},
+        "objects": [{"kind": "Deployment", "uid": object, "counted": 5,
+                     "values": {"cpu_millicores": 3999.0, "docker_memory_usage": 1e9}}],
+    });
+    let said = exchange(world, &token, &lie)?;
+    let stamp = said["stamp"].clone();
+    ensure!(
+        stamp.is_string(),
+        "an agent's own token is not heard: {said}"
+    );
+    let mut lie = lie;
+    lie["sequence"] = 2.into();
+    lie["sampled"] = serde_json::json!({"stamp": stamp, "after_ms": 0});
+    let said = exchange(world, &token, &lie)?;
+    eprintln!("    a lie of node4: {}", said["fate"]);
+    // Two rounds later it would be in the total.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+    let want = MILLICORES * REPLICAS as f64;
+    await_some("two more rounds", PATIENT, || {
+        let shown = shown_on(world, "node1", &id)?.context("a total")?;
+        ensure!(
+            (shown.millicores - want).abs() <= want * SINGLE_PART,
+            "the lie is in the total: {shown:?}"
+        );
+        Ok(match shown.at > now + 12.0 {
+            true => Ok(()),
+            false => Err(format!("{shown:?}")),
+        })
+    })?;
+    let api = world.token_of("node4", &uid)?;
+    let operator = kubectl.ok(&[
+        "create",
+        "token",
+        "scope-operator",
+        "-n",
+        SYSTEM,
+        "--audience",
+        "scope-totals",
+    ])?;
+    let forged = token
+        .rsplit_once('.')
+        .map(|(signed, _)| format!("{signed}.{}", "A".repeat(86)))
+        .context("a token of three parts")?;
+    for (what, token) in [
+        ("for the API server", api.as_str()),
+        ("of the operator", operator.trim()),
+        ("that is signed by nobody", &forged),
+        ("that is none", "none"),
+    ] {
+        let words = refused(world, token, &lie)?;
+        eprintln!("    a token {what}: {words}");
+        ensure!(
+            words.contains("Unauthorized")
+                || words.contains("Forbidden")
+                || words.contains("forbidden"),
+            "a token {what}: {words}"
+        );
+    }
+    Ok(())
+}
+
+/// What the service answers to a report.
+fn exchange(
+    world: &World,
+    token: &str,
+    report: &serde_json::Value,
+) -> anyhow::Result<serde_json::Value> {
+    let output = send(world, token, report)?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// In what words it refuses one.
+fn refused(world: &World, token: &str, report: &serde_json::Value) -> anyhow::Result<String> {
+    let output = send(world, token, report)?;
+    ensure!(!output.status.success(), "the service took it");
+    Ok(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+}
+
+/// Sends a report as an agent does, by `kubectl` with nothing but this token: what is known of the service is in
+/// the ConfigMap that agents have.
+fn send(
+    world: &World,
+    token: &str,
+    report: &serde_json::Value,
+) -> anyhow::Result<std::process::Output> {
+    use base64::Engine;
+    let kubectl = &world.kubectl;
+    let map = kubectl.json(&["get", "configmap", "scope-totals-ca", "-n", PLUGINS])?;
+    let value = |key: &str| {
+        let value = map["data"][key].as_str();
+        value.with_context(|| format!("{key} is published"))
+    };
+    let (_, address) = active(kubectl)?.context("an active replica")?;
+    let config = serde_json::json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {
+            "server": format!("https://{address}:8443"),
+            "tls-server-name": value("name")?,
+            "certificate-authority-data":
+                base64::engine::general_purpose::STANDARD.encode(value("ca.crt")?),
+        }}],
+        "users": [{"name": "c", "user": {"token": token}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
+    });
+    let thief = world.kubectl_with_config(&config)?;
+    thief.pipe(
+        &["create", "--raw", "/v1/exchange", "-f", "-"],
+        &report.to_string(),
+    )
+}

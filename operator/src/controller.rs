@@ -40,8 +40,9 @@ const SLOW: Duration = Duration::from_secs(600);
 /// So long after the first event a look begins, and sees what came in the meantime, too. kube's own debounce
 /// would begin anew with each event, and so never look at a fleet in which something happens all the time.
 const GATHER: Duration = Duration::from_millis(50);
-/// Plugins that are looked at side by side: enough that a few slow ones do not hold the others up.
-const CONCURRENCY: u16 = 8;
+/// Plugins that are looked at side by side, or wait for it: enough that a slow one does not hold the others up, and
+/// few enough that what a look puts together is not in memory many times.
+const CONCURRENCY: u16 = 4;
 /// The first fill of the caches may take this long.
 const FILL: Duration = Duration::from_secs(60);
 

@@ -8,6 +8,7 @@ mod node;
 mod pod;
 mod pods;
 mod told;
+mod words;
 
 pub(crate) use failure::{in_own_words, refuses_at};
 pub(crate) use fleet::{fleet, strays};

@@ -1,7 +1,7 @@
 //! A plugin's pod: where it is, of which revision, and how it does. A hundred thousand of them are kept in a
 //! large fleet, so there is nothing in it that nobody asks for.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
@@ -16,10 +16,11 @@ pub(crate) struct SeenPod {
     /// Name, namespace, UID, version and the time of its deletion; nothing else.
     pub(super) metadata: ObjectMeta,
     pub(super) created: Timestamp,
-    pub(super) plugin: Option<Box<str>>,
-    pub(super) revision: Option<Box<str>>,
-    pub(super) controller: Option<Box<str>>,
-    pub(super) node: Option<Box<str>>,
+    /// Each of these words is that of many pods.
+    pub(super) plugin: Option<Arc<str>>,
+    pub(super) revision: Option<Arc<str>>,
+    pub(super) controller: Option<Arc<str>>,
+    pub(super) node: Option<Arc<str>>,
     pub(super) status: Status,
 }
 
@@ -96,6 +97,7 @@ impl SeenPod {
     }
 
     /// The UID of the DaemonSet that made it.
+    #[cfg(test)]
     pub(crate) fn controller(&self) -> Option<&str> {
         self.controller.as_deref()
     }

@@ -1,7 +1,9 @@
 //! The plugins' pods, by the DaemonSet that made them.
 
 use std::{
-    collections::HashMap,
+    borrow::Borrow,
+    collections::{HashMap, HashSet},
+    hash::{Hash, Hasher},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -22,17 +24,44 @@ use super::SeenPod;
 pub(crate) struct Pods(Arc<RwLock<Shelves>>);
 
 /// Pods by the UID of their controller, then by name.
-type Shelves = HashMap<String, HashMap<String, Arc<SeenPod>>>;
+type Shelves = HashMap<Arc<str>, HashSet<ByName>>;
+
+/// A pod that is known by its name, of which there is no other copy then.
+#[derive(Clone, Debug)]
+struct ByName(Arc<SeenPod>);
+
+impl ByName {
+    fn name(&self) -> &str {
+        self.0.metadata.name.as_deref().unwrap_or_default()
+    }
+}
+
+impl Borrow<str> for ByName {
+    fn borrow(&self) -> &str {
+        self.name()
+    }
+}
+
+impl Hash for ByName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name().hash(state);
+    }
+}
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for ByName {}
 
 impl Pods {
     /// Those that the DaemonSet of this UID made.
     pub(crate) fn of(&self, daemon_set: &str) -> Vec<Arc<SeenPod>> {
         let shelves = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let pods = shelves
-            .get(daemon_set)
-            .into_iter()
-            .flat_map(HashMap::values);
-        pods.cloned().collect()
+        let pods = shelves.get(daemon_set).into_iter().flatten();
+        pods.map(|pod| Arc::clone(&pod.0)).collect()
     }
 
     /// Takes in an event that `store`, which has all pods of one namespace, has taken in already.
@@ -45,7 +74,7 @@ impl Pods {
                 let mut shelves = self.0.write().unwrap_or_else(PoisonError::into_inner);
                 // A DaemonSet can give up a pod and another take it over.
                 shelves.retain(|_, pods| {
-                    pods.remove(&name);
+                    pods.remove(name.as_str());
                     !pods.is_empty()
                 });
                 if let Some(pod) = now {
@@ -64,16 +93,12 @@ impl Pods {
 }
 
 fn put(shelves: &mut Shelves, pod: Arc<SeenPod>) {
-    let Some(owner) = pod.controller() else {
+    let Some(owner) = pod.controller.clone() else {
         return;
     };
-    // The name of a shelf is made once, not once for each pod.
-    if !shelves.contains_key(owner) {
-        shelves.insert(owner.to_owned(), HashMap::new());
-    }
-    if let Some(shelf) = shelves.get_mut(owner) {
-        shelf.insert(pod.name_any(), Arc::clone(&pod));
-    }
+    let shelf = shelves.entry(owner).or_default();
+    // A set keeps what is in it already, which here is an older one of this name.
+    shelf.replace(ByName(pod));
 }
 
 #[cfg(test)]

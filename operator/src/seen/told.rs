@@ -9,7 +9,10 @@ use k8s_openapi::{
 };
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::pod::{self, Ended, Holds, SeenPod, Why};
+use super::{
+    pod::{self, Ended, Holds, SeenPod, Why},
+    words::shared,
+};
 use crate::names;
 
 #[derive(Deserialize)]
@@ -108,11 +111,11 @@ struct Terminated {
 impl From<Told> for SeenPod {
     fn from(told: Told) -> Self {
         let Told {
-            mut metadata,
+            metadata,
             spec,
             status,
         } = told;
-        let mut label = |key: &str| metadata.labels.remove(key).map(String::into_boxed_str);
+        let label = |key: &str| metadata.labels.get(key).map(|word| shared(word));
         let (plugin, revision) = (label(names::LABEL_INSTANCE), label(names::LABEL_REVISION));
         // The API server lets no object have two controllers.
         let mut owners = metadata.owner_references.into_iter();
@@ -123,8 +126,8 @@ impl From<Told> for SeenPod {
             created: created.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             plugin,
             revision,
-            controller: controller.map(|owner| owner.uid.into_boxed_str()),
-            node: node.map(String::into_boxed_str),
+            controller: controller.map(|owner| shared(&owner.uid)),
+            node: node.map(|node| shared(&node)),
             status: status.into(),
             metadata: ObjectMeta {
                 name: metadata.name,

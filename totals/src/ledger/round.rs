@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use scope_totals_wire::{Metric, Object, Total};
+use scope_totals_wire::{MAX_VALUES, Metric, Object, Total};
 
 use super::{Ledger, Nodes, reach};
 use crate::{
@@ -172,16 +172,113 @@ impl Sum {
     }
 }
 
+/// Status codes with a figure of their own in a total.
+const CODES: usize = 32;
+
 /// Adds values, both in the order of their metrics. What one of the two does not know is not known of their
-/// sum.
-fn add(sum: &mut Vec<(Metric, f64)>, values: impl Iterator<Item = (Metric, f64)>) {
-    let mut values = values.peekable();
+/// sum; but of HTTP it knows all, if it knows how many requests there were.
+fn add(sum: &mut Vec<(Metric, f64)>, values: impl Iterator<Item = (Metric, f64)> + Clone) {
+    let has_requests = |(metric, _): &(Metric, f64)| *metric == Metric::HttpRequests;
+    let http = sum.iter().any(has_requests) && values.clone().any(|value| has_requests(&value));
+    let mut others = values.clone().peekable();
     sum.retain_mut(|(metric, number)| {
-        while values.next_if(|(other, _)| other < metric).is_some() {}
-        let same = values.next_if(|(other, _)| other == metric);
+        while others.next_if(|(other, _)| other < metric).is_some() {}
+        let same = others.next_if(|(other, _)| other == metric);
         if let Some((_, more)) = same {
             *number += more;
         }
-        same.is_some()
+        same.is_some() || http && metric.is_part_of_http()
     });
+    let is_code = |metric: Metric| matches!(metric, Metric::HttpCode(_));
+    let mut codes = sum.iter().filter(|(metric, _)| is_code(*metric)).count();
+    let mut folded = 0.0;
+    for (metric, number) in values.filter(|(metric, _)| http && metric.is_part_of_http()) {
+        let Err(place) = place(sum, metric) else {
+            // Added above.
+            continue;
+        };
+        if is_code(metric) && codes >= CODES {
+            folded += number;
+            continue;
+        }
+        codes += usize::from(is_code(metric));
+        insert(sum, place, (metric, number));
+    }
+    if folded > 0.0 {
+        match place(sum, Metric::HttpOthers) {
+            Ok(others) => sum[others].1 += folded,
+            Err(others) => insert(sum, others, (Metric::HttpOthers, folded)),
+        }
+    }
+}
+
+fn place(sum: &[(Metric, f64)], metric: Metric) -> Result<usize, usize> {
+    sum.binary_search_by_key(&metric, |(known, _)| *known)
+}
+
+/// Agents read no more than so many values; none that is honest sends enough for this to be reached.
+fn insert(sum: &mut Vec<(Metric, f64)>, place: usize, value: (Metric, f64)) {
+    if sum.len() < MAX_VALUES {
+        sum.insert(place, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUESTS: Metric = Metric::HttpRequests;
+
+    fn added(one: &[(Metric, f64)], other: &[(Metric, f64)]) -> Vec<(Metric, f64)> {
+        let mut sum = one.to_vec();
+        add(&mut sum, other.iter().copied());
+        let mut back = other.to_vec();
+        add(&mut back, one.iter().copied());
+        assert_eq!(sum, back, "the order says nothing");
+        sum
+    }
+
+    #[test]
+    fn what_one_does_not_know_is_not_known() {
+        let (cpu, rss) = (Metric::Millicores, Metric::Rss);
+        assert_eq!(
+            added(&[(cpu, 1.0), (rss, 1.0)], &[(cpu, 2.0)]),
+            [(cpu, 3.0)]
+        );
+    }
+
+    #[test]
+    fn who_counts_http_knows_of_every_code() {
+        let code = Metric::HttpCode;
+        let one = [(REQUESTS, 3.0), (code(200), 2.0), (code(404), 1.0)];
+        let other = [(REQUESTS, 1.0), (code(200), 0.5), (code(500), 0.5)];
+        let sum = [
+            (REQUESTS, 4.0),
+            (code(200), 2.5),
+            (code(404), 1.0),
+            (code(500), 0.5),
+        ];
+        assert_eq!(added(&one, &other), sum);
+        assert_eq!(added(&one, &[(REQUESTS, 0.0)])[1..], one[1..]);
+        assert_eq!(added(&one, &[]), []);
+    }
+
+    #[test]
+    fn codes_without_room_are_others() {
+        let codes = |from: u16, count: u16| {
+            let codes = (from..from + count).map(|code| (Metric::HttpCode(code), 1.0));
+            let requests = [(REQUESTS, f64::from(count))];
+            requests.into_iter().chain(codes).collect::<Vec<_>>()
+        };
+        let mut sum = codes(200, 20);
+        add(&mut sum, codes(300, 20).into_iter());
+        assert_eq!(sum.len(), 1 + CODES + 1);
+        assert_eq!(sum.last(), Some(&(Metric::HttpOthers, 8.0)));
+        let all: f64 = sum.iter().map(|(_, number)| number).sum();
+        assert_eq!(all, 80.0);
+
+        let mut full = codes(100, 63);
+        add(&mut full, codes(300, 20).into_iter());
+        assert_eq!(full.len(), MAX_VALUES, "agents could not read it otherwise");
+    }
 }

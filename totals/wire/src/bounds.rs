@@ -3,7 +3,7 @@
 use crate::{
     VERSION,
     metric::Metric,
-    report::{Partial, Report},
+    report::{Node, Partial, Report},
 };
 
 /// Bytes of a report. One of a node with 110 pods, each of a controller of its own, takes some 50 KiB.
@@ -120,7 +120,7 @@ impl Report {
                 return Err(Bad::OfNoPods(object()));
             }
             for (metric, value) in partial.values.iter() {
-                if !(0.0..=self.most(metric)).contains(&value) {
+                if !(0.0..=self.node.most(metric)).contains(&value) {
                     return Err(Bad::Value {
                         object: object(),
                         metric: metric.id().into_owned(),
@@ -136,13 +136,15 @@ impl Report {
             None => Ok(()),
         }
     }
+}
 
+impl Node {
     /// What the pods of one object on this node can use at most. Rates are of intervals that are never
     /// measured quite exactly, so there is twice the room.
-    fn most(&self, metric: Metric) -> f64 {
+    pub fn most(&self, metric: Metric) -> f64 {
         match metric {
-            Metric::Millicores => 2000.0 * f64::from(self.node.cpus),
-            Metric::Memory => 2.0 * self.node.memory as f64,
+            Metric::Millicores => 2000.0 * f64::from(self.cpus),
+            Metric::Memory => 2.0 * self.memory as f64,
             metric => metric.ceiling(),
         }
     }
@@ -158,7 +160,7 @@ fn at_most(what: &'static str, count: usize, most: usize) -> Result<(), Bad> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Kind, Node, Sampled, Stamp, Uid, Values};
+    use crate::{Kind, Sampled, Stamp, Uid, Values};
 
     fn report() -> Report {
         Report {

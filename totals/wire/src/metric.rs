@@ -105,6 +105,15 @@ impl Metric {
         }
     }
 
+    /// Whether it is 0 where it is absent beside [`HttpRequests`](Self::HttpRequests): who counts HTTP tells
+    /// what there was of it, and of a status code that only some have sent there is a sum as well.
+    pub fn is_part_of_http(self) -> bool {
+        matches!(
+            self,
+            Self::HttpClass(_) | Self::HttpCode(_) | Self::HttpOthers | Self::Http2Connections
+        )
+    }
+
     /// What the pods of one controller on one node cannot exceed, by a wide margin.
     pub fn ceiling(self) -> f64 {
         match self {

@@ -74,7 +74,9 @@ pub struct Total {
     pub memory: u64,
     /// So long after this reply it may be shown; then its oldest sample is three intervals old.
     pub valid_ms: u64,
-    /// The sums. A metric that one of the nodes did not tell is left out.
+    /// The sums. A metric that one of the nodes did not tell is left out. There are at most
+    /// [`MAX_VALUES`](crate::MAX_VALUES): status codes beyond that are in
+    /// [`HttpOthers`](crate::Metric::HttpOthers).
     pub values: Values,
 }
 

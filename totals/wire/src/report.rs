@@ -87,7 +87,8 @@ pub struct Partial {
     pub uid: Uid,
     /// Its pods on this node that the values are of: those that were found and measured.
     pub counted: u32,
-    /// Sums over just those pods. A metric that is not known of each of them is left out.
+    /// Sums over just those pods. A metric that is not known of each of them is left out; what is
+    /// [part of HTTP](crate::Metric::is_part_of_http) is known of each whose requests are.
     pub values: Values,
 }
 

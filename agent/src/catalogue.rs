@@ -2,6 +2,7 @@
 //! the source of `docs/collectors.md`.
 
 mod http;
+mod totals;
 
 use std::fmt::Write as _;
 
@@ -633,6 +634,7 @@ pub fn page() -> String {
         let _ = writeln!(page, "| {} | {data} | {source} |", node.key());
     }
     page.push_str(&http::section());
+    page.push_str(totals::section());
     page.push_str(
         "\n## Without Kubernetes\n\n\
          With `--standalone` a container is what a cgroup's name says, and a pod what a `kubepods` cgroup \

@@ -25,6 +25,7 @@ pub mod sample;
 pub mod serve;
 pub mod served_table;
 mod text_table;
+pub mod totals;
 pub mod traffic;
 pub mod volumes;
 

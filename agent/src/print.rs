@@ -129,6 +129,7 @@ async fn look_around(args: &ReportArgs) -> Result<Vec<u8>, Failure> {
                 controls: ControlNames::default(),
                 spared: SparedPods::default(),
                 traffic: None,
+                totals: None,
                 share: Share::Whole,
             };
             let mut body = Vec::new();

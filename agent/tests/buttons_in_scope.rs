@@ -95,6 +95,7 @@ fn offered(controls: BTreeSet<Control>) -> ControlNames {
             traffic: false,
             longest_shaping: SECOND,
             start_jitter: Duration::ZERO,
+            totals_dir: None,
         }),
     };
     serve::settings(&config, None).controls

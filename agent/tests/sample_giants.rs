@@ -125,6 +125,7 @@ fn in_time_or_said(node: &MadeNode, known: Inventory) {
         VolumeWatch::default(),
         None,
         None,
+        None,
     );
     let publication = Arc::new(Publication::new("first"));
     let demand = Arc::new(Demand::new());

@@ -93,6 +93,7 @@ fn agent(plugins: &Path, body: Vec<u8>, stop: CancellationToken) -> std::thread:
             board: None,
             volumes: VolumeWatch::default(),
             http: None,
+            totals: None,
         };
         runtime
             .block_on(run_with(config, parts, stop))

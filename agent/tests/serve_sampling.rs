@@ -84,6 +84,7 @@ impl Running {
                     board: None,
                     volumes: VolumeWatch::default(),
                     http: None,
+                    totals: None,
                 },
                 token,
             ))
@@ -275,6 +276,38 @@ fn each_probe_is_told_its_own_id_from_the_next_sample_on() {
         assert_eq!(told(odd), None, "nothing that no probe sends is written");
     }
     running.end().expect("ends in order");
+}
+
+#[test]
+fn a_look_that_is_wanted_comes_out_of_turn_and_once() {
+    let (sender, ticks) = std::sync::mpsc::channel();
+    let demand = Arc::new(Demand::new());
+    let (sampler, _ends) = SamplerThread::start(
+        Box::new(move |tick| {
+            let _ = sender.send((Instant::now(), tick.for_totals));
+            numbered(tick.number)
+        }),
+        Duration::from_secs(60),
+        Arc::new(Publication::new("first")),
+        demand.clone(),
+    )
+    .expect("starts");
+    let tick = || ticks.recv_timeout(Duration::from_secs(30)).expect("a look");
+    let (mut last, for_totals) = tick();
+    assert!(!for_totals);
+    for _ in 0..2 {
+        demand.want_look();
+        let (at, for_totals) = tick();
+        assert!(for_totals);
+        assert!(
+            at - last >= Duration::from_secs(1),
+            "of less, rates say little"
+        );
+        last = at;
+    }
+    let none = ticks.recv_timeout(Duration::from_millis(1500));
+    assert!(none.is_err(), "the next one is due in a minute");
+    sampler.stop();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod made_node;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,10 +18,12 @@ use scope_agent::container_control::SparedPods;
 use scope_agent::http_rates::{Class, HttpRates, HttpSeen, HttpUsage, MAX_PROCESSES};
 use scope_agent::inventory::{Inventory, NodeObject, VolumeKind};
 use scope_agent::sample::{Mode, Problems, ProcessName, Runtime};
+use scope_agent::totals::{Totals, TotalsBoard, object};
 use scope_agent::volumes::VolumeUses;
 use scope_crds::Collector;
 use scope_protocol::conformance::{Answer, check_report};
 use scope_protocol::{Timestamp, Topology};
+use scope_totals_wire::{Fate, Metric, Object, Reply, Stamp, Total, VERSION};
 
 /// Numbers as they come on a busy node: all different, none of them round. The same in each run.
 struct Noise(u64);
@@ -169,7 +171,8 @@ fn node_object(pods: usize) -> NodeObject {
 }
 
 impl Node {
-    fn new(pods: usize, processes: usize) -> Self {
+    /// With so many pods of each Deployment.
+    fn new(pods: usize, processes: usize, each: usize) -> Self {
         let mut noise = Noise(1);
         let mut containers = Vec::new();
         let mut owners = Vec::new();
@@ -182,8 +185,7 @@ impl Node {
                 &name,
                 &[(&ids[0], "checkout"), (&ids[1], "envoy-sidecar")],
             );
-            // A Deployment has four pods here.
-            if n % 4 == 0 {
+            if n % each == 0 {
                 owners = vec![
                     owner(Topology::ReplicaSet, &noise.uid(), &name[..19]),
                     owner(Topology::Deployment, &noise.uid(), "checkout"),
@@ -195,7 +197,7 @@ impl Node {
             for container in pod.containers.values_mut() {
                 // Each Deployment has an image of its own, and all have one for the second container.
                 let image = match container.name.as_str() {
-                    "checkout" => n / 4,
+                    "checkout" => n / each,
                     _ => usize::MAX,
                 };
                 container.image = "registry.example.com/shop/checkout-service:1.24.3".into();
@@ -372,15 +374,91 @@ fn settings(share: Share, collectors: Collectors, controls: ControlNames) -> Set
         controls,
         spared: SparedPods::default(),
         traffic: None,
+        totals: None,
         share,
     }
 }
 
+/// The totals of all controllers with pods on the node, which have ten times as many in the cluster.
+fn totals(node: &Node, second: u64, collectors: Collectors) -> Totals {
+    let board = TotalsBoard::new();
+    let (mut noise, now) = (Noise(second / 5), tokio::time::Instant::now());
+    let owners = node.known.pods.values().flat_map(|pod| &pod.owners);
+    let objects: BTreeSet<Object> = owners.filter_map(object).collect();
+    let mut value = |metric: Metric| {
+        let end = match metric {
+            Metric::Millicores => 4000.0,
+            Metric::HttpClass(_) | Metric::HttpCode(_) | Metric::HttpRequests => 800.0,
+            _ => 3e9,
+        };
+        (metric, (noise.below(end) * 1000.0).round() / 1000.0)
+    };
+    let resources = [
+        Metric::Millicores,
+        Metric::Memory,
+        Metric::MemoryLimit,
+        Metric::Rss,
+        Metric::Threads,
+        Metric::Processes,
+        Metric::OpenFiles,
+        Metric::NetworkReceived,
+        Metric::NetworkSent,
+        Metric::DiskRead,
+        Metric::DiskWritten,
+        Metric::BlockDelay,
+        Metric::OomKills,
+    ];
+    let http = [
+        Metric::HttpRequests,
+        Metric::HttpClass(2),
+        Metric::HttpClass(4),
+        Metric::HttpClass(5),
+        Metric::HttpCode(200),
+        Metric::HttpCode(204),
+        Metric::HttpCode(404),
+    ];
+    let http = http
+        .into_iter()
+        .filter(|_| collectors.has(Collector::HTTPStatistics));
+    let metrics: Vec<Metric> = resources.into_iter().chain(http).collect();
+    let totals = objects.into_iter().map(|Object { kind, uid }| Total {
+        kind,
+        uid,
+        pods: 40,
+        counted: 39,
+        cpus: 640,
+        memory: 20 * (128 << 30),
+        valid_ms: 10_000,
+        values: metrics.iter().map(|&metric| value(metric)).collect(),
+    });
+    let reply = Reply {
+        version: VERSION,
+        fate: Fate::Taken,
+        stamp: Stamp("1-1".into()),
+        interval_ms: 5000,
+        warming: None,
+        at_ms: 1_795_397_680_764 + (second as i64 / 5) * 5003,
+        totals: totals.collect(),
+    };
+    board.replied(reply, Duration::from_secs(5), now);
+    board.totals(now)
+}
+
 /// Bytes of the body that a probe gets in a tick, and how much of what is known it holds.
-fn bytes(node: &Node, second: u64, share: Share, collectors: Collectors) -> (usize, Detail) {
+fn bytes(
+    node: &Node,
+    second: u64,
+    share: Share,
+    collectors: Collectors,
+    totals: Option<Totals>,
+) -> (usize, Detail) {
     let mut body = Vec::new();
     let mode = Mode::Cluster(&node.known);
-    let settings = settings(share, collectors, all_buttons());
+    let has_totals = totals.is_some();
+    let settings = Settings {
+        totals,
+        ..settings(share, collectors, all_buttons())
+    };
     let contents = render(&node.usage(second), mode, &settings, &mut body);
     let filled = contents.slots.fill(&body, "5bdcc0beddf3c14");
     if second == 0 {
@@ -402,6 +480,7 @@ fn bytes(node: &Node, second: u64, share: Share, collectors: Collectors) -> (usi
             ] {
                 assert_eq!(text.contains(told), collectors.has(by), "{told}");
             }
+            assert_eq!(text.contains("39 of 40"), has_totals);
             let last = ["evictPod", "resumeRollout", "uncordonNode"];
             assert!(last.iter().all(|button| text.contains(button)));
         }
@@ -424,14 +503,14 @@ fn with_everything_in_it_a_report_keeps_its_budget() {
         (500, 10_000, resources, 1_700_000, 1_800_000),
         (500, 10_000, Collectors::ALL, 1_805_000, 1_850_000),
     ] {
-        let node = Node::new(pods, processes);
+        let node = Node::new(pods, processes, 4);
         let on: Vec<&str> = collectors.iter().map(Collector::as_str).collect();
         let on = on.join(",");
         for (cycle, pace) in [(Cycle::SECOND, 1), (Cycle::TWO_SECONDS, 2)] {
             let ticks: Vec<usize> = (0..TICKS)
                 .map(|number| {
                     let share = Share::Turn { number, cycle };
-                    let (bytes, detail) = bytes(&node, number, share, collectors);
+                    let (bytes, detail) = bytes(&node, number, share, collectors, None);
                     assert_eq!(detail, Detail::Full);
                     bytes
                 })
@@ -445,10 +524,51 @@ fn with_everything_in_it_a_report_keeps_its_budget() {
             assert!(worst <= most * pace, "{worst} bytes");
             assert!(mean <= most_mean * pace, "{mean} bytes");
         }
-        let (whole, detail) = bytes(&node, 0, Share::Whole, collectors);
+        let (whole, detail) = bytes(&node, 0, Share::Whole, collectors, None);
         println!(
             "{pods} pods, {processes} processes, {on}, to everybody else: {whole} bytes, {detail:?}"
         );
+        assert!(whole <= 4_000_000);
+    }
+}
+
+/// Totals take turns as names do, in reports that are not among the largest, so the largest one stays as it is.
+/// Where each pod has a Deployment of its own there is four times as much to be told, and a report is larger
+/// without totals already; but of a controller with pods on many nodes only some of them tell.
+#[test]
+fn totals_of_controllers_keep_the_budget() {
+    let resources = Collectors::default();
+    for (pods, processes, each, collectors, most_mean, most) in [
+        (110, 2_000, 4, resources, 385_000, 400_000),
+        (110, 2_000, 4, Collectors::ALL, 430_000, 450_000),
+        (110, 2_000, 1, resources, 405_000, 425_000),
+        (500, 10_000, 4, resources, 1_730_000, 1_800_000),
+    ] {
+        let node = Node::new(pods, processes, each);
+        for (cycle, pace) in [(Cycle::SECOND, 1), (Cycle::TWO_SECONDS, 2)] {
+            let [without, with] = [false, true].map(|with| {
+                let ticks: Vec<usize> = (0..TICKS)
+                    .map(|number| {
+                        let share = Share::Turn { number, cycle };
+                        let totals = with.then(|| totals(&node, number, collectors));
+                        let (bytes, detail) = bytes(&node, number, share, collectors, totals);
+                        assert_eq!(detail, Detail::Full);
+                        bytes
+                    })
+                    .collect();
+                let mean = ticks.iter().sum::<usize>() / ticks.len();
+                (mean, ticks.into_iter().max().unwrap_or_default())
+            });
+            println!(
+                "{pods} pods, {each} of each Deployment, asked every {pace} s: mean {}, worst {} bytes \
+                 with totals; mean {}, worst {} without",
+                with.0, with.1, without.0, without.1
+            );
+            assert!(with.1 <= most * pace, "{} bytes", with.1);
+            assert!(with.0 <= most_mean * pace, "{} bytes", with.0);
+        }
+        let totals = totals(&node, 0, collectors);
+        let (whole, _) = bytes(&node, 0, Share::Whole, collectors, Some(totals));
         assert!(whole <= 4_000_000);
     }
 }
@@ -464,7 +584,7 @@ fn the_buttons_of_controllers_and_hosts_cost_little() {
         })
         .collect();
     for (pods, processes) in [(110, 2_000), (500, 10_000)] {
-        let node = Node::new(pods, processes);
+        let node = Node::new(pods, processes, 4);
         let mean = |shares: &[Share], controls: ControlNames| -> usize {
             let bytes = shares.iter().zip(0..).map(|(&share, second)| {
                 let settings = settings(share, Collectors::default(), controls.clone());

@@ -186,6 +186,10 @@ pub struct ServeArgs {
     #[arg(long, env = "SCOPE_AGENT_START_JITTER", value_name = "TIME", default_value = "0s",
           allow_hyphen_values = true, value_parser = duration)]
     pub start_jitter: Duration,
+    /// Directory of the volume with the token for scope-totals and how to reach it: files token, ca.crt,
+    /// address and name; needs Kubernetes [default: no totals of controllers]
+    #[arg(long, env = "SCOPE_AGENT_TOTALS_DIR", value_name = "DIR")]
+    pub totals_dir: Option<PathBuf>,
     /// Where health and metrics are served, or "off"
     /// [default: 0.0.0.0:7390; off with --standalone]
     #[arg(long, env = "SCOPE_AGENT_HTTP_LISTEN", value_name = "ADDRESS", value_parser = http_listen)]
@@ -328,6 +332,12 @@ impl ServeArgs {
                  or --standalone",
             );
         }
+        if self.standalone && self.totals_dir.is_some() {
+            return config_error(
+                "--totals-dir needs Kubernetes, whose controllers totals are of: leave out \
+                 --totals-dir or --standalone",
+            );
+        }
         let traffic = collectors.has(Collector::TrafficControl);
         if self.standalone && traffic {
             return config_error(
@@ -378,6 +388,7 @@ impl ServeArgs {
             traffic,
             longest_shaping: self.traffic_max_duration,
             start_jitter: self.start_jitter,
+            totals_dir: self.totals_dir,
         });
         let roots = self.places.roots()?;
         let config = Config {

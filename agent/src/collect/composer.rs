@@ -5,8 +5,9 @@ use std::time::Duration;
 use scope_protocol::{Node, NodeId, PluginSpec, Report, Timestamp, Topology};
 
 use super::description::describe;
+use super::kubernetes;
 use super::metric::{self, Meter, Scales, Selection};
-use super::share::{Cycle, Share};
+use super::share::{Cycle, Load, Share};
 use super::{Mend, Settings};
 use crate::attribution::Usage;
 use crate::sample::{Mode, Runtime};
@@ -127,9 +128,15 @@ const CONTROLS_LEAD: Duration = Duration::from_secs(30);
 
 /// To how many microseconds a date is told: each of its digits costs a byte for every metric, and no
 /// two samples are within a second of one another.
-const DATE_MICROS: i64 = 100_000;
+pub(super) const DATE_MICROS: i64 = 100_000;
 /// The same for stamps.
-const STAMP_MICROS: i64 = 1_000_000;
+pub(super) const STAMP_MICROS: i64 = 1_000_000;
+
+/// The last such unit of time that was over at this one.
+pub(super) fn down_to(at: Timestamp, unit: i64) -> Timestamp {
+    let micros = at.unix_micros();
+    Timestamp::from_unix_micros(micros.saturating_sub(micros.rem_euclid(unit)))
+}
 
 impl<'a> Composer<'a> {
     pub(super) fn new(
@@ -141,8 +148,7 @@ impl<'a> Composer<'a> {
         // A value is told at the latest when the second report after it is made.
         let told = settings.cadence.saturating_mul(2) + Duration::from_secs(5);
         let micros = usage.at.unix_micros();
-        let down_to = |unit: i64| Timestamp::from_unix_micros(micros - micros.rem_euclid(unit));
-        let stamp = down_to(STAMP_MICROS);
+        let stamp = down_to(usage.at, STAMP_MICROS);
         // Up, so that the lead is what it should be at least.
         let lead = |lead: Duration| match stamp == usage.at {
             true => stamp.plus(lead),
@@ -164,7 +170,7 @@ impl<'a> Composer<'a> {
             settings,
             detail,
             share,
-            at: down_to(DATE_MICROS),
+            at: down_to(usage.at, DATE_MICROS),
             stamp,
             mending: match settings.mend {
                 Mend::Always => true,
@@ -200,9 +206,11 @@ impl<'a> Composer<'a> {
     /// Gives the topology the metrics' templates; `pods` are those that only pods have, and what
     /// Scope lifts from pods.
     pub(super) fn add_metric_templates(&mut self, topology: Topology, pods: bool) {
+        // Controllers have totals of what Scope's probe itself tells of containers.
+        let totals = self.settings.totals.is_some() && kubernetes::CONTROLLERS.contains(&topology);
         let selection = Selection {
             collectors: self.settings.collectors,
-            scopes_own: self.mending,
+            scopes_own: self.mending || totals,
             pods,
         };
         let mut templates = metric::templates(selection);
@@ -218,6 +226,13 @@ impl<'a> Composer<'a> {
     /// Whether the pod's further metrics are in this report.
     pub(super) fn has_pod_metrics(&self, id: &str) -> bool {
         self.detail < Detail::Essential && self.share.has_metrics(id)
+    }
+
+    /// Whether the totals of this controller are in this report, beside that load. Of its pods so many are
+    /// here, and so many there are.
+    pub(super) fn has_totals(&self, id: &str, load: &Load, own: u32, all: u32) -> bool {
+        let (share, host) = (self.share, &self.host);
+        share.has_totals(id, host, load) && share.speaks_for(id, host, own, all)
     }
 
     /// Whether the node's names are in this report, and the controls of a pod or container.

@@ -22,6 +22,14 @@ pub(super) fn describe(settings: &Settings, http: Option<&str>, problems: &Probl
         text.push(' ');
         text.push_str(said);
     }
+    if let Some(said) = settings
+        .totals
+        .as_ref()
+        .and_then(|totals| totals.said.as_ref())
+    {
+        text.push(' ');
+        text.push_str(said);
+    }
     if let Some(lacking) = problems.not_available() {
         text.push_str(" Not available: ");
         text.push_str(&lacking);
@@ -56,9 +64,14 @@ fn data(collectors: Collectors) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
     use super::*;
     use crate::collect::settings;
     use crate::sample::{Cause, Datum};
+    use crate::totals::TotalsBoard;
 
     #[test]
     fn says_what_is_missing() {
@@ -77,6 +90,21 @@ mod tests {
         let missing = " Not available: network of a pod (permission denied).";
         assert!(text.ends_with(missing), "{text}");
         assert_eq!(describe(&own, None, &problems), format!("Mine.{missing}"));
+        let board = TotalsBoard::new();
+        let mut silent = own.clone();
+        silent.totals = Some(board.totals(Instant::now()));
+        assert_eq!(
+            describe(&silent, None, &problems),
+            format!("Mine.{missing}")
+        );
+        let later = Instant::now() + Duration::from_secs(600);
+        silent.totals = Some(board.totals(later));
+        let said = describe(&silent, None, &problems);
+        assert!(
+            said.starts_with("Mine. Totals of controllers are absent: no answer"),
+            "{said}"
+        );
+        assert!(said.ends_with(missing), "{said}");
         let with = describe(&own, Some("By counting."), &problems);
         assert_eq!(with, format!("Mine. By counting.{missing}"));
     }

@@ -10,7 +10,7 @@ use scope_protocol::{MetricTemplate, NodeId, Topology};
 use super::composer::Composer;
 use super::container::CONTAINER_ID;
 use super::metric::{self, METRICS, Meter, Scales};
-use crate::http_rates::{Class, HttpRates};
+use crate::http_rates::{Class, HttpRates, HttpSeen};
 
 /// The ID of the metric of a status code.
 pub fn code_id(code: u16) -> String {
@@ -57,11 +57,26 @@ pub(super) fn templates(
     composer: &Composer<'_>,
     topology: Topology,
 ) -> BTreeMap<String, MetricTemplate> {
-    let seen = &composer.usage.http.seen;
-    let on = composer.settings.collectors.has(Collector::HTTPStatistics) && seen.requests;
+    let on = composer.settings.collectors.has(Collector::HTTPStatistics);
     let Some(scope) = Scope::of(topology).filter(|_| on) else {
         return BTreeMap::new();
     };
+    let mut templates = templates_of(&composer.usage.http.seen, scope);
+    if let Some(totals) = composer
+        .settings
+        .totals
+        .as_ref()
+        .filter(|_| scope == Scope::Classes)
+    {
+        templates.extend(templates_of(totals.seen(), Scope::All));
+    }
+    templates
+}
+
+fn templates_of(seen: &HttpSeen, scope: Scope) -> BTreeMap<String, MetricTemplate> {
+    if !seen.requests {
+        return BTreeMap::new();
+    }
     let fixed = METRICS.iter().zip(1u32..);
     let fixed = fixed.filter(|(shown, _)| match shown.id {
         metric::HTTP_REQUESTS => true,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use scope_protocol::{Metric, Node, NodeId, Timestamp, Topology};
 
 use super::composer::Composer;
+use super::controllers;
 use super::http;
 use super::metric::Scales;
 use super::volumes;
@@ -34,7 +35,7 @@ const CONTROLLER_CONTROLS: [&str; 1] = ["kubernetes_describe"];
 const NAMESPACE_PODS: &str = "pods";
 
 /// The topologies to which Scope lifts the metrics of a single pod, given the templates.
-const CONTROLLERS: [Topology; 5] = [
+pub(super) const CONTROLLERS: [Topology; 5] = [
     Topology::Deployment,
     Topology::DaemonSet,
     Topology::StatefulSet,
@@ -62,6 +63,7 @@ pub(super) fn add(composer: &mut Composer<'_>) {
                 add_pod(composer, scales, &pod.id, used, Some(pod));
                 add_owners(composer, &pod.owners);
             }
+            controllers::add(composer, inventory);
             add_namespaces(composer, inventory);
         }
         Mode::Standalone => {
@@ -135,7 +137,7 @@ fn is_told(composer: &Composer<'_>, owner: &Owner) -> bool {
         || owner.topology == Topology::CronJob && !composer.settings.controls.cron_job.is_empty()
 }
 
-/// Controllers carry no metrics: the pods of this node are only some of theirs, and Scope would
+/// Controllers carry no metrics of this node alone: its pods are only some of theirs, and Scope would
 /// show the sums of all nodes in turn. They carry their names, since the probe cannot list CronJobs
 /// of any current Kubernetes, and their controls.
 fn add_owners(composer: &mut Composer<'_>, owners: &[Owner]) {
@@ -189,7 +191,7 @@ fn name_controls(composer: &Composer<'_>, node: &mut Node, owner: &Owner, ours: 
     composer.mark(node);
 }
 
-fn owner_id(owner: &Owner) -> Option<String> {
+pub(super) fn owner_id(owner: &Owner) -> Option<String> {
     NodeId::object(owner.topology, &owner.uid).map(|id| id.to_string())
 }
 

@@ -420,7 +420,7 @@ impl Meter<'_> {
     }
 
     /// A scale that ends at 0 would fill the node without end.
-    fn set(&mut self, id: &str, value: f64, max: f64) {
+    pub(super) fn set(&mut self, id: &str, value: f64, max: f64) {
         if !is_told(id, self.collectors) {
             return;
         }

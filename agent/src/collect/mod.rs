@@ -2,6 +2,7 @@
 
 mod composer;
 mod container;
+mod controllers;
 mod description;
 mod host;
 pub mod http;
@@ -20,6 +21,7 @@ use crate::Collectors;
 use crate::attribution::Usage;
 use crate::container_control::SparedPods;
 use crate::sample::Mode;
+use crate::totals::Totals;
 use composer::Composer;
 
 pub use composer::Detail;
@@ -52,6 +54,8 @@ pub struct Settings {
     pub share: Share,
     /// What is known of the networks of pods; `None` where nobody looks at them.
     pub traffic: Option<Traffic>,
+    /// What is known of controllers in the whole cluster; `None` where nobody asks for it.
+    pub totals: Option<Totals>,
 }
 
 /// When to supply what Scope's probe fails to report on CRI runtimes.
@@ -194,6 +198,7 @@ fn settings() -> Settings {
         controls: ControlNames::default(),
         spared: SparedPods::default(),
         traffic: None,
+        totals: None,
         share: Share::Whole,
     }
 }

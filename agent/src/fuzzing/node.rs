@@ -214,6 +214,7 @@ fn settings() -> Settings {
         controls: ControlNames::default(),
         spared: SparedPods::default(),
         traffic: None,
+        totals: None,
         share: Share::Whole,
     }
 }

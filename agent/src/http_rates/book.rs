@@ -191,6 +191,7 @@ impl Book {
             containers,
             pods,
             seen: self.seen.clone(),
+            counted: true,
             said: None,
         }
     }

@@ -49,6 +49,16 @@ impl Class {
         Class::ServerError,
     ];
 
+    /// The first digit of its codes.
+    pub fn digit(self) -> u8 {
+        match self {
+            Class::Success => 2,
+            Class::Redirection => 3,
+            Class::ClientError => 4,
+            Class::ServerError => 5,
+        }
+    }
+
     /// The class of a status code.
     pub fn of(code: u16) -> Option<Class> {
         match code {

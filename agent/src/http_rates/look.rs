@@ -164,6 +164,7 @@ impl HttpLook {
             Some((_, usage)) => usage.clone(),
             None => HttpUsage::default(),
         };
+        usage.counted &= !full;
         let mut said = self.board.lock().said.clone();
         if full {
             usage.leave_out_what_needs_all();
@@ -295,7 +296,9 @@ mod tests {
         let mut look = HttpLook::new(Ok(Box::new(Scripted(script.collect(), 0))));
         let told = [1, 2, 3].map(|second| {
             let (usage, _) = look.look(Duration::from_secs(second), &mut Nobody);
-            usage.said.unwrap_or_default().contains("too low")
+            let too_low = usage.said.unwrap_or_default().contains("too low");
+            assert_eq!(usage.counted, !too_low);
+            too_low
         });
         assert_eq!(told, [false, true, false]);
         assert_eq!(look.board().standing().stats.lost, 5);

@@ -91,6 +91,8 @@ pub struct HttpUsage {
     pub pods: BTreeMap<Arc<str>, HttpRates>,
     /// What was seen on the node so far, which decides which figures there are.
     pub seen: HttpSeen,
+    /// Whether all was counted, so that what is in none of the figures was not there.
+    pub counted: bool,
     /// What a person is told about how it is counted, or why it is not.
     pub said: Option<String>,
 }

@@ -3,7 +3,7 @@
 //! It is read by the sampler's thread through an atomic pointer and goes its own way: while the API
 //! server is away, the last inventory stays.
 
-mod chance;
+pub(crate) mod chance;
 mod container_status;
 mod identity;
 mod lookups;

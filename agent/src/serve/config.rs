@@ -64,6 +64,8 @@ pub struct Cluster {
     pub longest_shaping: Duration,
     /// A random part of it passes before the first list of pods.
     pub start_jitter: Duration,
+    /// Where the token for `scope-totals` is, and how to reach it; `None` to have no totals.
+    pub totals_dir: Option<PathBuf>,
 }
 
 impl Cluster {

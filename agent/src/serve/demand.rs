@@ -25,6 +25,8 @@ pub struct Demand {
     last: AtomicU64,
     /// The sampler sleeps at its slow cadence and wants to be woken.
     slow: AtomicBool,
+    /// Somebody besides the probes waits for a look at the node.
+    look: AtomicBool,
     /// See [`Demand::pace`]; in milliseconds, [`NO_PACE`] for none.
     pace: AtomicU64,
     /// See [`Demand::seen_by_all`].
@@ -98,6 +100,7 @@ impl Demand {
             epoch: Instant::now(),
             last: AtomicU64::new(0),
             slow: AtomicBool::new(false),
+            look: AtomicBool::new(false),
             pace: AtomicU64::new(NO_PACE),
             seen: AtomicU64::new(0),
             odd_ids: AtomicU64::new(0),
@@ -144,6 +147,24 @@ impl Demand {
             self.known.store(Arc::new(known.collect()));
         }
         new
+    }
+
+    /// Wants one look at the node, soon, whoever else asks or not.
+    pub fn want_look(&self) {
+        self.look.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.sampler.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Whether one is wanted.
+    pub(super) fn is_look_wanted(&self) -> bool {
+        self.look.load(Ordering::SeqCst)
+    }
+
+    /// Takes that on.
+    pub(super) fn take_look(&self) -> bool {
+        self.look.swap(false, Ordering::SeqCst)
     }
 
     /// Whether a new probe gets a line in the log. If so, it counts as written.

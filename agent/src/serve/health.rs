@@ -18,12 +18,14 @@ use super::metrics::{Exposition, Kind, OPEN_METRICS, SocketMetrics};
 use super::publication::Publication;
 use super::readiness::Readiness;
 use super::sampler::{SamplerState, TICK_BOUNDS};
+use super::totals_metrics::expose_totals;
 use super::traffic_metrics::expose_traffic;
 use crate::collect::Detail;
 use crate::control::Desk;
 use crate::http_rates::{HttpBoard, Standing};
 use crate::inventory::InventoryWatch;
 use crate::sample::Problems;
+use crate::totals::TotalsBoard;
 use crate::traffic::Board;
 use crate::volumes::VolumeWatch;
 
@@ -58,6 +60,8 @@ pub struct Health {
     pub board: Option<Arc<Board>>,
     /// How the counting of HTTP goes, with the collector for it.
     pub http: Option<Arc<HttpBoard>>,
+    /// How the exchange of totals goes, where there is one.
+    pub totals: Option<Arc<TotalsBoard>>,
     /// The plugin's ID.
     pub plugin_id: Arc<str>,
 }
@@ -210,6 +214,9 @@ impl Health {
         }
         if let Some(http) = &self.http {
             expose_http(&http.standing(), &mut page);
+        }
+        if let Some(totals) = &self.totals {
+            expose_totals(totals, &mut page);
         }
         expose_process(&mut page);
         page.finish()

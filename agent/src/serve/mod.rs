@@ -20,6 +20,7 @@ mod sampler;
 mod socket;
 mod starts;
 mod tasks;
+mod totals_metrics;
 mod traffic_metrics;
 
 use std::net::SocketAddr;
@@ -235,6 +236,20 @@ pub async fn run_with(
         }
         _ => None,
     };
+    if let (Some(board), Some(directory)) = (
+        &parts.totals,
+        config.cluster.as_ref().and_then(|c| c.totals_dir.clone()),
+    ) {
+        starts::totals(
+            directory,
+            // As new as that one at each start.
+            own_probe_id.to_string(),
+            board.clone(),
+            demand.clone(),
+            &mut tasks,
+            &ending,
+        );
+    }
     if let (Some(cluster), Some(kubernetes)) = (&config.cluster, parts.kubernetes) {
         starts::inventory(cluster, kubernetes, &mut tasks, &ending);
     }
@@ -264,6 +279,7 @@ pub async fn run_with(
             desk,
             board: parts.board.clone(),
             http: parts.http,
+            totals: parts.totals,
             plugin_id: config.plugin_id.as_str().into(),
         });
         tasks.spawn(

@@ -12,6 +12,7 @@ use super::sampler::Render;
 use crate::http_rates::{HttpBoard, HttpLook};
 use crate::inventory::InventoryWatch;
 use crate::kubernetes::{Access, KubernetesError};
+use crate::totals::TotalsBoard;
 use crate::traffic::{Board, Features, Networks};
 use crate::volumes::VolumeWatch;
 
@@ -27,6 +28,8 @@ pub struct Parts {
     pub volumes: VolumeWatch,
     /// How the counting of HTTP goes, with the collector for it.
     pub http: Option<Arc<HttpBoard>>,
+    /// What is known of controllers in the whole cluster; `None` where nobody asks for it.
+    pub totals: Option<Arc<TotalsBoard>>,
 }
 
 /// What is needed in a cluster.
@@ -66,16 +69,29 @@ impl Parts {
             }
             false => None,
         };
+        let has_totals = config
+            .cluster
+            .as_ref()
+            .is_some_and(|c| c.totals_dir.is_some());
+        let totals = has_totals.then(Arc::<TotalsBoard>::default);
         let volumes = VolumeWatch::default();
         let counts = config.collectors.has(Collector::HTTPStatistics);
         let http = counts.then(|| HttpLook::new(count_http(config.http_allow_sys_exit)));
         let counting = http.as_ref().map(HttpLook::board);
         Ok(Parts {
-            render: renderer(config, inventory, volumes.clone(), board.clone(), http),
+            render: renderer(
+                config,
+                inventory,
+                volumes.clone(),
+                board.clone(),
+                http,
+                totals.clone(),
+            ),
             http: counting,
             kubernetes,
             board,
             volumes,
+            totals,
         })
     }
 }

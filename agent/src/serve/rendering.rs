@@ -19,6 +19,7 @@ use crate::control::{
 use crate::http_rates::{HttpLook, Sampled, has_other_pids};
 use crate::inventory::Inventory;
 use crate::sample::{Cause, Datum, Mode, Problems, Sampler, system_clock};
+use crate::totals::{Measured, TotalsBoard, sums};
 use crate::traffic::{Board, Button, Features, Seen, Way};
 use crate::volumes::VolumeWatch;
 
@@ -50,6 +51,7 @@ pub fn settings(config: &Config, traffic: Option<&Board>) -> Settings {
             .unwrap_or_default(),
         share: Share::Whole,
         traffic: None,
+        totals: None,
     }
 }
 
@@ -98,13 +100,15 @@ pub fn empty_report(config: &Config) -> Vec<u8> {
 
 /// The sampler's work. The inventory is looked up at each tick; `None` without Kubernetes. Of the networks of
 /// pods it tells what stands on the board, and says there through which processes they are looked at. HTTP is
-/// read in each tick, where somebody counts it.
+/// read in each tick, where somebody counts it. For the exchange of totals it is added up when that asks, and
+/// what came back is shown.
 pub fn renderer(
     config: &Config,
     inventory: Option<Arc<ArcSwap<Inventory>>>,
     volumes: VolumeWatch,
     board: Option<Arc<Board>>,
     mut http: Option<HttpLook>,
+    totals: Option<Arc<TotalsBoard>>,
 ) -> Render {
     let other_pids = has_other_pids(&config.roots.proc);
     let looks_at_volumes = config.collectors.has(Collector::VolumeCount);
@@ -127,6 +131,7 @@ pub fn renderer(
     Box::new(move |tick: &Tick| {
         let inventory = inventory.as_ref().map(|shared| shared.load_full());
         let mode = inventory.as_deref().map_or(Mode::Standalone, Mode::Cluster);
+        let looked = tokio::time::Instant::now();
         let sample = sampler.take(mode);
         let mut usage = attribute(previous.as_ref(), &sample, mode);
         if looks_at_volumes {
@@ -156,6 +161,18 @@ pub fn renderer(
                 sampler.note(Datum::HttpCounts, Cause::Failed, &why);
             }
             usage.http = rates;
+        }
+        if let Some(totals) = &totals {
+            if let Mode::Cluster(inventory) = mode
+                && tick.for_totals
+                && let Some(sums) = sums(&usage, inventory, settings.collectors)
+            {
+                totals.tell(Measured {
+                    taken: looked,
+                    sums,
+                });
+            }
+            settings.totals = Some(totals.totals(tokio::time::Instant::now()));
         }
         // What is read in turns fails in its turns only, and what Scope shows of it is not to come
         // and go with them.

@@ -18,6 +18,10 @@ use crate::sample::Problems;
 /// the first request after a pause gets a report of at most this age.
 pub const SLOW_CADENCE: Duration = Duration::from_secs(15);
 
+/// A look that is wanted out of turn follows the last one after so long at the earliest: of less, rates
+/// say little.
+const OUT_OF_TURN: Duration = Duration::from_secs(1);
+
 /// One look at the node.
 #[derive(Debug, Clone, Copy)]
 pub struct Tick {
@@ -30,6 +34,8 @@ pub struct Tick {
     /// How often the slowest of all who ask does; `None` while that is not known, and then nothing
     /// may take turns.
     pub pace: Option<Duration>,
+    /// Whether the exchange of totals waits for this look.
+    pub for_totals: bool,
 }
 
 /// What comes of a look at the node.
@@ -171,17 +177,21 @@ impl Worker {
                 cadence,
                 turn: turns.next(self.publication.get().sequence, self.demand.seen_by_all()),
                 pace,
+                for_totals: self.demand.take_look(),
             });
             number += 1;
             let (next, skipped) = next_deadline(due, cadence, Instant::now());
             if skipped > 0 {
                 self.note(|state| state.skipped += skipped);
             }
-            due = if cadence == self.interval {
-                self.sleep_until(next);
-                next
-            } else {
-                self.doze(next, began + self.interval)
+            let is_slow = cadence != self.interval;
+            let earliest = began + self.interval;
+            due = match self.sleep(next, is_slow.then_some(earliest), began + OUT_OF_TURN) {
+                Woken::Due => next,
+                Woken::Asked => Instant::now(),
+                // The grid of who asks every so often stays as it is.
+                Woken::Wanted if is_slow => Instant::now(),
+                Woken::Wanted => due,
             };
         }
     }
@@ -222,37 +232,40 @@ impl Worker {
         self.state.store(Arc::new(state));
     }
 
-    fn sleep_until(&self, due: Instant) {
-        while !self.stopped() {
-            let left = due.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
+    /// Sleeps until `due`. At the slow cadence a request ends that, but not before `asked`; and so does
+    /// whoever wants a look out of turn, but not before `wanted`.
+    fn sleep(&self, due: Instant, asked: Option<Instant>, wanted: Instant) -> Woken {
+        let woken = loop {
+            // In this order: see `Demand::asked`.
+            self.demand.set_slow(asked.is_some());
+            let asked = asked.filter(|_| self.demand.idle_for() <= ASKED_LATELY);
+            let wanted = Some(wanted).filter(|_| self.demand.is_look_wanted());
+            let soonest = [
+                Some((due, Woken::Due)),
+                asked.map(|at| (at, Woken::Asked)),
+                wanted.map(|at| (at, Woken::Wanted)),
+            ];
+            let soonest = soonest.into_iter().flatten().min_by_key(|(at, _)| *at);
+            let (until, woken) = soonest.unwrap_or((due, Woken::Due));
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.stopped() {
+                break woken;
             }
             std::thread::park_timeout(left);
-        }
-    }
-
-    /// Sleeps until `due`, or until a request comes, but not to less than `earliest`. When the next
-    /// tick is due.
-    fn doze(&self, due: Instant, earliest: Instant) -> Instant {
-        let mut woken = false;
-        while !self.stopped() && Instant::now() < due {
-            // In this order: see `Demand::asked`.
-            self.demand.set_slow(true);
-            woken = self.demand.idle_for() <= ASKED_LATELY;
-            if woken {
-                break;
-            }
-            std::thread::park_timeout(due.saturating_duration_since(Instant::now()));
-        }
+        };
         self.demand.set_slow(false);
-        if !woken {
-            return due;
-        }
-        let due = earliest.max(Instant::now());
-        self.sleep_until(due);
-        due
+        woken
     }
+}
+
+/// What ended the sampler's sleep.
+enum Woken {
+    /// The time.
+    Due,
+    /// A request after a time without any.
+    Asked,
+    /// Somebody who wants a look out of turn.
+    Wanted,
 }
 
 /// Whose turn it is. A probe that asks every other second gets every other report; so a turn lasts

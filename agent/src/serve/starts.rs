@@ -1,18 +1,21 @@
 //! The starts of an agent's parts, each by what it needs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use scope_protocol::encode;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Cluster, Config};
+use super::demand::Demand;
 use super::routes::{self, Controls};
 use super::socket::PluginDirectory;
 use super::tasks::Tasks;
 use super::{KubernetesParts, ServeError};
 use crate::container_control::{Containers, Rules, records};
 use crate::control::{Actions, CLICK_WAIT, Desk, controls_report};
-use crate::inventory::{InventoryWatch, NodeLookSettings, WatchSettings};
+use crate::inventory::{InventoryWatch, NodeLookSettings, WatchSettings, chance};
+use crate::totals::{TalkSettings, TotalsBoard, dial, talk};
 use crate::traffic::{Board, Networks};
 use crate::volumes::{Asker, Look, PATIENCE, VolumeWatch, ask_kernel};
 
@@ -141,6 +144,28 @@ pub(super) fn inventory(
             kubernetes.inventory,
             ending.clone(),
         ),
+    );
+}
+
+/// Talks to the service that adds up over all nodes.
+pub(super) fn totals(
+    directory: PathBuf,
+    boot: String,
+    board: Arc<TotalsBoard>,
+    demand: Arc<Demand>,
+    tasks: &mut Tasks,
+    ending: &CancellationToken,
+) {
+    let settings = TalkSettings {
+        directory,
+        boot,
+        want_look: Box::new(move || demand.want_look()),
+        dial: Box::new(dial),
+        chance: chance::random,
+    };
+    tasks.spawn(
+        "the exchange of totals",
+        talk(settings, board, ending.clone()),
     );
 }
 

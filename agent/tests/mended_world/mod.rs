@@ -142,6 +142,7 @@ impl Agent {
             controls: names,
             spared: SparedPods::default(),
             traffic: self.traffic.clone(),
+            totals: None,
             share: match cycle {
                 Some(cycle) => Share::Turn { number, cycle },
                 None => Share::Whole,
@@ -286,6 +287,7 @@ fn served(running: &Running) -> HttpUsage {
             others: true,
             http2: false,
         },
+        counted: true,
         said: None,
     }
 }

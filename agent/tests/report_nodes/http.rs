@@ -113,6 +113,7 @@ fn renderer_of(node: &MadeNode, http: HttpLook) -> Render {
         VolumeWatch::default(),
         None,
         Some(http),
+        None,
     )
 }
 
@@ -122,6 +123,7 @@ fn next(render: &mut Render, number: u64) -> Value {
         cadence: Duration::from_secs(1),
         turn: number,
         pace: None,
+        for_totals: false,
     };
     let body = (render)(&tick).body;
     let answer = Answer::ok(&body, Duration::ZERO);

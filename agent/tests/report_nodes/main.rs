@@ -6,6 +6,7 @@
 mod made_node;
 
 mod containers;
+mod controllers;
 mod host;
 mod http;
 mod kubernetes;

@@ -109,6 +109,7 @@ pub(crate) fn settings() -> Settings {
         },
         spared: SparedPods::default(),
         traffic: None,
+        totals: None,
         share: Share::Whole,
     }
 }

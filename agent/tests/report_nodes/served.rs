@@ -38,6 +38,7 @@ fn next(render: &mut Render, number: u64) -> String {
         cadence: Duration::from_secs(1),
         turn: number,
         pace: None,
+        for_totals: false,
     };
     String::from_utf8((render)(&tick).body).unwrap()
 }
@@ -66,6 +67,7 @@ fn what_is_not_available_is_said_in_every_report() {
             VolumeWatch::default(),
             None,
             None,
+            None,
         );
         let first = description(&next(&mut render, 0));
         let missing = "pressure (PSI) of a container or pod (not provided by this kernel";
@@ -92,6 +94,7 @@ fn whether_to_mend_does_not_change_while_no_container_runs() {
             &config(&node),
             Some(inventory.clone()),
             VolumeWatch::default(),
+            None,
             None,
             None,
         );

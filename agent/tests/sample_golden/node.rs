@@ -188,6 +188,7 @@ impl Golden {
             controls: ControlNames::default(),
             spared: SparedPods::default(),
             traffic: None,
+            totals: None,
             share: Share::Whole,
         };
         let mut body = Vec::new();

@@ -54,6 +54,7 @@ pub fn in_the_code() -> anyhow::Result<Vec<Metric>> {
         "agent/src/serve/health.rs",
         "agent/src/serve/http_metrics.rs",
         "agent/src/serve/metrics.rs",
+        "agent/src/serve/totals_metrics.rs",
         "agent/src/serve/traffic_metrics.rs",
     ] {
         all.extend(of_agent(&text(file)?).context(file)?);

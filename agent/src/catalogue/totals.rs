@@ -1,0 +1,31 @@
+//! The part of the page about totals of controllers.
+
+/// What is shown of a controller, of what, and what is not.
+pub(super) fn section() -> &'static str {
+    "\n## Totals of controllers\n\n\
+     With `--totals-dir` agents send what the pods of their node use, by controller, to `scope-totals`, and \
+     show what that is in the whole cluster: on Deployments, StatefulSets, DaemonSets, Jobs and CronJobs \
+     with pods on the node, under the IDs and templates of pods. Number, scale and date are the same on \
+     all nodes. Without it a controller has the metrics of its pod, if it has only one.\n\n\
+     | ID | total | up to |\n|---|---|---|\n\
+     | `docker_cpu_total_usage` | % of all CPUs of the nodes that its pods are on | 100 |\n\
+     | `docker_memory_usage` | sum | the limits, if each pod has one; else the memory of these nodes |\n\
+     | `cpu_millicores` | sum | all CPUs of these nodes |\n\
+     | `rss` | sum | the memory of these nodes |\n\
+     | `memory_limit_use` | memory in % of the limits, if each pod has one | 100 |\n\
+     | `http_error_ratio` | 5xx in % of the responses of 200 to 599 | 100 |\n\
+     | `threads`, `processes`, `open_files`, `network_rx`, `network_tx`, `disk_read`, `disk_write`, `block_io_delay`, `oom_kills`, \
+     `http_requests_per_second`, `http_<code>_responses_per_second`, classes, `http_OTHERS_responses_per_second`, \
+     `http2_connections_per_second` | sum | the value |\n\n\
+     * The row `Pods counted` says of how many pods the figures are, and how many there are on nodes. A pod \
+     counts once it was found and its CPU was measured, and no more when it has ended.\n\
+     * What is not known of each pod that counts has no total. Nor has a controller while a node with a pod \
+     of it has not reported for three intervals (15 s; more with over 5,000 nodes).\n\
+     * Pressure, throttled periods, use of the CPU limit and fullest volume do not add up: they are told of \
+     controllers with one pod only.\n\
+     * A node whose reports take turns tells a total once in eight reports; of a controller with more than \
+     eight pods some of the nodes with its pods do, drawn by lot. Asked by anybody else, each tells all.\n\
+     * The date is that at which the service added up, by its clock.\n\
+     * Jobs and CronJobs have totals where Scope is mended; a CronJob also where it has a button.\n\
+     * HTTP is told of controllers whose pods have served since their agents started.\n"
+}

@@ -1,0 +1,208 @@
+//! What an agent says when, as a function of what it heard and of time.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use scope_totals_wire::{Fate, MAX_BODY, Metric, Reason, Reply, Report, Sampled, Stamp, VERSION};
+use tokio::time::Instant;
+
+use super::board::Measured;
+use super::error::ExchangeError;
+
+/// Whatever a service asks for, an agent keeps within these: no busier than it samples, and no
+/// slower than to notice within minutes that the service asks for more.
+const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
+/// Until the first reply says it.
+const FIRST_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The pause after one failure; it doubles with each, up to the second.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// What another report alone does not mend, somebody has to see to.
+const REFUSED: Duration = Duration::from_secs(60);
+/// Until one of the two is of another release, nothing changes.
+const OTHER_VERSION: Duration = Duration::from_secs(300);
+/// However busy the service says that it is.
+const LONGEST_RETRY: Duration = Duration::from_secs(300);
+/// Until the files of the volume are looked at again. A kubelet brings them within some minutes.
+const NOT_PUBLISHED: Duration = Duration::from_secs(5);
+
+/// One agent's side of the exchange.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    boot: String,
+    sequence: u64,
+    /// The stamp of the last reply, and when that came.
+    last: Option<(Stamp, Instant)>,
+    interval: Duration,
+    /// Exchanges in a row that failed.
+    failures: u32,
+    /// The last report was sent without waiting, so that the next one is not.
+    hurried: bool,
+    /// The service found a report too large.
+    lean: bool,
+    /// A report that no reply came to, and when its sample was taken.
+    open: Option<(Bytes, Instant)>,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Next {
+    /// After this time.
+    pub(super) wait: Duration,
+    /// By a new connection.
+    pub(super) anew: bool,
+}
+
+impl Conversation {
+    /// Begins one under this name, which no other process has.
+    pub(super) fn new(boot: String) -> Self {
+        Conversation {
+            boot,
+            sequence: 0,
+            last: None,
+            interval: FIRST_INTERVAL,
+            failures: 0,
+            hurried: false,
+            lean: false,
+            open: None,
+        }
+    }
+
+    /// How often the service asks to report.
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// The report to send again, if no reply came to the last one and its sample is still of now.
+    pub(super) fn open(&self, now: Instant) -> Option<Bytes> {
+        let (report, taken) = self.open.as_ref()?;
+        let young = now.saturating_duration_since(*taken) < self.interval;
+        young.then(|| report.clone())
+    }
+
+    /// A new report as JSON, of a sample that is younger than the last reply. It has no more bytes than
+    /// it may: where all would be too much, only what matters most.
+    pub(super) fn report(&mut self, measured: &Measured) -> Bytes {
+        self.sequence += 1;
+        let sampled = self.last.as_ref().and_then(|(stamp, came)| {
+            let after = measured.taken.checked_duration_since(*came)?;
+            Some(Sampled {
+                stamp: stamp.clone(),
+                after_ms: u64::try_from(after.as_millis()).ok()?,
+            })
+        });
+        let mut report = Report {
+            version: VERSION,
+            boot: self.boot.clone(),
+            sequence: self.sequence,
+            sampled,
+            node: measured.sums.node,
+            objects: measured.sums.objects.clone(),
+            wanted: Vec::new(),
+        };
+        if self.lean {
+            slim(&mut report);
+        }
+        let mut body = json(&report);
+        if body.len() > MAX_BODY {
+            slim(&mut report);
+            body = json(&report);
+        }
+        let body = Bytes::from(body);
+        self.open = Some((body.clone(), measured.taken));
+        body
+    }
+
+    /// A reply came at this time.
+    pub(super) fn replied(&mut self, reply: &Reply, now: Instant) -> Next {
+        self.open = None;
+        self.failures = 0;
+        self.last = Some((reply.stamp.clone(), now));
+        self.interval = Duration::from_millis(reply.interval_ms).clamp(INTERVALS.0, INTERVALS.1);
+        // Without a stamp, or after a process that stood still: once at once, in the hope of better.
+        let at_once = matches!(reply.fate, Fate::Unstamped | Fate::Late) && !self.hurried;
+        self.hurried = at_once;
+        Next {
+            wait: match at_once {
+                true => Duration::ZERO,
+                false => self.interval,
+            },
+            anew: false,
+        }
+    }
+
+    /// No reply came, for this reason. `chance` from 0 to 1 is another one on each node.
+    pub(super) fn failed(&mut self, error: &ExchangeError, chance: f64) -> Next {
+        match error {
+            ExchangeError::Refused {
+                reason,
+                retry_after,
+                ..
+            } => self.refused(*reason, *retry_after, chance),
+            // What is not published yet is soon, when an installation begins.
+            ExchangeError::NotPublished(_) => Next {
+                wait: NOT_PUBLISHED.mul_f64(0.75 + chance / 2.0),
+                anew: true,
+            },
+            _ => Next {
+                wait: self.pause(chance),
+                anew: !matches!(error, ExchangeError::NoSample),
+            },
+        }
+    }
+
+    /// The report was refused.
+    fn refused(&mut self, reason: Reason, retry_after: Option<Duration>, chance: f64) -> Next {
+        self.open = None;
+        let spread = 1.0 + chance / 4.0;
+        let pause = self.pause(chance);
+        let was_lean = self.lean;
+        self.lean |= reason == Reason::Size;
+        let wait = match reason {
+            // The token is read anew before each report.
+            Reason::Token | Reason::Slow | Reason::Standby | Reason::Other => pause,
+            Reason::Account | Reason::Syntax | Reason::Value => REFUSED.mul_f64(spread),
+            Reason::Size if !was_lean => pause,
+            Reason::Size => REFUSED.mul_f64(spread),
+            Reason::Version => OTHER_VERSION.mul_f64(spread),
+            Reason::Rate | Reason::Busy => match retry_after {
+                Some(after) => after.clamp(PAUSES.0, LONGEST_RETRY).mul_f64(spread),
+                None => pause,
+            },
+        };
+        Next {
+            wait,
+            anew: matches!(reason, Reason::Standby | Reason::Slow),
+        }
+    }
+
+    /// Longer from failure to failure.
+    fn pause(&mut self, chance: f64) -> Duration {
+        let doubled = PAUSES.0.saturating_mul(1 << self.failures.min(16));
+        self.failures = self.failures.saturating_add(1);
+        doubled
+            .min(PAUSES.1)
+            .mul_f64(0.75 + chance.clamp(0.0, 1.0) / 4.0)
+    }
+}
+
+/// Leaves out what there is no room for.
+fn slim(report: &mut Report) {
+    let is_essential = |metric| {
+        matches!(
+            metric,
+            Metric::Millicores | Metric::Memory | Metric::MemoryLimit
+        )
+    };
+    for object in &mut report.objects {
+        let values = object.values.iter();
+        object.values = values.filter(|(metric, _)| is_essential(*metric)).collect();
+    }
+}
+
+fn json(report: &Report) -> Vec<u8> {
+    serde_json::to_vec(report).expect("numbers and names can be written")
+}
+
+#[cfg(test)]
+mod tests;

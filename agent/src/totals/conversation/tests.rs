@@ -1,0 +1,209 @@
+use scope_totals_wire::{Kind, Node, Partial, Uid};
+
+use super::*;
+use crate::totals::Sums;
+
+fn measured(taken: Instant, objects: usize, values: u16) -> Measured {
+    let partial = |number: usize| {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        let codes = (0..values).map(|n| (Metric::HttpCode(100 + n), 0.125));
+        let cpu = [(Metric::Millicores, 1.0), (Metric::Rss, 1.0)];
+        Partial {
+            kind: Kind::Deployment,
+            uid: Uid::from_bytes(bytes),
+            counted: 1,
+            values: codes.chain(cpu).collect(),
+        }
+    };
+    Measured {
+        taken,
+        sums: Sums {
+            node: Node {
+                cpus: 2,
+                memory: 1 << 30,
+            },
+            objects: (0..objects).map(partial).collect(),
+            left_out: 0,
+        },
+    }
+}
+
+fn reply(fate: Fate, stamp: &str, interval_ms: u64) -> Reply {
+    Reply {
+        version: VERSION,
+        fate,
+        stamp: Stamp(stamp.into()),
+        interval_ms,
+        warming: None,
+        at_ms: 0,
+        totals: Vec::new(),
+    }
+}
+
+fn read(body: &Bytes) -> Report {
+    let report: Report = serde_json::from_slice(body).expect("JSON");
+    assert_eq!(report.check(), Ok(()));
+    report
+}
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+#[test]
+fn a_report_says_how_long_after_the_last_reply_its_sample_is_of() {
+    let start = Instant::now();
+    let at = |millis| start + ms(millis);
+    let mut talk = Conversation::new("b".into());
+    let first = read(&talk.report(&measured(at(0), 1, 0)));
+    assert_eq!((first.sequence, first.sampled), (1, None));
+    let next = talk.replied(&reply(Fate::Unstamped, "7-1", 5000), at(100));
+    assert_eq!(
+        next.wait,
+        Duration::ZERO,
+        "the first stamp may be used at once"
+    );
+
+    let second = read(&talk.report(&measured(at(350), 1, 0)));
+    let sampled = second.sampled.expect("a stamp");
+    assert_eq!(
+        (second.sequence, &*sampled.stamp.0, sampled.after_ms),
+        (2, "7-1", 250)
+    );
+    let next = talk.replied(&reply(Fate::Taken, "7-2", 8000), at(400));
+    assert_eq!((next.wait, next.anew), (ms(8000), false));
+
+    let early = read(&talk.report(&measured(at(399), 1, 0)));
+    assert_eq!(early.sampled, None, "older than the reply");
+}
+
+#[test]
+fn who_has_no_luck_with_stamps_does_not_hurry_for_ever() {
+    let now = Instant::now();
+    let mut talk = Conversation::new("b".into());
+    let waits = [
+        Fate::Unstamped,
+        Fate::Unstamped,
+        Fate::Late,
+        Fate::Late,
+        Fate::Taken,
+    ]
+    .map(|fate| talk.replied(&reply(fate, "1-1", 5000), now).wait);
+    assert_eq!(waits, [ms(0), ms(5000), ms(0), ms(5000), ms(5000)]);
+}
+
+#[test]
+fn a_report_without_a_reply_is_sent_again_as_it_is_while_it_is_of_now() {
+    let start = Instant::now();
+    let mut talk = Conversation::new("b".into());
+    assert_eq!(talk.open(start), None);
+    let report = talk.report(&measured(start, 1, 0));
+    talk.failed(&ExchangeError::TooLarge, 0.5);
+    assert_eq!(talk.open(start + ms(4999)), Some(report));
+    assert_eq!(talk.open(start + ms(5000)), None);
+    let newer = read(&talk.report(&measured(start + ms(5000), 1, 0)));
+    assert_eq!(newer.sequence, 2);
+    talk.replied(&reply(Fate::Taken, "1-1", 5000), start + ms(5000));
+    assert_eq!(talk.open(start + ms(5000)), None);
+}
+
+#[test]
+fn no_service_makes_an_agent_busy_or_silent() {
+    let now = Instant::now();
+    let mut talk = Conversation::new("b".into());
+    for (asked, kept) in [
+        (0, 1000),
+        (5000, 5000),
+        (60_000, 60_000),
+        (u64::MAX, 120_000),
+    ] {
+        let next = talk.replied(&reply(Fate::Taken, "1-1", asked), now);
+        assert_eq!(next.wait, ms(kept));
+        assert_eq!(talk.interval(), ms(kept));
+    }
+}
+
+#[test]
+fn failures_are_followed_by_longer_and_longer_pauses() {
+    let mut talk = Conversation::new("b".into());
+    let pauses: Vec<u64> = (0..7)
+        .map(|_| {
+            let next = talk.failed(&ExchangeError::TooLarge, 1.0);
+            assert!(next.anew);
+            next.wait.as_secs()
+        })
+        .collect();
+    assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
+    let shortest = talk.failed(&ExchangeError::TooLarge, 0.0).wait;
+    assert_eq!(shortest, ms(22_500), "not all at once");
+    talk.replied(&reply(Fate::Taken, "1-1", 5000), Instant::now());
+    assert_eq!(talk.failed(&ExchangeError::TooLarge, 1.0).wait, ms(1000));
+    assert!(
+        !talk.failed(&ExchangeError::NoSample, 1.0).anew,
+        "it is not the service's fault"
+    );
+}
+
+#[test]
+fn every_reason_has_its_consequence() {
+    let after = |reason, retry_after: Option<u64>| {
+        let mut talk = Conversation::new("b".into());
+        talk.report(&measured(Instant::now(), 1, 0));
+        let error = ExchangeError::Refused {
+            reason,
+            message: String::new(),
+            retry_after: retry_after.map(Duration::from_secs),
+        };
+        let next = talk.failed(&error, 0.0);
+        assert_eq!(
+            talk.open(Instant::now()),
+            None,
+            "it is not worth sending again"
+        );
+        (next.wait.as_millis(), next.anew)
+    };
+    for (reason, retry_after, wait, anew) in [
+        (Reason::Token, None, 750, false),
+        (Reason::Account, None, 60_000, false),
+        (Reason::Version, None, 300_000, false),
+        (Reason::Syntax, None, 60_000, false),
+        (Reason::Value, None, 60_000, false),
+        (Reason::Size, None, 750, false),
+        (Reason::Slow, None, 750, true),
+        (Reason::Rate, Some(7), 7000, false),
+        (Reason::Rate, None, 750, false),
+        (Reason::Busy, Some(0), 1000, false),
+        (Reason::Busy, Some(u64::MAX), 300_000, false),
+        (Reason::Standby, None, 750, true),
+        (Reason::Other, None, 750, false),
+    ] {
+        assert_eq!(after(reason, retry_after), (wait, anew), "{reason:?}");
+    }
+}
+
+#[test]
+fn what_is_too_large_has_only_what_matters_most() {
+    let now = Instant::now();
+    let mut talk = Conversation::new("b".into());
+    let few = read(&talk.report(&measured(now, 10, 30)));
+    assert_eq!(few.objects[0].values.len(), 32);
+    let body = talk.report(&measured(now, 1024, 30));
+    assert!(body.len() <= MAX_BODY);
+    let many = read(&body);
+    assert_eq!(many.objects.len(), 1024);
+    assert!(many.objects.iter().all(|object| object.values.len() == 1));
+
+    let refused = ExchangeError::Refused {
+        reason: Reason::Size,
+        message: String::new(),
+        retry_after: None,
+    };
+    assert!(talk.failed(&refused, 0.0).wait < ms(1000));
+    let few = read(&talk.report(&measured(now, 10, 30)));
+    assert_eq!(few.objects[0].values.len(), 1, "the service said so");
+    assert!(
+        talk.failed(&refused, 0.0).wait >= ms(60_000),
+        "nothing is left to leave out"
+    );
+}

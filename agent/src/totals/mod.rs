@@ -1,0 +1,21 @@
+//! What controllers use in the whole cluster: this node's part of the sums goes to the service
+//! `scope-totals`, and the totals come back.
+//!
+//! When the [exchange](talk()) wants it, the sampler's thread adds up what was just measured
+//! ([`sums()`]). Both sides meet at the [`TotalsBoard`] only, where the totals stand that came back.
+
+mod board;
+mod connection;
+mod conversation;
+mod credentials;
+mod error;
+mod standing;
+mod sums;
+mod talk;
+
+pub use board::{Measured, Totals, TotalsBoard};
+pub use connection::{Dialled, Stream, dial};
+pub use error::ExchangeError;
+pub use standing::Standing;
+pub use sums::{Sums, object, sums};
+pub use talk::{TalkSettings, talk};

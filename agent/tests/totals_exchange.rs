@@ -57,15 +57,38 @@ async fn the_first_stamp_is_used_at_once_and_totals_come_back() {
         .asked(Step::Reply(reply(Fate::Taken, "7-3", [])))
         .await;
     assert_eq!(seconds(second.at, third.at).round(), 5.0);
-    assert!(shown(&agent, object(1)), "until the next reply");
+    assert_eq!(third.connection, second.connection);
     let standing = agent.board.standing();
     assert!(standing.connected && standing.interval == Some(Duration::from_secs(5)));
+    let fourth = agent
+        .asked(Step::Reply(reply(Fate::Taken, "7-4", [total(1, 9000)])))
+        .await;
+    assert!(!shown(&agent, object(2)));
     agent.asked(Step::Silence).await;
-    assert!(!shown(&agent, object(1)), "the last reply had none");
+    assert!(shown(&agent, object(1)), "what came with the fourth");
+    let report = fourth.report;
+    assert_eq!(report.objects[0].object(), object(1));
     assert_eq!(
         (outcome(&agent, "unstamped"), outcome(&agent, "taken")),
-        (1, 2)
+        (1, 3)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_newest_reply_leaves_out_is_not_shown() {
+    let mut agent = Agent::start();
+    agent
+        .asked(Step::Reply(reply(
+            Fate::Taken,
+            "7-1",
+            [total(1, 60_000), total(2, 60_000)],
+        )))
+        .await;
+    agent
+        .asked(Step::Reply(reply(Fate::Taken, "7-2", [total(2, 60_000)])))
+        .await;
+    agent.asked(Step::Silence).await;
+    assert_eq!([1, 2].map(|n| shown(&agent, object(n))), [false, true]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,7 +280,8 @@ async fn authorities_and_addresses_that_change_mean_a_new_connection() {
         (&*third.address, &*fourth.address),
         ("10.0.0.1:8443", "10.0.0.2:8443")
     );
-    assert_eq!(outcome(&agent, "taken"), 3);
+    agent.asked(Step::Silence).await;
+    assert_eq!(outcome(&agent, "taken"), 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use scope_protocol::{Node, NodeId, PluginSpec, Report, Timestamp, Topology};
 use super::description::describe;
 use super::kubernetes;
 use super::metric::{self, Meter, Scales, Selection};
-use super::share::{Cycle, Share};
+use super::share::{Cycle, Load, Share};
 use super::{Mend, Settings};
 use crate::attribution::Usage;
 use crate::sample::{Mode, Runtime};
@@ -228,14 +228,11 @@ impl<'a> Composer<'a> {
         self.detail < Detail::Essential && self.share.has_metrics(id)
     }
 
-    /// Whether CPU and memory of the controller's totals are in this report.
-    pub(super) fn has_totals(&self, id: &str) -> bool {
-        self.share.has_totals(id, &self.host)
-    }
-
-    /// Whether its further totals are.
-    pub(super) fn has_further_totals(&self, id: &str) -> bool {
-        self.detail < Detail::Essential && self.share.has_further_totals(id, &self.host)
+    /// Whether the totals of this controller are in this report, beside that load. Of its pods so many are
+    /// here, and so many there are.
+    pub(super) fn has_totals(&self, id: &str, load: &Load, own: u32, all: u32) -> bool {
+        let (share, host) = (self.share, &self.host);
+        share.has_totals(id, host, load) && share.speaks_for(id, host, own, all)
     }
 
     /// Whether the node's names are in this report, and the controls of a pod or container.

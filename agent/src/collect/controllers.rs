@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 
 use scope_protocol::report::{DataType, From, MetadataTemplate};
-use scope_protocol::{Node, Timestamp, Topology};
+use scope_protocol::{Node, NodeId, Timestamp, Topology};
 use scope_totals_wire::{Metric, Object, Total};
 
-use super::composer::{Composer, DATE_MICROS, STAMP_MICROS, down_to};
+use super::composer::{Composer, DATE_MICROS, Detail, STAMP_MICROS, down_to};
 use super::http;
 use super::kubernetes::owner_id;
 use super::metric::{self, Meter, Scales};
+use super::share::{Load, Share};
 use crate::http_rates::{Class, MAX_CODES_OF_NODE};
 use crate::inventory::{Inventory, Owner};
 use crate::totals::object;
@@ -25,8 +26,8 @@ fn row() -> MetadataTemplate {
         label: "Pods counted".to_owned(),
         truncate: 0,
         data_type: DataType::Text,
-        // Behind all that Scope's probe tells of a controller.
-        priority: 90.0,
+        // Behind all that Scope's probe tells of a controller, and where it is shown at once.
+        priority: 9.9,
         from: From::Latest,
     }
 }
@@ -41,18 +42,21 @@ pub(super) fn add(composer: &mut Composer<'_>, inventory: &Inventory) {
     let Some(at) = totals.at() else {
         return;
     };
-    let owners = inventory.pods.values().flat_map(|pod| &pod.owners);
-    let owners: BTreeMap<Object, &Owner> = owners
-        .filter(|owner| is_drawn(composer, owner))
-        .filter_map(|owner| Some((object(owner)?, owner)))
-        .collect();
-    for (object, owner) in owners {
+    let mut owners: BTreeMap<Object, (&Owner, u32)> = BTreeMap::new();
+    for owner in inventory.pods.values().flat_map(|pod| &pod.owners) {
+        if let Some(object) = object(owner).filter(|_| is_drawn(composer, owner)) {
+            owners.entry(object).or_insert((owner, 0)).1 += 1;
+        }
+    }
+    let load = load(composer);
+    for (object, (owner, own)) in owners {
         let rows = &mut composer.report.topology(owner.topology).metadata_templates;
         if !rows.contains_key(COUNTED) {
             rows.insert(COUNTED.to_owned(), row());
         }
         if let Some(total) = totals.get(object)
             && let Some(id) = owner_id(owner)
+            && composer.has_totals(&id, &load, own, total.pods)
         {
             add_total(composer, owner.topology, id, total, at);
         }
@@ -69,6 +73,21 @@ fn is_drawn(composer: &Composer<'_>, owner: &Owner) -> bool {
         }
 }
 
+/// What goes out in turns besides.
+fn load(composer: &Composer<'_>) -> Load {
+    let mut load = Load::new(composer.share);
+    if composer.share == Share::Whole {
+        return load;
+    }
+    for pod in composer.usage.pods.keys() {
+        load.add(NodeId::pod(pod).as_str());
+    }
+    for container in composer.usage.containers.keys() {
+        load.add(NodeId::container(container).as_str());
+    }
+    load
+}
+
 fn add_total(
     composer: &mut Composer<'_>,
     topology: Topology,
@@ -83,24 +102,17 @@ fn add_total(
         collectors: composer.settings.collectors,
         scales: Scales::default(),
     };
-    if composer.has_totals(&id) {
-        essential(&mut meter, total);
-    }
-    if composer.has_further_totals(&id) && !is_lifted(topology, total) {
+    essential(&mut meter, total);
+    if composer.detail < Detail::Essential && !is_lifted(topology, total) {
         further(&mut meter, total);
         // Jobs have no templates for it.
         if !matches!(topology, Topology::Job | Topology::CronJob) {
             served(&mut meter, total);
         }
     }
-    if composer.has_controls(&id) {
-        let counted = format!("{} of {}", total.counted, total.pods);
-        node.set(COUNTED, down_to(at, STAMP_MICROS), counted);
-        composer.mark(&mut node);
-    }
-    if node == Node::default() {
-        return;
-    }
+    let counted = format!("{} of {}", total.counted, total.pods);
+    node.set(COUNTED, down_to(at, STAMP_MICROS), counted);
+    composer.mark(&mut node);
     // It may be there with its name and controls.
     let there = composer.report.topology(topology).node(id);
     there.latest.extend(node.latest);

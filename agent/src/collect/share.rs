@@ -66,6 +66,72 @@ impl Cycle {
     }
 }
 
+impl Cycle {
+    /// The turn of the node among those beside that of the host's names, or the one so many of them later.
+    fn beside(self, id: &str, host: &str, later: u64) -> u64 {
+        let others = self.names.saturating_sub(1).max(1);
+        let behind = 1 + ((hash(id) >> 16) + later) % others;
+        let host = (hash(host) >> 16) % self.names;
+        (behind + self.names - host) % self.names
+    }
+}
+
+/// What goes out in each turn of a cycle besides totals, by rough weight.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Load {
+    cycle: Option<Cycle>,
+    turns: Vec<u64>,
+}
+
+/// Nodes that tell the totals of a controller in a cycle. That none does happens once in three thousand
+/// cycles (1 in e⁸), and then the totals may be absent for some seconds.
+const SPEAKERS: u64 = 8;
+
+/// A pod's or container's further metrics have some 2 KB, what it is called and its controls 1 KB.
+const METRICS: u64 = 2;
+const NAMES: u64 = 1;
+
+impl Load {
+    /// With nothing in it.
+    pub(super) fn new(share: Share) -> Self {
+        match share {
+            Share::Whole => Load::default(),
+            Share::Turn { cycle, .. } => Load {
+                cycle: Some(cycle),
+                turns: vec![0; usize::try_from(cycle.names).unwrap_or_default()],
+            },
+        }
+    }
+
+    /// Adds a pod or a container.
+    pub(super) fn add(&mut self, id: &str) {
+        let Some(cycle) = self.cycle else {
+            return;
+        };
+        let hash = hash(id);
+        for (hash, turns, weight) in [
+            (hash, cycle.metrics, METRICS),
+            (hash >> 16, cycle.names, NAMES),
+        ] {
+            // See `Share::has`.
+            let turn = (turns - hash % turns) % turns;
+            let place = usize::try_from(turn)
+                .ok()
+                .and_then(|turn| self.turns.get_mut(turn));
+            if let Some(load) = place {
+                *load += weight;
+            }
+        }
+    }
+
+    fn of(&self, turn: u64) -> u64 {
+        let turn = usize::try_from(turn)
+            .ok()
+            .and_then(|turn| self.turns.get(turn));
+        turn.copied().unwrap_or_default()
+    }
+}
+
 impl Share {
     /// Whether the further metrics of the node are in this report.
     pub(super) fn has_metrics(self, id: &str) -> bool {
@@ -87,30 +153,38 @@ impl Share {
     /// Whether the controls of a controller or of the host itself are in this report: in one of the
     /// turns beside that of the host's names, whose tables are the largest of all that takes turns.
     pub(super) fn has_controls(self, id: &str, host: &str) -> bool {
-        self.is_beside(id, host, |_| 0)
+        match self {
+            Share::Whole => true,
+            Share::Turn { number, cycle } => number % cycle.names == cycle.beside(id, host, 0),
+        }
     }
 
-    /// Whether what only some controllers have of their totals is in this report: half a cycle away from
-    /// their controls, and not with the host's names either.
-    pub(super) fn has_further_totals(self, id: &str, host: &str) -> bool {
-        self.is_beside(id, host, |others| others / 2)
-    }
-
-    /// Whether CPU and memory of the controller's totals are in this report: twice in a cycle, since they are
-    /// others every five seconds.
-    pub(super) fn has_totals(self, id: &str, host: &str) -> bool {
-        self.has_controls(id, host) || self.has_further_totals(id, host)
-    }
-
-    /// Whether this is the node's turn among those beside the host's, or the one so many of them later.
-    fn is_beside(self, id: &str, host: &str, later: fn(u64) -> u64) -> bool {
+    /// Whether the totals of this controller are in this report: in one of two turns, neither of which is
+    /// that of the host's names. It is the one with less in it besides, so that totals make no report larger
+    /// that is among the largest.
+    pub(super) fn has_totals(self, id: &str, host: &str, load: &Load) -> bool {
         match self {
             Share::Whole => true,
             Share::Turn { number, cycle } => {
-                let others = cycle.names.saturating_sub(1).max(1);
-                let behind = 1 + ((hash(id) >> 16) + later(others)) % others;
-                let host = hash(host) >> 16;
-                host.wrapping_add(number) % cycle.names == behind % cycle.names
+                let turns = [0, cycle.names / 2].map(|later| cycle.beside(id, host, later));
+                let lighter = turns.into_iter().min_by_key(|&turn| load.of(turn));
+                lighter == Some(number % cycle.names)
+            }
+        }
+    }
+
+    /// Whether this node tells the totals of the controller in this cycle, of whose `all` pods it has `own`.
+    /// All nodes with its pods know the same, and there may be thousands: where reports take turns, some
+    /// [`SPEAKERS`] of them tell it, or one of them for certain.
+    pub(super) fn speaks_for(self, id: &str, host: &str, own: u32, all: u32) -> bool {
+        match self {
+            Share::Whole => true,
+            Share::Turn { number, cycle } => {
+                // The chances of all nodes add up to the number of speakers.
+                let (wanted, all) = (SPEAKERS * u64::from(own), u64::from(all));
+                let turn = number / cycle.names.max(1);
+                let lot = mix(hash(id) << 32 ^ hash(host) ^ mix(turn));
+                wanted >= all || lot % all < wanted
             }
         }
     }
@@ -152,13 +226,17 @@ impl Share {
 /// Any hash does that spreads IDs evenly and is the same after a restart: FNV-1a, and then a mix
 /// (that of SplitMix64), since of FNV alone the last characters of an ID change only some of the bits.
 fn hash(id: &str) -> u64 {
-    let mut hash = id.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
+    // u64::MAX must not be near for `wrapping_add` to keep its turns.
+    mix(hash) >> 32
+}
+
+fn mix(mut hash: u64) -> u64 {
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    // u64::MAX must not be near for `wrapping_add` to keep its turns.
-    (hash ^ (hash >> 31)) >> 32
+    hash ^ (hash >> 31)
 }
 
 #[cfg(test)]
@@ -228,24 +306,82 @@ mod tests {
     }
 
     #[test]
-    fn totals_go_out_twice_a_cycle_and_not_with_the_hosts_names() {
+    fn totals_go_out_once_a_cycle_and_leave_the_fullest_turn_alone() {
         const HOST: &str = "worker-17;<host>";
-        for (cycle, longest) in [(Cycle::SECOND, 5), (Cycle::TWO_SECONDS, 3)] {
+        for cycle in [Cycle::SECOND, Cycle::TWO_SECONDS] {
+            assert_eq!(
+                cycle.metrics, cycle.names,
+                "turns of a load are of one cycle"
+            );
+            let turn = |number| Share::Turn { number, cycle };
+            // Pods whose metrics have all one turn, which is not the host's.
+            let full = (0..cycle.names).find(|&number| !turn(number).has_names(HOST));
+            let full = full.expect("one of several");
+            let mut load = Load::new(turn(0));
+            let pods = (0..1000).map(|n| format!("{n};<pod>"));
+            for pod in pods.filter(|pod| turn(full).has_metrics(pod)) {
+                load.add(&pod);
+            }
             for id in (0..100).map(|n| format!("{n};<deployment>")) {
-                let turn = |number| Share::Turn { number, cycle };
                 let told: Vec<u64> = (0..10 * cycle.names)
-                    .filter(|&number| turn(number).has_totals(&id, HOST))
+                    .filter(|&number| turn(number).has_totals(&id, HOST, &load))
                     .collect();
-                assert_eq!(told.len() as u64, 20);
-                assert!(told.windows(2).all(|pair| pair[1] - pair[0] <= longest));
+                assert_eq!(told.len(), 10);
+                assert!(told.windows(2).all(|pair| pair[1] - pair[0] == cycle.names));
+                assert_ne!(told[0], full);
                 assert!(!told.iter().any(|&number| turn(number).has_names(HOST)));
-                let further = told
-                    .iter()
-                    .filter(|&&number| turn(number).has_further_totals(&id, HOST));
-                assert_eq!(further.count(), 10);
             }
         }
-        assert!(Share::Whole.has_totals("x", HOST) && Share::Whole.has_further_totals("x", HOST));
+        assert!(Share::Whole.has_totals("x", HOST, &Load::new(Share::Whole)));
+    }
+
+    #[test]
+    fn enough_nodes_speak_for_a_controller_and_not_all() {
+        let cycle = Cycle::SECOND;
+        let speakers = |pods: &[u32], turn: u64| {
+            let share = Share::Turn {
+                number: turn * cycle.names,
+                cycle,
+            };
+            let all = pods.iter().sum();
+            let nodes = pods.iter().enumerate();
+            nodes
+                .filter(|(n, own)| {
+                    let host = format!("worker-{n};<host>");
+                    share.speaks_for("d;<daemonset>", &host, **own, all)
+                })
+                .count()
+        };
+        let of_all = |pods: &[u32]| {
+            let counts: Vec<usize> = (0..500).map(|turn| speakers(pods, turn)).collect();
+            let mean = counts.iter().sum::<usize>() as f64 / counts.len() as f64;
+            (counts.into_iter().min().unwrap_or_default(), mean)
+        };
+        let (fewest, mean) = of_all(&[1; 1000]);
+        assert!(fewest > 0 && (7.0..9.0).contains(&mean), "{fewest} {mean}");
+        assert_eq!(of_all(&[1; 8]), (8, 8.0), "of few all do");
+        let mut uneven = [1; 100];
+        uneven[7] = 50;
+        let (fewest, mean) = of_all(&uneven);
+        assert!(fewest > 0 && (5.0..9.0).contains(&mean), "{fewest} {mean}");
+        assert_eq!(of_all(&[3]), (1, 1.0));
+        assert!(Share::Whole.speaks_for("x", "y", 1, 1000));
+    }
+
+    #[test]
+    fn a_load_knows_the_turn_of_what_it_has() {
+        for cycle in [Cycle::SECOND, Cycle::TWO_SECONDS] {
+            for id in (0..100).map(|n| format!("{n};<container>")) {
+                let mut load = Load::new(Share::Turn { number: 0, cycle });
+                load.add(&id);
+                for number in 0..cycle.names {
+                    let share = Share::Turn { number, cycle };
+                    let metrics = METRICS * u64::from(share.has_metrics(&id));
+                    let names = NAMES * u64::from(share.has_names(&id));
+                    assert_eq!(load.of(number), metrics + names);
+                }
+            }
+        }
     }
 
     #[test]

@@ -287,6 +287,7 @@ fn served(running: &Running) -> HttpUsage {
             others: true,
             http2: false,
         },
+        counted: true,
         said: None,
     }
 }

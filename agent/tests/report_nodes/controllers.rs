@@ -258,8 +258,7 @@ fn every_total_is_told_within_a_cycle() {
         }
         assert_eq!(told.len(), 4 * all.len());
         for ((topology, id), count) in told {
-            let wanted = if id.starts_with("docker") { 2 } else { 1 };
-            assert_eq!(count, wanted, "{topology} {id}");
+            assert_eq!(count, 1, "{topology} {id}");
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clients;
 pub mod exchange;
 pub mod exit;
+pub mod fleet;
 pub mod http;
 pub mod ledger;
 pub mod logging;

@@ -109,6 +109,7 @@ fn in_time_or_said(node: &MadeNode, known: Inventory) {
         plugin_dir: node.path("plugins"),
         http_listen: None,
         cluster: Some(Cluster {
+            totals_dir: None,
             node: "node-1".into(),
             namespace: None,
             controls: [].into(),

@@ -439,6 +439,7 @@ fn totals(node: &Node, second: u64, collectors: Collectors) -> Totals {
         warming: None,
         at_ms: 1_795_397_680_764 + (second as i64 / 5) * 5003,
         totals: totals.collect(),
+        podless: None,
     };
     board.replied(reply, Duration::from_secs(5), now);
     board.totals(now)

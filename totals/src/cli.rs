@@ -73,6 +73,13 @@ struct RunArgs {
         default_value = "scope-totals-ca"
     )]
     config_map_name: String,
+    /// The account of the operator, in the namespace of the service: it may ask how the agents are.
+    #[arg(
+        long,
+        env = "SCOPE_TOTALS_OPERATOR_ACCOUNT",
+        default_value = "scope-operator"
+    )]
+    operator_account: String,
     /// A mounted Secret with tls.crt, tls.key and ca.crt, instead of own certificate authorities.
     #[arg(long, env = "SCOPE_TOTALS_TLS_DIRECTORY")]
     tls_directory: Option<PathBuf>,
@@ -131,6 +138,8 @@ pub struct Process {
     pub secret_name: String,
     /// Whom agents trust, and where they find the service.
     pub config_map_name: String,
+    /// The operator's account.
+    pub operator_account: String,
     /// A certificate of the user's.
     pub tls_directory: Option<PathBuf>,
     /// How long authorities and certificates live.
@@ -164,6 +173,7 @@ fn run(arguments: RunArgs) -> Result<(Job, Option<LogArgs>), Failure> {
         lease_name,
         secret_name,
         config_map_name,
+        operator_account,
         tls_directory,
         authority_lifetime,
         certificate_lifetime,
@@ -193,6 +203,7 @@ fn run(arguments: RunArgs) -> Result<(Job, Option<LogArgs>), Failure> {
         lease_name: named("--lease-name", lease_name)?,
         secret_name: named("--secret-name", secret_name)?,
         config_map_name: named("--config-map-name", config_map_name)?,
+        operator_account: named("--operator-account", operator_account)?,
         tls_directory,
         lives: Lives {
             authority: authority_lifetime,
@@ -253,6 +264,7 @@ mod tests {
         assert_eq!(process.lease_name, "scope-totals");
         assert_eq!(process.secret_name, "scope-totals-authorities");
         assert_eq!(process.config_map_name, "scope-totals-ca");
+        assert_eq!(process.operator_account, "scope-operator");
         assert_eq!(process.tls_directory, None);
         assert_eq!(
             (process.listen.port(), process.http_listen.port()),
@@ -276,6 +288,11 @@ mod tests {
                 &format!("run {NEEDED} --lease-name A_b"),
                 Code::Config,
                 "--lease-name \"A_b\" is not a name",
+            ),
+            (
+                &format!("run {NEEDED} --operator-account a:b"),
+                Code::Config,
+                "--operator-account \"a:b\" is not a name",
             ),
             (
                 &format!("run {NEEDED} --authority-lifetime 48h"),

@@ -4,6 +4,7 @@
 pub mod census;
 pub mod cli;
 pub mod exchange;
+pub mod fleet;
 pub mod http;
 pub mod ledger;
 pub mod metrics;

@@ -21,6 +21,8 @@ use scope_process::{
     watches::Watched,
 };
 
+use crate::exchange::Counts;
+
 type Number = Gauge<i64, AtomicI64>;
 
 /// All metrics of the process.
@@ -41,6 +43,10 @@ pub struct Metrics {
     interval_seconds: Float,
     totals: Number,
     round_seconds: Histogram,
+    podless: Number,
+    podless_left_out: Number,
+    podless_agents: Number,
+    fleet_answers: Counter,
     connections: Number,
     evicted: Counter<u64, AtomicU64>,
     handshakes_failed: Counter,
@@ -85,6 +91,10 @@ impl Metrics {
             totals: Gauge::default(),
             // 0.1 ms to 1.6 s.
             round_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 15)),
+            podless: Gauge::default(),
+            podless_left_out: Gauge::default(),
+            podless_agents: Gauge::default(),
+            fleet_answers: Counter::default(),
             connections: Gauge::default(),
             evicted: Counter::default(),
             handshakes_failed: Counter::default(),
@@ -143,7 +153,7 @@ impl Metrics {
         );
         registry.register(
             "refusals",
-            "Reports that were refused, by reason",
+            "Reports and questions that were refused, by reason",
             self.refusals.clone(),
         );
         registry.register_with_unit(
@@ -178,6 +188,26 @@ impl Metrics {
             "Time that adding up took",
             Unit::Seconds,
             self.round_seconds.clone(),
+        );
+        registry.register(
+            "podless",
+            "Controllers without a pod on any node that agents are told of",
+            self.podless.clone(),
+        );
+        registry.register(
+            "podless_left_out",
+            "Controllers without a pod that found no room in that list",
+            self.podless_left_out.clone(),
+        );
+        registry.register(
+            "podless_agents",
+            "Agents that draw the controllers without a pod, of all plugins",
+            self.podless_agents.clone(),
+        );
+        registry.register(
+            "fleet_answers",
+            "Answers to the operator, how the agents are",
+            self.fleet_answers.clone(),
         );
         registry.register(
             "connections",
@@ -245,17 +275,35 @@ impl Metrics {
     }
 
     /// A round was added up.
-    pub fn added_up(&self, agents: usize, totals: usize, interval: Duration, took: Duration) {
-        self.agents.set(agents as i64);
-        self.totals.set(totals as i64);
+    pub fn added_up(&self, counts: Counts, interval: Duration, took: Duration) {
+        self.set(counts);
         self.interval_seconds.set(interval.as_secs_f64());
         self.round_seconds.observe(took.as_secs_f64());
     }
 
     /// A term is over: another replica counts the agents now.
     pub fn term_ended(&self) {
-        self.agents.set(0);
-        self.totals.set(0);
+        self.set(Counts::default());
+    }
+
+    fn set(&self, counts: Counts) {
+        let Counts {
+            agents,
+            totals,
+            podless,
+            podless_left_out,
+            designated,
+        } = counts;
+        self.agents.set(agents as i64);
+        self.totals.set(totals as i64);
+        self.podless.set(podless as i64);
+        self.podless_left_out.set(podless_left_out as i64);
+        self.podless_agents.set(designated as i64);
+    }
+
+    /// The operator was told how the agents are.
+    pub fn fleet_told(&self) {
+        self.fleet_answers.inc();
     }
 
     /// So many connections are open, and so many had to leave so far.
@@ -317,7 +365,15 @@ mod tests {
         metrics.answered("Taken", Duration::from_millis(1));
         metrics.refused("Token");
         metrics.reviewed("agent");
-        metrics.added_up(3, 2, Duration::from_secs(5), Duration::from_millis(1));
+        let counts = Counts {
+            agents: 3,
+            totals: 2,
+            podless: 500,
+            podless_left_out: 7,
+            designated: 2,
+        };
+        metrics.added_up(counts, Duration::from_secs(5), Duration::from_millis(1));
+        metrics.fleet_told();
         metrics.connections(4, 5);
         metrics.certificate(Some(1_900_000_000));
         let text = metrics.text(Some(Duration::from_secs(7)));
@@ -330,6 +386,10 @@ mod tests {
             "scope_totals_token_reviews_total{outcome=\"agent\"} 1",
             "scope_totals_agents 3",
             "scope_totals_totals 2",
+            "scope_totals_podless 500",
+            "scope_totals_podless_left_out 7",
+            "scope_totals_podless_agents 2",
+            "scope_totals_fleet_answers_total 1",
             "scope_totals_interval_seconds 5.0",
             "scope_totals_connections 4",
             "scope_totals_connections_evicted_total 5",

@@ -74,11 +74,9 @@ async fn add_up(exchange: &Arc<Exchange>, term: &Arc<Term>, looked: &mut Looked)
     let (now, wall) = (exchange.now(), Timestamp::now());
     let adding = Arc::clone(term);
     let added = blocking(move || adding.add_up(holdings, wall, now)).await;
-    if let Some((agents, totals)) = added {
-        let took = began.elapsed();
-        exchange
-            .metrics()
-            .added_up(agents, totals, term.interval(), took);
+    if let Some(counts) = added {
+        let (metrics, took) = (exchange.metrics(), began.elapsed());
+        metrics.added_up(counts, term.interval(), took);
     }
 }
 

@@ -7,8 +7,11 @@
 //! | where | group | resource | verbs | for |
 //! | --- | --- | --- | --- | --- |
 //! | cluster | core | pods, nodes | list, watch | which pods there are, where and whose ([`crate::census`]); nodes by their metadata |
+//! | cluster | core | namespaces | list, watch | their UIDs, by metadata |
 //! | cluster | apps | replicasets | list, watch | the Deployments of ReplicaSets, by metadata |
+//! | cluster | apps | deployments, statefulsets, daemonsets | list, watch | which have no pods, by metadata |
 //! | cluster | batch | jobs | list, watch | the CronJobs of Jobs, by metadata |
+//! | cluster | batch | cronjobs | list, watch | which have no pods, by metadata |
 //! | cluster | authentication.k8s.io | tokenreviews | create | who speaks ([`crate::trust`]) |
 //! | own namespace | coordination.k8s.io | leases, the one of the service | get, list, watch, patch | which replica is active |
 //! | own namespace | discovery.k8s.io | endpointslices | create | the address of the active replica ([`crate::publish`]) |
@@ -47,7 +50,7 @@ use crate::{
     rounds,
     serve::{self, Seats},
     tls::{self, Certificates, Given, Own},
-    trust::Tokens,
+    trust::{Accounts, Tokens},
 };
 
 /// Free 12 s after the last renewal, so that another replica serves within 20 s of a kill. Renewed every 4 s,
@@ -200,11 +203,12 @@ pub async fn run(process: Process) -> Result<(), Failure> {
         until(&after, endpoints.run(slices)),
     );
 
-    let tokens = Tokens::new(
-        clients.act,
-        &process.plugins_namespace,
-        Arc::clone(&metrics),
-    );
+    let accounts = Accounts {
+        plugins_namespace: process.plugins_namespace,
+        namespace,
+        operator: process.operator_account,
+    };
+    let tokens = Tokens::new(clients.act, accounts, Arc::clone(&metrics));
     let exchange = Exchange::new(claim, tokens, census, Arc::clone(&metrics));
     let run = rounds::run(Arc::clone(&exchange));
     parts.start("the rounds", until(&after, run));

@@ -8,9 +8,12 @@ use std::{net::SocketAddr, time::Duration};
 
 use hyper::StatusCode;
 use jiff::Timestamp;
-use scope_totals_wire::{Fate, MAX_BODY, Metric, PATH, Reason};
+use scope_totals::census::watch;
+use scope_totals_wire::{
+    Controller, FLEET_PATH, Fate, Fleet, Health, Kind, MAX_BODY, MAX_WHY, Metric, Off, PATH, Reason,
+};
 use serde_json::json;
-use support::{Agent, Connection, NAME, Service, claims, deployment, eventually, token};
+use support::{Agent, Connection, NAME, Service, apps, claims, deployment, eventually, token};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -170,6 +173,8 @@ async fn bad_reports_are_refused_alone() {
     let (mut good, mut bad) = (service.agent("a").await, service.agent("b").await);
     assert_eq!(good.tell(100.0).await.fate, Fate::Taken);
     assert_eq!(bad.tell(200.0).await.fate, Fate::Taken);
+    bad.health = asked();
+    bad.health.as_mut().unwrap().collectors_off = vec![no_btf()];
     let report = serde_json::to_value(bad.report(200.0)).unwrap();
     let with = |path: &str, value: serde_json::Value| {
         let mut report = report.clone();
@@ -197,6 +202,14 @@ async fn bad_reports_are_refused_alone() {
         (
             "absurd",
             with(values, json!({"rss": 1e300})),
+            422,
+            Reason::Value,
+        ),
+        (
+            "a long reason",
+            report
+                .to_string()
+                .replace("no BTF", &"x".repeat(MAX_WHY + 1)),
             422,
             Reason::Value,
         ),
@@ -453,4 +466,156 @@ async fn a_new_certificate_disturbs_no_connection() {
         other.post(&agent.token, report).await.reply().fate,
         Fate::Taken
     );
+}
+
+/// What an agent says that Scope asks.
+fn asked() -> Option<Health> {
+    Some(Health {
+        asked_ms_ago: Some(100),
+        version: "0.1.0".into(),
+        ..Health::default()
+    })
+}
+
+#[tokio::test]
+async fn an_agent_that_scope_asks_draws_what_has_no_pods() {
+    let service = ready(&["a", "b", "c", "d"]).await;
+    let mut agents = Vec::new();
+    for node in ["a", "b", "c", "d"] {
+        let mut agent = service.agent(node).await;
+        // Nobody asks the last one.
+        agent.health = (node != "d").then(asked).flatten();
+        let reply = agent.tell(1.0).await;
+        assert_eq!((reply.fate, reply.podless), (Fate::Taken, None));
+        agents.push(agent);
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let mut told = Vec::new();
+    for (number, agent) in agents.iter_mut().enumerate() {
+        if let Some(podless) = agent.tell(1.0).await.podless {
+            told.push((number, podless));
+        }
+    }
+    assert_eq!(told.len(), 2, "one and a spare: {told:?}");
+    let (number, list) = told[0].clone();
+    assert_ne!(number, 3);
+    assert_eq!(told[1].1.version, list.version);
+    let wanted = Controller {
+        kind: Kind::Deployment,
+        uid: deployment(2).uid,
+        name: "app-2".into(),
+        namespace: "apps".into(),
+        namespace_uid: apps(),
+    };
+    assert_eq!(list.objects, Some(vec![wanted]));
+    assert_eq!((list.valid_ms, list.left_out), (15_000, 0));
+    for (line, count) in [("podless", 1), ("podless_agents", 2)] {
+        assert_eq!(service.metric(&format!("scope_totals_{line} ")), count);
+    }
+    // What it has is not sent again, until it is another list.
+    let agent = &mut agents[number];
+    agent.podless = Some(list.version);
+    let same = agent.tell(1.0).await.podless.unwrap();
+    assert_eq!((same.version, same.objects), (list.version, None));
+    {
+        let mut census = watch::lock(&service.census);
+        census.controllers.deployments.remove(&deployment(2).uid);
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let other = agent.tell(1.0).await.podless.unwrap();
+    assert_ne!(other.version, list.version);
+    assert_eq!(other.objects, Some(Vec::new()));
+    // Nobody asks it any more: another one takes its place.
+    agent.health.as_mut().unwrap().asked_ms_ago = Some(60_000);
+    agent.tell(1.0).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(agents[number].tell(1.0).await.podless, None);
+    assert_eq!(service.metric("scope_totals_podless_agents "), 2);
+}
+
+fn no_btf() -> Off {
+    Off {
+        collector: "HTTPStatistics".into(),
+        why: "no BTF".into(),
+    }
+}
+
+/// A token of the operator.
+fn operators() -> String {
+    let mut claims = claims("x", "a");
+    claims["sub"] = json!("system:serviceaccount:scope-system:scope-operator");
+    token(&claims, "good")
+}
+
+#[tokio::test]
+async fn the_operator_hears_how_the_agents_are() {
+    let service = ready(&["a", "b", "c"]).await;
+    let mut operator = service.connect().await;
+    let token = operators();
+    let mut ask = async || {
+        let answer = operator.get(FLEET_PATH, &token).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        serde_json::from_slice::<Fleet>(&answer.body).unwrap()
+    };
+    let before = service.reviews();
+    let fleet = ask().await;
+    assert!(fleet.warming_ms.is_some_and(|ms| ms <= 15_000));
+    assert!(fleet.plugins.is_empty());
+    for (node, health) in [("a", asked()), ("b", None), ("c", asked())] {
+        let mut agent = service.agent(node).await;
+        agent.health = health;
+        if node == "c" {
+            let health = agent.health.as_mut().unwrap();
+            health.asked_ms_ago = Some(3_600_000);
+            health.collectors_off.push(no_btf());
+        }
+        assert_eq!(agent.tell(1.0).await.fate, Fate::Taken);
+    }
+    let fleet = ask().await;
+    let [plugin] = &fleet.plugins[..] else {
+        panic!("{fleet:?}");
+    };
+    assert_eq!(plugin.plugin, "node-metrics");
+    assert_eq!(
+        (plugin.nodes, plugin.asked, plugin.silent, plugin.unknown),
+        (3, 1, 1, 1)
+    );
+    assert_eq!(plugin.silent_nodes, ["c"]);
+    assert_eq!((plugin.off[0].nodes, &*plugin.off[0].example), (1, "c"));
+    assert_eq!(plugin.versions[0].nodes, 2);
+    assert_eq!(service.reviews() - before, 4, "its token is reviewed once");
+    assert_eq!(service.metric("scope_totals_fleet_answers_total"), 2);
+}
+
+#[tokio::test]
+async fn only_the_operator_may_ask_and_only_so_often() {
+    let service = ready(&["a"]).await;
+    let agent = service.agent("a").await;
+    let mut other = claims("x", "a");
+    other["sub"] = json!("system:serviceaccount:scope-system:default");
+    for (what, token, status, reason) in [
+        ("an agent", agent.token.clone(), 403, Reason::Account),
+        ("another", token(&other, "good"), 403, Reason::Account),
+        ("nobody", String::new(), 401, Reason::Token),
+        ("forged", token(&other, "forged"), 401, Reason::Token),
+    ] {
+        let answer = service.connect().await.get(FLEET_PATH, &token).await;
+        let (got, refusal) = answer.refusal();
+        let text = &refusal.message;
+        assert_eq!((got, refusal.reason), (status, reason), "{what}: {text}");
+    }
+    let mut operator = service.connect().await;
+    let report = serde_json::to_vec(&service.agent("a").await.report(1.0)).unwrap();
+    let (status, refusal) = operator.post(&operators(), report).await.refusal();
+    assert_eq!((status, refusal.reason), (403, Reason::Account));
+    let token = operators();
+    let mut refused = 0;
+    for _ in 0..20 {
+        let answer = operator.get(FLEET_PATH, &token).await;
+        refused += usize::from(answer.status == StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert!((12..=14).contains(&refused), "{refused}");
+    service.claim.set(None, std::time::Instant::now());
+    let (status, refusal) = operator.get(FLEET_PATH, &token).await.refusal();
+    assert_eq!((status, refusal.reason), (503, Reason::Standby));
 }

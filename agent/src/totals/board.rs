@@ -229,6 +229,7 @@ mod tests {
             warming: None,
             at_ms: 1_795_397_680_764,
             totals,
+            podless: None,
         }
     }
 

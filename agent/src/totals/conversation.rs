@@ -99,6 +99,8 @@ impl Conversation {
             node: measured.sums.node,
             objects: measured.sums.objects.clone(),
             wanted: Vec::new(),
+            podless: None,
+            health: None,
         };
         if self.lean {
             slim(&mut report);

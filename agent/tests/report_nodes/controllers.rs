@@ -63,6 +63,7 @@ fn totals(totals: impl IntoIterator<Item = Total>) -> Totals {
         warming: None,
         at_ms: AT_MS,
         totals: totals.into_iter().collect(),
+        podless: None,
     };
     let now = Instant::now();
     board.replied(reply, Duration::from_secs(5), now);

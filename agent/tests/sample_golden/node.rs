@@ -144,6 +144,7 @@ impl Golden {
                 others: true,
                 http2: true,
             },
+            counted: true,
             said: None,
         }
     }

@@ -67,6 +67,7 @@ pub(crate) fn reply(fate: Fate, stamp: &str, totals: impl IntoIterator<Item = To
         warming: None,
         at_ms: 1_795_397_680_000,
         totals: totals.into_iter().collect(),
+        podless: None,
     }
 }
 

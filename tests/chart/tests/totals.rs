@@ -55,8 +55,13 @@ fn the_service_may_do_what_it_does_and_no_more() {
         lines(&[
             (" pods ", "list watch"),
             (" nodes ", "list watch"),
+            (" namespaces ", "list watch"),
             ("apps replicasets ", "list watch"),
+            ("apps deployments ", "list watch"),
+            ("apps statefulsets ", "list watch"),
+            ("apps daemonsets ", "list watch"),
             ("batch jobs ", "list watch"),
+            ("batch cronjobs ", "list watch"),
             ("authentication.k8s.io tokenreviews ", "create"),
         ])
     );

@@ -26,7 +26,8 @@ use rustls::{
     version::TLS13,
 };
 use scope_totals_wire::{
-    AUDIENCE, Kind, Metric, Node, PATH, Partial, Reply, Report, Sampled, Stamp, VERSION,
+    AUDIENCE, Health, Kind, Metric, Node, Off, PATH, Partial, Reply, Report, Sampled, Stamp,
+    VERSION,
 };
 use serde_json::json;
 use tokio::net::TcpSocket;
@@ -261,6 +262,8 @@ impl Agent {
                 .map(partial)
                 .collect(),
             wanted: Vec::new(),
+            podless: None,
+            health: Some(health()),
         }
     }
 
@@ -294,6 +297,21 @@ impl Agent {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(sender)
+    }
+}
+
+/// As of an agent of a kernel without BTF.
+fn health() -> Health {
+    Health {
+        asked_ms_ago: Some(500),
+        collectors_off: vec![Off {
+            collector: "HTTPStatistics".into(),
+            why: "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF), so programs cannot be loaded"
+                .into(),
+        }],
+        version: env!("CARGO_PKG_VERSION").into(),
+        millicores: Some(4.5),
+        memory: Some(20 << 20),
     }
 }
 

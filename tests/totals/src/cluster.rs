@@ -58,6 +58,13 @@ impl Cluster {
     pub(crate) fn object(&self, kind: &str, number: usize) -> Value {
         match kind {
             "nodes" => json!({"metadata": {"name": Self::node(number), "resourceVersion": "1"}}),
+            "namespaces" => json!({"metadata": {
+                "name": "apps", "resourceVersion": "1", "uid": Self::uid(4, 0),
+            }}),
+            "deployments" => json!({"metadata": {
+                "name": format!("some-service-{number}"), "namespace": "apps", "resourceVersion": "1",
+                "uid": Self::uid(1, number),
+            }}),
             "replicasets" => json!({"metadata": {
                 "name": format!("app-{number}"), "namespace": "apps", "resourceVersion": "1",
                 "uid": Self::uid(2, number),
@@ -84,7 +91,8 @@ impl Cluster {
     pub(crate) fn count(&self, kind: &str) -> usize {
         match kind {
             "nodes" => self.nodes,
-            "replicasets" => self.controllers(),
+            "namespaces" => 1,
+            "deployments" | "replicasets" => self.controllers(),
             "pods" => self.pods(),
             _ => 0,
         }

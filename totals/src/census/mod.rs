@@ -1,6 +1,7 @@
 //! Which pods there are, on which nodes, and whose: what the API server says. A total is of these pods and
 //! of no others, so an agent can neither leave its node out of a total nor put it into one.
 
+mod controllers;
 mod listed;
 mod seen;
 pub mod watch;
@@ -11,8 +12,9 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use scope_totals_wire::{Kind, Object, Uid};
+use scope_totals_wire::{Kind, MAX_PODLESS, Object, Uid};
 
+pub use controllers::{Controllers, Name, WithoutPods};
 pub use listed::Listed;
 pub use seen::{SeenOwner, SeenPod};
 
@@ -51,6 +53,8 @@ pub struct Census {
     pub jobs: Listed<Uid, Object>,
     /// The nodes by name.
     pub nodes: Listed<Arc<str>, ()>,
+    /// The controllers by name.
+    pub controllers: Controllers,
 }
 
 /// The nodes with pods of an object, in the order of their names, and how many.
@@ -63,10 +67,12 @@ pub struct Holdings {
     pub objects: HashMap<Object, Places>,
     /// All nodes.
     pub nodes: HashSet<Arc<str>>,
+    /// The controllers that have no pod anywhere, once all are known.
+    pub without_pods: Option<WithoutPods>,
 }
 
 impl Census {
-    /// Whether everything was listed once.
+    /// Whether everything that totals are of was listed once.
     pub fn is_filled(&self) -> bool {
         self.pods.is_filled()
             && self.replica_sets.is_filled()
@@ -80,6 +86,7 @@ impl Census {
             + self.replica_sets.edition()
             + self.jobs.edition()
             + self.nodes.edition()
+            + self.controllers.edition()
     }
 
     /// Where the pods of every object are. Pods on nodes that there are no more do not count: the cluster is
@@ -106,11 +113,13 @@ impl Census {
             places.sort_unstable();
             places.into_boxed_slice()
         };
+        let objects = counts
+            .into_iter()
+            .map(|(object, by_node)| (object, places(by_node)))
+            .collect();
         Holdings {
-            objects: counts
-                .into_iter()
-                .map(|(object, by_node)| (object, places(by_node)))
-                .collect(),
+            without_pods: self.controllers.without_pods(&objects, MAX_PODLESS),
+            objects,
             nodes: self
                 .nodes
                 .iter()
@@ -130,6 +139,20 @@ impl Census {
         };
         itself.into_iter().chain(above.copied())
     }
+}
+
+/// The one copy of a name. Names that nothing has any more are dropped when there are many.
+fn shared(names: &mut HashSet<Arc<str>>, name: &str) -> Arc<str> {
+    const MANY: usize = 20_000;
+    if let Some(known) = names.get(name) {
+        return Arc::clone(known);
+    }
+    if names.len() >= MANY {
+        names.retain(|name| Arc::strong_count(name) > 1);
+    }
+    let name = Arc::from(name);
+    names.insert(Arc::clone(&name));
+    name
 }
 
 fn is_overdue(pod: &Pod, wall: Timestamp) -> bool {

@@ -9,7 +9,11 @@ use std::{
 };
 
 use futures::{Stream, StreamExt, future};
-use k8s_openapi::api::{apps::v1::ReplicaSet, batch::v1::Job, core::v1::Node};
+use k8s_openapi::api::{
+    apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
+    batch::v1::{CronJob, Job},
+    core::v1::{Namespace, Node},
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::PartialObjectMeta,
@@ -19,7 +23,7 @@ use scope_process::watches::{Delays, events};
 use scope_totals_wire::{Object, Uid};
 use serde::de::DeserializeOwned;
 
-use super::{Census, Listed, Pod, SeenOwner, SeenPod};
+use super::{Census, Listed, Pod, SeenOwner, SeenPod, controllers, shared};
 use crate::metrics::Metrics;
 
 /// A page is in memory as text and decoded at once, and pods are large.
@@ -37,13 +41,12 @@ pub fn lock(census: &Shared) -> MutexGuard<'_, Census> {
 
 /// Follows all kinds; ends only if a watch does.
 pub async fn follow(client: Client, census: Shared, metrics: Arc<Metrics>) {
+    let watches = Watches { client, metrics };
     // A node's name is in each of its pods and in each place.
     let mut names: HashSet<Arc<str>> = HashSet::new();
-    let pods = Api::<SeenPod>::all(client.clone());
-    let pods = all(pods, "Pod", Arc::clone(&metrics));
     let pods = fill(
         &census,
-        pods,
+        watches.all("Pod"),
         |census| &mut census.pods,
         move |pod: &SeenPod| {
             let uid = pod.uid()?;
@@ -55,17 +58,13 @@ pub async fn follow(client: Client, census: Shared, metrics: Arc<Metrics>) {
             Some((uid, counts))
         },
     );
-    let sets = Api::<PartialObjectMeta<ReplicaSet>>::all(client.clone());
-    let sets = all(sets, "ReplicaSet", Arc::clone(&metrics));
+    let sets = watches.metadata::<ReplicaSet>("ReplicaSet");
     let sets = fill(&census, sets, |census| &mut census.replica_sets, owner);
-    let jobs = Api::<PartialObjectMeta<Job>>::all(client.clone());
-    let jobs = all(jobs, "Job", Arc::clone(&metrics));
+    let jobs = watches.metadata::<Job>("Job");
     let jobs = fill(&census, jobs, |census| &mut census.jobs, owner);
-    let nodes = Api::<PartialObjectMeta<Node>>::all(client);
-    let nodes = all(nodes, "Node", metrics);
     let nodes = fill(
         &census,
-        nodes,
+        watches.metadata::<Node>("Node"),
         |census| &mut census.nodes,
         |node| Some((Arc::from(node.name_any()), Some(()))),
     );
@@ -74,42 +73,87 @@ pub async fn follow(client: Client, census: Shared, metrics: Arc<Metrics>) {
         () = sets => {}
         () = jobs => {}
         () = nodes => {}
+        () = follow_names(&watches, &census) => {}
     }
 }
 
-/// All events of one kind. What goes wrong is said and counted, and then waited out.
-fn all<K>(
-    api: Api<K>,
-    kind: &'static str,
+/// Follows the controllers by name.
+async fn follow_names(watches: &Watches, census: &Shared) {
+    let deployments = fill(
+        census,
+        watches.metadata::<Deployment>("Deployment"),
+        |census| &mut census.controllers.deployments,
+        controllers::names(),
+    );
+    let stateful_sets = fill(
+        census,
+        watches.metadata::<StatefulSet>("StatefulSet"),
+        |census| &mut census.controllers.stateful_sets,
+        controllers::names(),
+    );
+    let daemon_sets = fill(
+        census,
+        watches.metadata::<DaemonSet>("DaemonSet"),
+        |census| &mut census.controllers.daemon_sets,
+        controllers::names(),
+    );
+    let cron_jobs = fill(
+        census,
+        watches.metadata::<CronJob>("CronJob"),
+        |census| &mut census.controllers.cron_jobs,
+        controllers::names(),
+    );
+    let namespaces = fill(
+        census,
+        watches.metadata::<Namespace>("Namespace"),
+        |census| &mut census.controllers.namespaces,
+        controllers::namespace,
+    );
+    tokio::select! {
+        () = deployments => {}
+        () = stateful_sets => {}
+        () = daemon_sets => {}
+        () = cron_jobs => {}
+        () = namespaces => {}
+    }
+}
+
+/// Makes the watches, each of all objects of a kind.
+struct Watches {
+    client: Client,
     metrics: Arc<Metrics>,
-) -> impl Stream<Item = Event<K>> + Send
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    let config = watcher::Config {
-        page_size: Some(PAGE),
-        ..watcher::Config::default()
-    };
-    events(api, config, kind, Delays::up_to(LONGEST), metrics)
-        .filter_map(|event| future::ready(event.ok()))
+}
+
+impl Watches {
+    /// What goes wrong is said and counted, and then waited out.
+    fn all<K>(&self, kind: &'static str) -> impl Stream<Item = Event<K>> + Send + use<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        let config = watcher::Config {
+            page_size: Some(PAGE),
+            ..watcher::Config::default()
+        };
+        let api = Api::all(self.client.clone());
+        let delays = Delays::up_to(LONGEST);
+        events(api, config, kind, delays, Arc::clone(&self.metrics))
+            .filter_map(|event| future::ready(event.ok()))
+    }
+
+    /// The API server is asked for nothing but the metadata.
+    fn metadata<K>(
+        &self,
+        kind: &'static str,
+    ) -> impl Stream<Item = Event<PartialObjectMeta<K>>> + Send + use<K>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+    {
+        self.all(kind)
+    }
 }
 
 fn owner<K>(owner: &PartialObjectMeta<K>) -> Option<(Uid, Option<Object>)> {
     owner.made_by()
-}
-
-/// Names that no pod has any more are dropped when there are many.
-fn shared(names: &mut HashSet<Arc<str>>, name: &str) -> Arc<str> {
-    const MANY: usize = 20_000;
-    if let Some(known) = names.get(name) {
-        return Arc::clone(known);
-    }
-    if names.len() >= MANY {
-        names.retain(|name| Arc::strong_count(name) > 1);
-    }
-    let name = Arc::from(name);
-    names.insert(Arc::clone(&name));
-    name
 }
 
 /// Puts what a watch brings where it belongs. `read` gives an object's key, and what is kept of it if
@@ -151,6 +195,12 @@ async fn fill<O, K, V>(
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeMap, convert::Infallible};
+
+    use axum::{
+        body::Body,
+        http::{Request, Response, header::ACCEPT},
+    };
     use futures::stream;
     use serde_json::{Value, json};
 
@@ -217,6 +267,74 @@ mod tests {
             ["b"]
         );
         assert_eq!(play(vec![Event::InitDone]).await, ["c"]);
+    }
+
+    /// An API server in which there is nothing. It notes what is listed, and whether as metadata alone.
+    fn empty(asked: Arc<Mutex<BTreeMap<String, bool>>>) -> Client {
+        let server = tower::service_fn(move |request: Request<kube::client::Body>| {
+            let asked = Arc::clone(&asked);
+            async move {
+                if request
+                    .uri()
+                    .query()
+                    .is_some_and(|query| query.contains("watch="))
+                {
+                    std::future::pending::<()>().await;
+                }
+                let accepted = request.headers().get(ACCEPT);
+                let accepted = accepted.and_then(|value| value.to_str().ok());
+                let is_metadata =
+                    accepted.is_some_and(|kind| kind.contains("as=PartialObjectMetadataList"));
+                let path = request.uri().path().to_owned();
+                asked.lock().unwrap().insert(path, is_metadata);
+                let list = json!({"kind": "List", "apiVersion": "v1", "items": [],
+                    "metadata": {"resourceVersion": "1"}});
+                Ok::<_, Infallible>(Response::new(Body::from(list.to_string())))
+            }
+        });
+        Client::new(server, "default")
+    }
+
+    #[tokio::test]
+    async fn of_all_but_pods_the_metadata_is_asked_for_and_it_is_soon_known() {
+        let census = Shared::default();
+        let asked = Arc::default();
+        let client = empty(Arc::clone(&asked));
+        let following = follow(client, Arc::clone(&census), Arc::default());
+        let known = async {
+            loop {
+                {
+                    let census = lock(&census);
+                    if census.is_filled() && census.controllers.is_filled() {
+                        return;
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let both = async {
+            tokio::select! {
+                () = following => panic!("it goes on"),
+                () = known => {}
+            }
+        };
+        let limit = std::time::Duration::from_secs(10);
+        tokio::time::timeout(limit, both).await.unwrap();
+        let wanted = [
+            ("/api/v1/namespaces", true),
+            ("/api/v1/nodes", true),
+            ("/api/v1/pods", false),
+            ("/apis/apps/v1/daemonsets", true),
+            ("/apis/apps/v1/deployments", true),
+            ("/apis/apps/v1/replicasets", true),
+            ("/apis/apps/v1/statefulsets", true),
+            ("/apis/batch/v1/cronjobs", true),
+            ("/apis/batch/v1/jobs", true),
+        ];
+        let wanted = wanted.map(|(path, is_metadata)| (path.to_owned(), is_metadata));
+        assert_eq!(*asked.lock().unwrap(), BTreeMap::from(wanted));
+        let holdings = lock(&census).holdings(jiff::Timestamp::now());
+        assert!(holdings.without_pods.unwrap().objects().is_empty());
     }
 
     #[test]

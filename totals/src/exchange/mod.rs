@@ -1,5 +1,6 @@
-//! `POST /v1/exchange`: from a request to its answer.
+//! `POST /v1/exchange` and `GET /v1/fleet`: from a request to its answer.
 
+mod fleet;
 mod refuse;
 mod term;
 
@@ -19,13 +20,13 @@ use axum::{
         header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE},
     },
     response::Response,
-    routing::post,
+    routing::{get, post},
 };
 use http_body_util::LengthLimitError;
 use jiff::Timestamp;
 use scope_leader::Claim;
-use scope_totals_wire::{Bad, Fate, MAX_BODY, PATH, Reason, Reply, Report, VERSION};
-use serde::Deserialize;
+use scope_totals_wire::{Bad, FLEET_PATH, Fate, MAX_BODY, PATH, Reason, Reply, Report, VERSION};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -34,10 +35,10 @@ use crate::{
     metrics::Metrics,
     serve::Seat,
     time::Moment,
-    trust::{NotTrusted, Tokens},
+    trust::{NotTrusted, Speaker, Tokens},
 };
 use refuse::Refuse;
-pub use term::{Added, Term};
+pub use term::{Added, Counts, Term};
 
 /// Bodies in memory at once, so at most 32 MiB of text.
 const BODIES: usize = 64;
@@ -109,6 +110,7 @@ impl Exchange {
     pub fn router(self: &Arc<Self>) -> Router {
         Router::new()
             .route(PATH, post(handle))
+            .route(FLEET_PATH, get(fleet::handle))
             .with_state(Arc::clone(self))
     }
 
@@ -118,18 +120,21 @@ impl Exchange {
         connection: &Connection,
         request: Request<Body>,
     ) -> Result<Reply, Refuse> {
-        let term = self.term.load_full().filter(|_| self.claim.is_held());
-        let term = term.ok_or_else(Refuse::standby)?;
+        let term = self.open_term()?;
         let (head, body) = request.into_parts();
-        let agent = self.agent(connection.from, &head.headers).await?;
-        if !self.knows(&term, &agent) {
+        let speaker = self.speaker(connection.from, &head.headers).await?;
+        let Speaker::Agent(agent) = &speaker else {
+            let message = "the operator has nothing to report: only agents do";
+            return Err(Refuse::new(Reason::Account, message.into()));
+        };
+        if !self.knows(&term, agent) {
             return Err(Refuse::new(
                 Reason::Account,
                 format!("there is no node {} in this cluster", agent.node),
             ));
         }
-        connection.seat.prove(&agent);
-        if !term.may_report(&agent, self.now()) {
+        connection.seat.prove(&speaker);
+        if !term.may_speak(&speaker, self.now()) {
             return Err(Refuse::rate(term.interval()));
         }
         let body = self.body(&head.headers, body).await?;
@@ -137,21 +142,29 @@ impl Exchange {
         drop(body);
         report.check().map_err(refuse_bad)?;
         let fate = term
-            .take(&agent, &report, self.now())
+            .take(agent, &report, self.now())
             .map_err(|error| Refuse::new(Reason::Busy, error.to_string()))?;
         // The claim may have ended in the meantime, and then another replica's totals are the right ones.
         if !self.claim.is_held() {
             return Err(Refuse::standby());
         }
-        Ok(term.reply(&agent, &report, fate, self.now()))
+        Ok(term.reply(agent, &report, fate, self.now()))
     }
 
-    async fn agent(&self, from: IpAddr, headers: &HeaderMap) -> Result<Agent, Refuse> {
+    /// The term, while this replica serves.
+    fn open_term(&self) -> Result<Arc<Term>, Refuse> {
+        let term = self.term.load_full().filter(|_| self.claim.is_held());
+        term.ok_or_else(Refuse::standby)
+    }
+
+    async fn speaker(&self, from: IpAddr, headers: &HeaderMap) -> Result<Speaker, Refuse> {
         let token = headers
             .get(AUTHORIZATION)
             .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
             .unwrap_or_default();
-        let trusted = self.tokens.agent(token, from, Timestamp::now(), self.now());
+        let trusted = self
+            .tokens
+            .speaker(token, from, Timestamp::now(), self.now());
         trusted.await.map_err(|error| {
             let reason = match &error {
                 NotTrusted::Refused(refused) if refused.is_account() => Reason::Account,
@@ -244,23 +257,28 @@ async fn handle(
             return refuse.into();
         }
     };
-    match serde_json::to_vec(&reply) {
-        Ok(body) => {
+    match written(&reply) {
+        Ok(response) => {
             metrics.answered(label(reply.fate), began.elapsed());
-            let mut response = Response::new(Body::from(body));
-            let json = HeaderValue::from_static("application/json");
-            response.headers_mut().insert(CONTENT_TYPE, json);
             response
         }
-        Err(error) => {
-            let refuse = Refuse::new(
-                Reason::Busy,
-                format!("the reply cannot be written: {error}"),
-            );
+        Err(refuse) => {
             metrics.refused(refuse.label());
             refuse.into()
         }
     }
+}
+
+/// An answer as JSON.
+fn written(answer: &impl Serialize) -> Result<Response, Refuse> {
+    let body = serde_json::to_vec(answer).map_err(|error| {
+        let message = format!("the answer cannot be written: {error}");
+        Refuse::new(Reason::Busy, message)
+    })?;
+    let mut response = Response::new(Body::from(body));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    Ok(response)
 }
 
 fn label(fate: Fate) -> &'static str {

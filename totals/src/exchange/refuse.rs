@@ -37,10 +37,10 @@ impl Refuse {
         Self::new(Reason::Standby, message.into())
     }
 
-    /// An agent with more reports than its share.
+    /// An agent with more reports than its share, or an operator with more questions.
     pub(super) fn rate(interval: Duration) -> Self {
         let message = format!(
-            "a node reports once in {} s: wait for the interval that replies name",
+            "a node reports, and the operator asks, once in {} s: wait for the interval that replies name",
             interval.as_secs()
         );
         Self {

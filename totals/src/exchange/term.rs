@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -10,14 +10,16 @@ use std::{
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use scope_totals_wire::{Fate, Reply, Report, VERSION, Warming};
+use scope_totals_wire::{self as wire, Fate, Reply, Report, VERSION, Warming};
 
 use crate::{
     census::Holdings,
+    fleet::{Designated, Fleet},
     ledger::{Agent, Ledger, Round, TooManyPlugins, reach},
     pace,
     rates::Rates,
     time::{Moment, Stamps},
+    trust::Speaker,
 };
 
 /// What was told in this term, and what it added up to last.
@@ -26,6 +28,7 @@ pub struct Term {
     began: Moment,
     interval_ms: AtomicU64,
     ledger: Mutex<Ledger>,
+    fleet: Mutex<Fleet>,
     rates: Mutex<Rates>,
     added: ArcSwap<Added>,
 }
@@ -35,6 +38,23 @@ pub struct Added {
     round: Round,
     at: Timestamp,
     holdings: Arc<Holdings>,
+    /// Who draws the controllers without pods until the next round.
+    designated: Designated,
+}
+
+/// How much there is in a round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Agents that have reported within three intervals.
+    pub agents: usize,
+    /// Totals of all plugins.
+    pub totals: usize,
+    /// Controllers without pods that are told of.
+    pub podless: usize,
+    /// And those for which there was no room.
+    pub podless_left_out: usize,
+    /// Agents that are told of them.
+    pub designated: usize,
 }
 
 impl Term {
@@ -46,11 +66,13 @@ impl Term {
             began: now,
             interval_ms: AtomicU64::new(interval.as_millis() as u64),
             ledger: Mutex::default(),
+            fleet: Mutex::default(),
             rates: Mutex::default(),
             added: ArcSwap::from_pointee(Added {
                 round: Round::default(),
                 at: wall,
                 holdings,
+                designated: Designated::default(),
             }),
         }
     }
@@ -65,20 +87,33 @@ impl Term {
         self.began.within(reach(self.interval()), now)
     }
 
-    /// Adds up what there is. Returns how many agents and totals there are.
-    pub fn add_up(&self, holdings: Arc<Holdings>, wall: Timestamp, now: Moment) -> (usize, usize) {
+    /// Adds up what there is, and chooses who draws the controllers without pods.
+    pub fn add_up(&self, holdings: Arc<Holdings>, wall: Timestamp, now: Moment) -> Counts {
         let interval = self.interval();
         let (ledger, agents) = {
             let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
             ledger.forget(&holdings.nodes);
             (ledger.copy(), ledger.agents(now, interval))
         };
+        let designated = {
+            let mut fleet = self.fleet();
+            fleet.forget(&holdings.nodes);
+            self.added.load().designated.next(&fleet, now, interval)
+        };
         let round = Round::new(&ledger, &holdings, now, interval);
-        let totals = round.len();
+        let without_pods = holdings.without_pods.as_ref();
+        let counts = Counts {
+            agents,
+            totals: round.len(),
+            podless: without_pods.map_or(0, |list| list.objects().len()),
+            podless_left_out: without_pods.map_or(0, |list| list.left_out()),
+            designated: designated.len(),
+        };
         self.added.store(Arc::new(Added {
             round,
             at: wall,
             holdings,
+            designated,
         }));
         // Before all have reported once, their number says nothing; that of the nodes stands for it.
         if !self.is_young(now) {
@@ -88,7 +123,7 @@ impl Term {
         }
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         rates.forget(now, interval);
-        (agents, totals)
+        counts
     }
 
     /// Whether the last round knew of this node.
@@ -96,10 +131,10 @@ impl Term {
         self.added.load().holdings.nodes.contains(node)
     }
 
-    /// Whether the agent may send a report now.
-    pub(super) fn may_report(&self, agent: &Agent, now: Moment) -> bool {
+    /// Whether an agent may send a report now, or the operator ask.
+    pub(super) fn may_speak(&self, speaker: &Speaker, now: Moment) -> bool {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        rates.take(agent, now, self.interval())
+        rates.take(speaker, now, self.interval())
     }
 
     /// Takes a report.
@@ -111,8 +146,15 @@ impl Term {
     ) -> Result<Fate, TooManyPlugins> {
         let sampled = report.sampled.as_ref();
         let sampled = sampled.and_then(|sampled| self.stamps.sampled(sampled, now));
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        ledger.take(agent, report, sampled, now, self.interval())
+        let fate = {
+            let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+            ledger.take(agent, report, sampled, now, self.interval())?
+        };
+        // What else a report says is as old as the report.
+        if fate == Fate::Taken {
+            self.fleet().take(agent, report, now);
+        }
+        Ok(fate)
     }
 
     /// What the agent hears.
@@ -135,7 +177,24 @@ impl Term {
                     .filter_map(|object| totals.get(object, now, interval))
                     .collect()
             }),
+            podless: added.podless(agent, report.podless, interval),
         }
+    }
+
+    /// What the operator hears.
+    pub(super) fn fleet_told(&self, now: Moment) -> wire::Fleet {
+        let interval = self.interval();
+        let warming = reach(interval).checked_sub(self.began.age(now));
+        let warming = warming.filter(|left| !left.is_zero());
+        wire::Fleet {
+            version: VERSION,
+            warming_ms: warming.map(|left| left.as_millis() as u64),
+            plugins: self.fleet().tally(now, interval),
+        }
+    }
+
+    fn fleet(&self) -> MutexGuard<'_, Fleet> {
+        self.fleet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why nothing is said yet: in the first three intervals, until all nodes have been heard.
@@ -149,5 +208,20 @@ impl Term {
             nodes: nodes as u32,
             left_ms: left.as_millis() as u64,
         })
+    }
+}
+
+impl Added {
+    /// The controllers without pods, for an agent that is to draw them.
+    fn podless(
+        &self,
+        agent: &Agent,
+        held: Option<u64>,
+        interval: Duration,
+    ) -> Option<wire::Podless> {
+        let list = self.holdings.without_pods.as_ref()?;
+        let valid_ms = reach(interval).as_millis() as u64;
+        let is_told = self.designated.is(agent);
+        is_told.then(|| list.told(held, valid_ms))
     }
 }

@@ -80,7 +80,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// Something that is under way.
 #[derive(Clone, Debug)]
 enum Message {
-    Report(usize, Report),
+    Report(usize, Box<Report>),
     /// To the process of that number on the node.
     Reply(usize, u64, Stamp),
 }
@@ -247,9 +247,11 @@ impl World {
             node: Node { cpus: 1, memory: 1 },
             objects,
             wanted: Vec::new(),
+            podless: None,
+            health: None,
         };
         assert_eq!(report.check(), Ok(()));
-        self.under_way.push(Message::Report(node, report));
+        self.under_way.push(Message::Report(node, report.into()));
     }
 
     fn arrive(&mut self, which: usize, again: bool) {

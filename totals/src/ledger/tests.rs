@@ -46,6 +46,8 @@ fn report(boot: &str, sequence: u64, parts: &[Part<'_>]) -> Report {
         },
         objects: parts.iter().map(object).collect(),
         wanted: Vec::new(),
+        podless: None,
+        health: None,
     }
 }
 
@@ -63,6 +65,7 @@ fn holdings(objects: &[(u8, &[(&str, u32)])]) -> Holdings {
             .iter()
             .flat_map(|(_, on)| on.iter().map(|(node, _)| Arc::from(*node)))
             .collect(),
+        without_pods: None,
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::ledger::Agent;
+use crate::trust::Speaker;
 
 /// How many connections there may be of which kind.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +20,7 @@ pub struct Places {
     pub unproven: usize,
     /// Of these, from one address.
     pub from_one: usize,
-    /// Of an agent.
+    /// Of an agent, or of the operator.
     pub of_agent: usize,
 }
 
@@ -37,7 +37,7 @@ struct Open {
     last: u64,
     /// Oldest first.
     unproven: VecDeque<Place>,
-    proven: HashMap<Agent, VecDeque<Place>>,
+    proven: HashMap<Speaker, VecDeque<Place>>,
     count: usize,
 }
 
@@ -53,7 +53,7 @@ struct Place {
 pub struct Seat {
     id: u64,
     leave: Arc<Notify>,
-    agent: Mutex<Option<Agent>>,
+    speaker: Mutex<Option<Speaker>>,
     all: Arc<Seats>,
 }
 
@@ -93,7 +93,7 @@ impl Seats {
         Seat {
             id,
             leave,
-            agent: Mutex::new(None),
+            speaker: Mutex::new(None),
             all: Arc::clone(self),
         }
     }
@@ -132,10 +132,9 @@ impl Seats {
 }
 
 impl Seat {
-    /// A valid token came on this connection: it is safe from newcomers. An agent that has too many loses its
-    /// oldest.
-    pub fn prove(&self, agent: &Agent) {
-        let mut known = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+    /// A valid token came on this connection: it is safe from newcomers. Who has too many loses the oldest.
+    pub fn prove(&self, speaker: &Speaker) {
+        let mut known = self.speaker.lock().unwrap_or_else(PoisonError::into_inner);
         if known.is_some() {
             return;
         }
@@ -145,20 +144,20 @@ impl Seat {
         let Some(place) = place.and_then(|place| open.unproven.remove(place)) else {
             return;
         };
-        let places = open.proven.entry(agent.clone()).or_default();
+        let places = open.proven.entry(speaker.clone()).or_default();
         let oldest = match places.len() >= self.all.places.of_agent {
             true => places.pop_front(),
             false => None,
         };
         places.push_back(place);
         self.all.send_away(oldest);
-        *known = Some(agent.clone());
+        *known = Some(speaker.clone());
     }
 
     /// Whether a valid token came.
     pub fn is_proven(&self) -> bool {
-        let agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
-        agent.is_some()
+        let speaker = self.speaker.lock().unwrap_or_else(PoisonError::into_inner);
+        speaker.is_some()
     }
 
     /// Waits until this connection has to make room.
@@ -169,16 +168,19 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let agent = self.agent.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let speaker = self
+            .speaker
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut open = self.all.open();
         open.count -= 1;
-        match agent {
+        match speaker {
             None => open.unproven.retain(|place| place.id != self.id),
-            Some(agent) => {
-                if let Some(places) = open.proven.get_mut(agent) {
+            Some(speaker) => {
+                if let Some(places) = open.proven.get_mut(speaker) {
                     places.retain(|place| place.id != self.id);
                     if places.is_empty() {
-                        open.proven.remove(agent);
+                        open.proven.remove(speaker);
                     }
                 }
             }
@@ -191,6 +193,7 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::ledger::Agent;
 
     fn seats() -> Arc<Seats> {
         Seats::new(Places {
@@ -208,11 +211,11 @@ mod tests {
         seat.sent_away().now_or_never().is_some()
     }
 
-    fn agent(node: &str) -> Agent {
-        Agent {
+    fn agent(node: &str) -> Speaker {
+        Speaker::Agent(Agent {
             plugin: "p".into(),
             node: node.into(),
-        }
+        })
     }
 
     #[test]

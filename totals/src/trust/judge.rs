@@ -1,4 +1,4 @@
-//! From what the API server says of a token to the agent whose it is.
+//! From what the API server says of a token to whose it is.
 
 use std::sync::Arc;
 
@@ -11,6 +11,26 @@ use crate::ledger::Agent;
 const ACCOUNT: &str = "scope-plugin-";
 /// Who the node of a token's pod is.
 const NODE: &str = "authentication.kubernetes.io/node-name";
+
+/// Who may speak here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Speaker {
+    /// An agent, for its own plugin and node.
+    Agent(Agent),
+    /// The operator, which asks how the agents are.
+    Operator,
+}
+
+/// Whose tokens are good.
+#[derive(Clone, Debug)]
+pub struct Accounts {
+    /// Where the agents' accounts are.
+    pub plugins_namespace: String,
+    /// Where the operator's is.
+    pub namespace: String,
+    /// What it is called.
+    pub operator: String,
+}
 
 /// Why a token is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,8 +59,8 @@ impl Refused {
     }
 }
 
-/// The agent, if it is one.
-pub(super) fn agent(status: &TokenReviewStatus, namespace: &str) -> Result<Agent, Refused> {
+/// Who it is, if it is somebody who may speak.
+pub(super) fn speaker(status: &TokenReviewStatus, accounts: &Accounts) -> Result<Speaker, Refused> {
     if status.authenticated != Some(true) {
         return Err(Refused::Invalid);
     }
@@ -52,10 +72,16 @@ pub(super) fn agent(status: &TokenReviewStatus, namespace: &str) -> Result<Agent
     let user = status.user.as_ref();
     let name = user.and_then(|user| user.username.as_deref());
     let name = name.unwrap_or_default();
-    let plugin = name
+    let namespace = &accounts.plugins_namespace;
+    let account = name
         .strip_prefix("system:serviceaccount:")
-        .and_then(|account| account.strip_prefix(namespace)?.strip_prefix(':'))
-        .and_then(|account| account.strip_prefix(ACCOUNT))
+        .and_then(|account| account.split_once(':'));
+    if account == Some((&*accounts.namespace, &*accounts.operator)) {
+        return Ok(Speaker::Operator);
+    }
+    let plugin = account
+        .filter(|(found, _)| *found == *namespace)
+        .and_then(|(_, account)| account.strip_prefix(ACCOUNT))
         .filter(|plugin| !plugin.is_empty());
     let Some(plugin) = plugin else {
         return Err(Refused::Account(
@@ -78,10 +104,10 @@ pub(super) fn agent(status: &TokenReviewStatus, namespace: &str) -> Result<Agent
                 .into(),
         ));
     };
-    Ok(Agent {
+    Ok(Speaker::Agent(Agent {
         plugin: plugin.into(),
         node: node.as_str().into(),
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -90,8 +116,13 @@ mod tests {
 
     use super::*;
 
-    fn judged(status: Value) -> Result<Agent, Refused> {
-        agent(&serde_json::from_value(status).unwrap(), "scope-plugins")
+    fn judged(status: Value) -> Result<Speaker, Refused> {
+        let accounts = Accounts {
+            plugins_namespace: "scope-plugins".into(),
+            namespace: "scope-system".into(),
+            operator: "scope-operator".into(),
+        };
+        speaker(&serde_json::from_value(status).unwrap(), &accounts)
     }
 
     fn status(name: &str) -> Value {
@@ -106,8 +137,21 @@ mod tests {
 
     #[test]
     fn an_agent_is_of_its_plugin_and_on_its_node() {
-        let agent = judged(status(OURS)).unwrap();
-        assert_eq!((&*agent.plugin, &*agent.node), ("node-metrics", "n1"));
+        let agent = Agent {
+            plugin: "node-metrics".into(),
+            node: "n1".into(),
+        };
+        assert_eq!(judged(status(OURS)), Ok(Speaker::Agent(agent)));
+    }
+
+    #[test]
+    fn the_operator_is_known_by_its_account_wherever_it_runs() {
+        let mut operator = status("system:serviceaccount:scope-system:scope-operator");
+        assert_eq!(judged(operator.clone()), Ok(Speaker::Operator));
+        operator["user"]["extra"] = json!({});
+        assert_eq!(judged(operator.clone()), Ok(Speaker::Operator));
+        operator["audiences"] = json!(null);
+        assert_eq!(judged(operator), Err(Refused::Audience));
     }
 
     #[test]
@@ -120,6 +164,12 @@ mod tests {
             "system:serviceaccount:scope-plugins2:scope-plugin-a",
             "system:serviceaccount:other:scope-plugin-a",
             "scope-plugin-a",
+            "scope-operator",
+            "system:serviceaccount:scope-system:default",
+            "system:serviceaccount:scope-system:scope-operator2",
+            "system:serviceaccount:scope-system2:scope-operator",
+            "system:serviceaccount:scope-plugins:scope-operator",
+            "system:serviceaccount:scope-system:scope-plugin-a",
         ] {
             let refused = judged(status(name)).unwrap_err();
             assert!(matches!(refused, Refused::Account(_)), "{name}: {refused}");

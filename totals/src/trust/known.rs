@@ -4,11 +4,11 @@ use std::{collections::HashMap, time::Duration};
 
 use sha2::{Digest, Sha256};
 
-use super::Refused;
-use crate::{ledger::Agent, time::Moment};
+use super::{Refused, Speaker};
+use crate::time::Moment;
 
-/// Tokens of agents: three of each of 5,000 nodes, since they are replaced before they expire.
-const AGENTS: usize = 16_384;
+/// Tokens of agents and of the operator: three of each of 5,000 nodes, since they are replaced before they expire.
+const GOOD: usize = 16_384;
 /// Tokens that are no good.
 const REFUSED: usize = 4096;
 /// What was refused may be accepted later, as when an account is made anew; asked again so often.
@@ -24,17 +24,17 @@ pub(super) fn name(token: &str) -> Name {
 /// The verdicts.
 #[derive(Default)]
 pub(super) struct Known {
-    agents: HashMap<Name, (Agent, Moment)>,
+    good: HashMap<Name, (Speaker, Moment)>,
     refused: HashMap<Name, (Refused, Moment)>,
 }
 
 impl Known {
     /// The verdict on a token, if it still holds.
-    pub(super) fn get(&self, name: &Name, now: Moment) -> Option<Result<Agent, Refused>> {
-        if let Some((agent, until)) = self.agents.get(name)
+    pub(super) fn get(&self, name: &Name, now: Moment) -> Option<Result<Speaker, Refused>> {
+        if let Some((speaker, until)) = self.good.get(name)
             && *until > now
         {
-            return Some(Ok(agent.clone()));
+            return Some(Ok(speaker.clone()));
         }
         let (refused, until) = self.refused.get(name)?;
         (*until > now).then(|| Err(refused.clone()))
@@ -44,12 +44,12 @@ impl Known {
     pub(super) fn keep(
         &mut self,
         name: Name,
-        verdict: &Result<Agent, Refused>,
+        verdict: &Result<Speaker, Refused>,
         holds: Duration,
         now: Moment,
     ) {
         match verdict {
-            Ok(agent) => insert(&mut self.agents, AGENTS, name, agent.clone(), now, holds),
+            Ok(speaker) => insert(&mut self.good, GOOD, name, speaker.clone(), now, holds),
             Err(refused) => {
                 let refused = refused.clone();
                 insert(&mut self.refused, REFUSED, name, refused, now, REFUSED_FOR);
@@ -77,16 +77,17 @@ fn insert<V>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Agent;
 
     fn at(seconds: u64) -> Moment {
         Moment::after_start(Duration::from_secs(seconds))
     }
 
-    fn agent() -> Agent {
-        Agent {
+    fn agent() -> Speaker {
+        Speaker::Agent(Agent {
             plugin: "p".into(),
             node: "n".into(),
-        }
+        })
     }
 
     #[test]

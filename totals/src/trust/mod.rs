@@ -18,8 +18,8 @@ use kube::{Api, Client, api::PostParams};
 use scope_totals_wire::AUDIENCE;
 use tokio::sync::{Semaphore, watch};
 
-use crate::{ledger::Agent, metrics::Metrics, time::Moment};
-pub use judge::Refused;
+use crate::{metrics::Metrics, time::Moment};
+pub use judge::{Accounts, Refused, Speaker};
 use known::{Known, Name};
 use strikes::Strikes;
 
@@ -50,7 +50,7 @@ pub struct Tokens(Arc<Reviewer>);
 
 struct Reviewer {
     client: Client,
-    plugins_namespace: String,
+    accounts: Accounts,
     turns: Semaphore,
     memory: Mutex<Memory>,
     metrics: Arc<Metrics>,
@@ -64,7 +64,7 @@ struct Memory {
 }
 
 /// What a review comes to, when it is over; `None` in it if nothing was found out.
-type Verdict = watch::Receiver<Option<Option<Result<Agent, Refused>>>>;
+type Verdict = watch::Receiver<Option<Option<Result<Speaker, Refused>>>>;
 
 /// A token to be reviewed.
 struct Asked {
@@ -76,11 +76,11 @@ struct Asked {
 }
 
 impl Tokens {
-    /// For agents in this namespace.
-    pub fn new(client: Client, plugins_namespace: &str, metrics: Arc<Metrics>) -> Self {
+    /// For these accounts.
+    pub fn new(client: Client, accounts: Accounts, metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Reviewer {
             client,
-            plugins_namespace: plugins_namespace.to_owned(),
+            accounts,
             turns: Semaphore::new(REVIEWS),
             memory: Mutex::default(),
             metrics,
@@ -88,13 +88,13 @@ impl Tokens {
     }
 
     /// Whose token it is. `wall` and `now` are the same moment on two clocks.
-    pub async fn agent(
+    pub async fn speaker(
         &self,
         token: &str,
         from: IpAddr,
         wall: Timestamp,
         now: Moment,
-    ) -> Result<Agent, NotTrusted> {
+    ) -> Result<Speaker, NotTrusted> {
         let name = known::name(token);
         if let Some(verdict) = self.0.memory().known.get(&name, now) {
             return verdict.map_err(NotTrusted::Refused);
@@ -157,7 +157,7 @@ impl Tokens {
 
 impl Reviewer {
     /// What the API server says; nothing if it says nothing.
-    async fn review(&self, token: &str) -> Option<Result<Agent, Refused>> {
+    async fn review(&self, token: &str) -> Option<Result<Speaker, Refused>> {
         let review = TokenReview {
             spec: TokenReviewSpec {
                 audiences: Some(vec![AUDIENCE.into()]),
@@ -182,9 +182,10 @@ impl Reviewer {
             self.metrics.reviewed("failed");
             return None;
         };
-        let verdict = judge::agent(&status, &self.plugins_namespace);
+        let verdict = judge::speaker(&status, &self.accounts);
         self.metrics.reviewed(match &verdict {
-            Ok(_) => "agent",
+            Ok(Speaker::Agent(_)) => "agent",
+            Ok(Speaker::Operator) => "operator",
             Err(Refused::Account(_)) => "other_account",
             Err(_) => "invalid",
         });

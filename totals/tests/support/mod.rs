@@ -28,7 +28,7 @@ use rustls::{
 use scope_leader::ClaimWriter;
 use scope_totals::{
     census::{
-        Maker, Pod,
+        Maker, Name, Pod,
         watch::{self, Shared},
     },
     exchange::Exchange,
@@ -39,11 +39,11 @@ use scope_totals::{
         self, Certificates,
         keyring::{Keyring, Lives},
     },
-    trust::Tokens,
+    trust::{Accounts, Tokens},
 };
 use scope_totals_wire::{
-    AUDIENCE, Kind, Metric, Node, Object, PATH, Partial, Refusal, Reply, Report, Sampled, Stamp,
-    Uid, VERSION,
+    AUDIENCE, Health, Kind, Metric, Node, Object, PATH, Partial, Refusal, Reply, Report, Sampled,
+    Stamp, Uid, VERSION,
 };
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -74,8 +74,13 @@ pub(crate) fn deployment(number: u8) -> Object {
     }
 }
 
+/// The UID of the Deployments' namespace.
+pub(crate) fn apps() -> Uid {
+    Uid::from_bytes([9; 16])
+}
+
 impl Service {
-    /// With these nodes, and on each of them one pod of the first Deployment.
+    /// With these nodes, and on each of them one pod of the first Deployment. The second has none.
     pub(crate) async fn start(nodes: &[&str]) -> Self {
         let census = Shared::default();
         {
@@ -95,6 +100,20 @@ impl Service {
             census.replica_sets.complete();
             census.jobs.complete();
             census.nodes.complete();
+            let controllers = &mut census.controllers;
+            for number in [1, 2] {
+                let name = Name {
+                    namespace: "apps".into(),
+                    name: format!("app-{number}").into(),
+                };
+                controllers.deployments.put(deployment(number).uid, name);
+            }
+            controllers.namespaces.put("apps".into(), apps());
+            controllers.deployments.complete();
+            controllers.stateful_sets.complete();
+            controllers.daemon_sets.complete();
+            controllers.cron_jobs.complete();
+            controllers.namespaces.complete();
         }
         let reviews = Arc::new(AtomicUsize::new(0));
         let answers = tokio::sync::watch::Sender::new(true);
@@ -102,7 +121,11 @@ impl Service {
         let (writer, claim) = scope_leader::claim();
         let tokens = Tokens::new(
             api(Arc::clone(&reviews), answers.subscribe()),
-            "scope-plugins",
+            Accounts {
+                plugins_namespace: "scope-plugins".into(),
+                namespace: "scope-system".into(),
+                operator: "scope-operator".into(),
+            },
             Arc::clone(&metrics),
         );
         let exchange = Exchange::new(claim, tokens, Arc::clone(&census), Arc::clone(&metrics));
@@ -174,6 +197,8 @@ impl Service {
             boot: format!("boot-of-{node}"),
             sequence: 0,
             stamp: None,
+            podless: None,
+            health: None,
         }
     }
 
@@ -281,6 +306,17 @@ impl Connection {
             .await
     }
 
+    /// Asks as the operator does.
+    pub(crate) async fn get(&mut self, path: &str, token: &str) -> Answer {
+        self.0.ready().await.unwrap();
+        let request = Request::get(path)
+            .header("Host", NAME)
+            .header("Authorization", format!("Bearer {token}"))
+            .body(Full::default())
+            .unwrap();
+        answer(self.0.send_request(request).await).await.unwrap()
+    }
+
     pub(crate) async fn post(&mut self, token: &str, body: impl Into<Bytes>) -> Answer {
         self.try_post(token, body).await.unwrap()
     }
@@ -296,18 +332,24 @@ impl Connection {
             .header("Authorization", format!("Bearer {token}"))
             .body(Full::new(body.into()))
             .unwrap();
-        let response = self.0.send_request(request).await?;
-        let (head, body) = response.into_parts();
-        let body = body.collect().await?.to_bytes();
-        Ok(Answer {
-            status: head.status,
-            closes: head
-                .headers
-                .get("connection")
-                .is_some_and(|value| value == "close"),
-            body,
-        })
+        answer(self.0.send_request(request).await).await
     }
+}
+
+/// Reads an answer to its end.
+async fn answer(
+    response: Result<Response<hyper::body::Incoming>, hyper::Error>,
+) -> Result<Answer, hyper::Error> {
+    let (head, body) = response?.into_parts();
+    let body = body.collect().await?.to_bytes();
+    Ok(Answer {
+        status: head.status,
+        closes: head
+            .headers
+            .get("connection")
+            .is_some_and(|value| value == "close"),
+        body,
+    })
 }
 
 #[derive(Debug)]
@@ -339,6 +381,9 @@ pub(crate) struct Agent {
     pub(crate) sequence: u64,
     /// The last stamp, and when it came.
     pub(crate) stamp: Option<(Stamp, Instant)>,
+    /// The version of the list of controllers without pods that it has.
+    pub(crate) podless: Option<u64>,
+    pub(crate) health: Option<Health>,
 }
 
 impl Agent {
@@ -364,6 +409,8 @@ impl Agent {
                 values: [(Metric::Millicores, millicores)].into_iter().collect(),
             }],
             wanted: Vec::new(),
+            podless: self.podless,
+            health: self.health.clone(),
         }
     }
 

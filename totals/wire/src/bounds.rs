@@ -2,6 +2,7 @@
 
 use crate::{
     VERSION,
+    health::Health,
     metric::Metric,
     report::{Node, Partial, Report},
 };
@@ -18,6 +19,21 @@ pub const MAX_VALUES: usize = 64;
 pub const MAX_WANTED: usize = 256;
 /// Pods on a node; the kubelet's default is 110.
 pub const MAX_PODS: u32 = 10_000;
+/// Controllers without pods in a reply: what a person can still find on a map. Some 100 KB of text, and 260 KB
+/// where all names are as long as they can be.
+pub const MAX_PODLESS: usize = 500;
+/// Collectors that are off, in a report and in what the operator hears: there are five, and some have parts.
+pub const MAX_OFF: usize = 16;
+/// Characters of the name of a collector and of an agent's version.
+pub const MAX_WORD: usize = 64;
+/// Characters of a reason.
+pub const MAX_WHY: usize = 256;
+/// Names of silent nodes that the operator hears of a plugin: enough to begin with.
+pub const MAX_SILENT: usize = 10;
+/// Versions that the operator hears of a plugin: an upgrade has two.
+pub const MAX_VERSIONS: usize = 8;
+/// Bytes of what the operator hears. Some 30 KB of a plugin at most, and 64 plugins report at most.
+pub const MAX_FLEET: usize = 4 << 20;
 /// Characters of a boot ID.
 pub const MAX_BOOT: usize = 64;
 /// Characters of a stamp.
@@ -82,6 +98,22 @@ pub enum Bad {
     /// The same object again.
     #[error("{0} is reported twice")]
     Twice(String),
+    /// A text that is too long, missing, or no text.
+    #[error("{what} is not 1 to {most} characters without control characters among them")]
+    Text {
+        /// What it is of.
+        what: &'static str,
+        /// How long it may be.
+        most: usize,
+    },
+    /// A cost that cannot be.
+    #[error(
+        "the agent says that it takes {0} millicores: not a number from 0 to what a node can do"
+    )]
+    Millicores(f64),
+    /// A cost that cannot be.
+    #[error("the agent says that it takes {0} bytes of memory, and {MAX_MEMORY} may be reported")]
+    Memory(u64),
 }
 
 impl Report {
@@ -106,6 +138,7 @@ impl Report {
         }
         at_most("objects", self.objects.len(), MAX_OBJECTS)?;
         at_most("wanted objects", self.wanted.len(), MAX_WANTED)?;
+        self.health.as_ref().map_or(Ok(()), Health::check)?;
         for partial in &self.objects {
             let object = || partial.uid.to_string();
             at_most("values", partial.values.len(), MAX_VALUES)?;
@@ -150,6 +183,40 @@ impl Node {
     }
 }
 
+impl Health {
+    /// Whether everything in it is within its bounds.
+    pub fn check(&self) -> Result<(), Bad> {
+        at_most(
+            "collectors that are off",
+            self.collectors_off.len(),
+            MAX_OFF,
+        )?;
+        for off in &self.collectors_off {
+            text("the name of a collector", &off.collector, MAX_WORD)?;
+            text("the reason of a collector", &off.why, MAX_WHY)?;
+        }
+        text("the agent's version", &self.version, MAX_WORD)?;
+        if let Some(millicores) = self.millicores
+            && !(0.0..=1000.0 * f64::from(MAX_CPUS)).contains(&millicores)
+        {
+            return Err(Bad::Millicores(millicores));
+        }
+        match self.memory {
+            Some(memory) if memory > MAX_MEMORY => Err(Bad::Memory(memory)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What people read, so it may break no line and no terminal.
+fn text(what: &'static str, text: &str, most: usize) -> Result<(), Bad> {
+    let long = text.chars().nth(most).is_some();
+    match text.is_empty() || long || text.chars().any(char::is_control) {
+        true => Err(Bad::Text { what, most }),
+        false => Ok(()),
+    }
+}
+
 fn at_most(what: &'static str, count: usize, most: usize) -> Result<(), Bad> {
     if count > most {
         return Err(Bad::Many { what, count, most });
@@ -160,7 +227,7 @@ fn at_most(what: &'static str, count: usize, most: usize) -> Result<(), Bad> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Kind, Sampled, Stamp, Uid, Values};
+    use crate::{Kind, Off, Sampled, Stamp, Uid, Values};
 
     fn report() -> Report {
         Report {
@@ -177,6 +244,21 @@ mod tests {
             },
             objects: vec![partial(1, 2, [(Metric::Millicores, 1500.0)])],
             wanted: Vec::new(),
+            podless: Some(7),
+            health: Some(Health {
+                asked_ms_ago: Some(900),
+                collectors_off: vec![off("HTTPStatistics", &"é".repeat(MAX_WHY))],
+                version: "0.1.0".into(),
+                millicores: Some(4.5),
+                memory: Some(20 << 20),
+            }),
+        }
+    }
+
+    fn off(collector: &str, why: &str) -> Off {
+        Off {
+            collector: collector.into(),
+            why: why.into(),
         }
     }
 
@@ -234,6 +316,58 @@ mod tests {
             let bad = changed.check().unwrap_err();
             assert!(matches!(bad, Bad::Value { .. }), "{value}: {bad}");
         }
+    }
+
+    #[test]
+    fn what_an_agent_says_of_itself_has_bounds_too() {
+        type Change = fn(&mut Health);
+        let changes: [(&str, Change); 12] = [
+            ("collectors", |h| {
+                h.collectors_off = vec![off("a", "b"); MAX_OFF + 1];
+            }),
+            ("no collector", |h| h.collectors_off[0].collector.clear()),
+            ("long collector", |h| {
+                h.collectors_off[0].collector = "x".repeat(MAX_WORD + 1);
+            }),
+            ("odd collector", |h| {
+                h.collectors_off[0].collector = "a\u{1b}[2J".into();
+            }),
+            ("no reason", |h| h.collectors_off[0].why.clear()),
+            ("long reason", |h| {
+                h.collectors_off[0].why = "x".repeat(MAX_WHY + 1);
+            }),
+            ("lines", |h| h.collectors_off[0].why = "a\nb".into()),
+            ("no version", |h| h.version.clear()),
+            ("long version", |h| h.version = "1".repeat(MAX_WORD + 1)),
+            ("no number", |h| h.millicores = Some(f64::NAN)),
+            ("negative", |h| h.millicores = Some(-1.0)),
+            ("much memory", |h| h.memory = Some(u64::MAX)),
+        ];
+        for (what, change) in changes {
+            let mut changed = report();
+            change(changed.health.as_mut().unwrap());
+            assert!(changed.check().is_err(), "{what}");
+        }
+        let mut all = report();
+        let health = all.health.as_mut().unwrap();
+        health.collectors_off = vec![off(&"x".repeat(MAX_WORD), "b"); MAX_OFF];
+        health.asked_ms_ago = Some(u64::MAX);
+        (health.millicores, health.memory) = (None, None);
+        assert_eq!(all.check(), Ok(()));
+    }
+
+    #[test]
+    fn agents_and_services_from_before_lists_and_health_are_understood() {
+        let mut value = serde_json::to_value(report()).unwrap();
+        let fields = value.as_object_mut().unwrap();
+        assert!(fields.remove("podless").is_some() && fields.remove("health").is_some());
+        let read: Report = serde_json::from_value(value).unwrap();
+        assert_eq!((read.podless, &read.health), (None, &None));
+        assert_eq!(read.check(), Ok(()));
+        let reply = r#"{"version":1,"fate":"Taken","stamp":"1-2","interval_ms":5000,"at_ms":1,"totals":[]}"#;
+        let read: crate::Reply = serde_json::from_str(reply).unwrap();
+        assert_eq!(read.podless, None);
+        assert_eq!(serde_json::to_string(&read).unwrap(), reply);
     }
 
     #[test]

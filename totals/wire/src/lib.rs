@@ -1,4 +1,5 @@
-//! What agents and `scope-totals` say to each other: `POST /v1/exchange`, JSON both ways.
+//! What agents and `scope-totals` say to each other: `POST /v1/exchange`, JSON both ways. And what it tells the
+//! operator of them: `GET /v1/fleet`.
 //!
 //! An agent sends a [`Report`]: for each controller with pods on its node, the sum of what these pods use.
 //! The [`Reply`] holds the sums over all nodes, and when to come again. A total is right or absent: what
@@ -24,16 +25,21 @@
 //! answered but not counted: it is how an agent gets its first stamp, and it may send the next at once.
 
 mod bounds;
+mod health;
 mod metric;
+mod podless;
 mod reply;
 mod report;
 mod uid;
 
 pub use bounds::{
-    Bad, MAX_BODY, MAX_BOOT, MAX_CPUS, MAX_MEMORY, MAX_OBJECTS, MAX_PODS, MAX_REPLY, MAX_STAMP,
-    MAX_VALUES, MAX_WANTED,
+    Bad, MAX_BODY, MAX_BOOT, MAX_CPUS, MAX_FLEET, MAX_MEMORY, MAX_OBJECTS, MAX_OFF, MAX_PODLESS,
+    MAX_PODS, MAX_REPLY, MAX_SILENT, MAX_STAMP, MAX_VALUES, MAX_VERSIONS, MAX_WANTED, MAX_WHY,
+    MAX_WORD,
 };
+pub use health::{ASKED, Fleet, Health, Off, OffNodes, PluginHealth, Share, VersionNodes};
 pub use metric::{Metric, Values};
+pub use podless::{Controller, Podless};
 pub use reply::{Fate, Reason, Refusal, Reply, Total, Warming};
 pub use report::{Kind, Node, Object, Partial, Report, Sampled, Stamp};
 pub use uid::{NotAUid, Uid};
@@ -42,7 +48,9 @@ pub use uid::{NotAUid, Uid};
 pub const VERSION: u32 = 1;
 /// Where reports are sent.
 pub const PATH: &str = "/v1/exchange";
-/// The audience that an agent's token must have. It goes into the header `Authorization: Bearer …`.
+/// Where the operator asks how the agents are.
+pub const FLEET_PATH: &str = "/v1/fleet";
+/// The audience that the token of an agent, or of the operator, must have. It goes into the header `Authorization: Bearer …`.
 pub const AUDIENCE: &str = "scope-totals";
 /// So many intervals after its oldest sample a total is not shown any more, and a node that was not heard
 /// of for so long has nothing to say.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     metric::Values,
+    podless::Podless,
     report::{Kind, Object, Stamp},
     uid::Uid,
 };
@@ -28,6 +29,9 @@ pub struct Reply {
     pub at_ms: i64,
     /// The totals of the reported and the wanted objects, where there are any.
     pub totals: Vec<Total>,
+    /// Controllers without pods, if this agent is to draw them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub podless: Option<Podless>,
 }
 
 /// What became of a report.
@@ -104,7 +108,8 @@ pub struct Refusal {
 pub enum Reason {
     /// 401: no token, or one that is not valid now for this audience. Read the token anew.
     Token,
-    /// 403: a valid token, not of an agent of a plugin on a node of this cluster.
+    /// 403: a valid token, not of an agent of a plugin on a node of this cluster; or, where the operator asks,
+    /// not of the operator.
     Account,
     /// 400: another version of this protocol.
     Version,

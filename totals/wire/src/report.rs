@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{metric::Values, uid::Uid};
+use crate::{health::Health, metric::Values, uid::Uid};
 
 /// The partial sums of a node, complete: an object that is not in it has no pods there any more.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,13 @@ pub struct Report {
     /// Objects without pods here whose totals are wanted, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wanted: Vec<Object>,
+    /// The version of the list of controllers without pods that this agent has, if it has one that is still
+    /// valid: then it is not sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub podless: Option<u64>,
+    /// How the agent itself is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
 }
 
 /// When a sample was taken, in a way that needs no two clocks to agree.

@@ -38,6 +38,7 @@ fn reply(fate: Fate, stamp: &str, interval_ms: u64) -> Reply {
         warming: None,
         at_ms: 0,
         totals: Vec::new(),
+        podless: None,
     }
 }
 

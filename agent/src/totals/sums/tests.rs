@@ -365,6 +365,8 @@ proptest! {
             node: sums.node,
             objects: sums.objects.clone(),
             wanted: Vec::new(),
+            podless: None,
+            health: None,
         };
         prop_assert_eq!(report.check(), Ok(()));
         for set in 0..4u8 {

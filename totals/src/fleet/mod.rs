@@ -1,0 +1,107 @@
+//! How the agents are, by what each of them said last: what the operator hears of them, and which of them draw
+//! the controllers without pods.
+//!
+//! Everything here is a function of the reports and of one clock, which is an argument.
+
+mod designated;
+mod tally;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use scope_totals_wire::{ASKED, Health, Report};
+
+use crate::{
+    ledger::{Agent, reach},
+    time::Moment,
+};
+pub use designated::Designated;
+
+/// What each agent said last. There are as many as the [ledger](crate::ledger::Ledger) has, since only what
+/// it takes comes here.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    plugins: BTreeMap<Arc<str>, HashMap<Arc<str>, Told>>,
+}
+
+/// What an agent said.
+#[derive(Debug)]
+struct Told {
+    boot: Box<str>,
+    /// When this process was heard of first and last.
+    since: Moment,
+    heard: Moment,
+    health: Option<Health>,
+}
+
+/// Whether Scope shows what an agent reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// A probe asked.
+    Asked,
+    /// None did.
+    Silent,
+    /// That cannot be told.
+    Unknown,
+}
+
+impl Fleet {
+    /// Takes what an agent says of itself. The report is within its bounds, and the ledger took it.
+    pub fn take(&mut self, agent: &Agent, report: &Report, now: Moment) {
+        let agents = self.plugins.entry(Arc::clone(&agent.plugin)).or_default();
+        let boot = report.boot.as_str();
+        let known = agents.get(&agent.node).filter(|told| *told.boot == *boot);
+        let since = known.map_or(now, |told| told.since);
+        let told = Told {
+            boot: boot.into(),
+            since,
+            heard: now,
+            health: report.health.clone(),
+        };
+        agents.insert(Arc::clone(&agent.node), told);
+    }
+
+    /// Forgets nodes that there are no more, and plugins of which no agent is left.
+    pub fn forget(&mut self, nodes: &HashSet<Arc<str>>) {
+        for agents in self.plugins.values_mut() {
+            agents.retain(|node, _| nodes.contains(node));
+        }
+        self.plugins.retain(|_, agents| !agents.is_empty());
+    }
+
+    /// Every plugin, with its agents that were heard of within three intervals.
+    fn heard(
+        &self,
+        now: Moment,
+        interval: Duration,
+    ) -> impl Iterator<Item = (&Arc<str>, impl Iterator<Item = (&Arc<str>, &Told)>)> {
+        self.plugins.iter().map(move |(plugin, agents)| {
+            let heard =
+                move |(_, told): &(&Arc<str>, &Told)| told.heard.within(reach(interval), now);
+            (plugin, agents.iter().filter(heard))
+        })
+    }
+}
+
+impl Told {
+    /// It is judged as of the agent's last word. A process that nobody asked yet has to be given the time in
+    /// which somebody would.
+    fn standing(&self, now: Moment) -> Standing {
+        let Some(health) = &self.health else {
+            return Standing::Unknown;
+        };
+        match health.asked_ms_ago.map(Duration::from_millis) {
+            Some(ago) if ago < ASKED => Standing::Asked,
+            None if self.since.within(ASKED, now) => Standing::Unknown,
+            Some(_) | None => Standing::Silent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod history;
+#[cfg(test)]
+mod tests;

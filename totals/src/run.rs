@@ -151,7 +151,7 @@ pub async fn run(process: Process) -> Result<(), Failure> {
     let bundle = Bundle::new(
         Api::namespaced(clients.act.clone(), &process.plugins_namespace),
         process.config_map_name.clone(),
-        reached,
+        reached.clone(),
         writes.clone(),
     );
     if let Some(directory) = process.tls_directory.clone() {
@@ -196,6 +196,7 @@ pub async fn run(process: Process) -> Result<(), Failure> {
     let endpoints = Endpoints {
         slices: Api::namespaced(clients.act.clone(), &namespace),
         address,
+        reach: reached,
         writes,
     };
     parts.start(

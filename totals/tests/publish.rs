@@ -228,6 +228,7 @@ impl Replica {
     /// The Service is seen, with this address.
     fn reached(&self, address: &str) {
         self.reach.send_replace(Some(Reach {
+            service: None,
             name: NAME.into(),
             address: address.into(),
         }));
@@ -412,6 +413,7 @@ fn endpoints(cluster: &Cluster, replica: &Replica, socket: &str) -> Endpoints {
             pod: "p".into(),
             socket: socket.parse().unwrap(),
         },
+        reach: replica.reach.subscribe(),
         writes: replica.writes.clone(),
     }
 }
@@ -446,6 +448,18 @@ async fn the_address_is_that_of_who_leads() {
     slice["endpoints"] = json!([]);
     cluster.put(SLICE, slice);
     eventually(async || (address()? == "10.0.0.2").then_some(())).await;
+    // The Service is seen, and takes the EndpointSlice along when it goes.
+    two.reach.send_replace(Some(Reach {
+        name: NAME.into(),
+        address: "10.96.0.7:8443".into(),
+        service: Some("u-1".into()),
+    }));
+    let owner = || {
+        let slice = cluster.get(SLICE)?;
+        let uid = slice["metadata"]["ownerReferences"][0]["uid"].as_str();
+        uid.map(str::to_owned)
+    };
+    eventually(async || (owner()? == "u-1").then_some(())).await;
     let slice: EndpointSlice = serde_json::from_value(cluster.get(SLICE).unwrap()).unwrap();
     assert_eq!(slice.address_type, "IPv4");
     assert_eq!(

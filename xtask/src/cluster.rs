@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::ensure;
 use clap::{Subcommand, ValueEnum};
-use scope_e2e::world::PREFIX;
+use scope_e2e::world::{FLEET_PREFIX, PREFIX};
 
 /// What can be done with the cluster that stays up.
 #[derive(Subcommand)]
@@ -16,7 +16,11 @@ pub(crate) enum Task {
         nodes: usize,
     },
     /// Take it down; nothing of it stays but programs and logs in the cache
-    Down,
+    Down {
+        /// The tests' cluster of four nodes in its place, which they leave up when they are told to keep it
+        #[arg(long)]
+        fleet: bool,
+    },
     /// Print the environment of its clients, for a new shell: eval "$(cargo xtask cluster env)"
     Env,
     /// Run kubectl on it
@@ -59,6 +63,10 @@ pub(crate) enum Deed {
 
 /// Hands the task to the library's own command, which knows how.
 pub(crate) fn run(task: Task) -> anyhow::Result<()> {
+    let prefix = match task {
+        Task::Down { fleet: true } => FLEET_PREFIX,
+        _ => PREFIX,
+    };
     let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
         .args([
             "run",
@@ -68,7 +76,7 @@ pub(crate) fn run(task: Task) -> anyhow::Result<()> {
             "throwaway-cluster",
             "--",
         ])
-        .args(["--prefix", PREFIX, "--as", "cargo xtask cluster"])
+        .args(["--prefix", prefix, "--as", "cargo xtask cluster"])
         .args(words(task))
         .status()?;
     ensure!(status.success(), "the command failed ({status})");
@@ -79,7 +87,7 @@ pub(crate) fn run(task: Task) -> anyhow::Result<()> {
 fn words(task: Task) -> Vec<String> {
     match task {
         Task::Up { nodes } => vec!["up".into(), nodes.to_string()],
-        Task::Down => vec!["down".into()],
+        Task::Down { .. } => vec!["down".into()],
         Task::Env => vec!["env".into()],
         Task::Kubectl { arguments } => ["kubectl".into()].into_iter().chain(arguments).collect(),
         Task::Helm { arguments } => ["helm".into()].into_iter().chain(arguments).collect(),

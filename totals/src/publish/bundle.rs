@@ -88,7 +88,7 @@ impl Bundle {
         let there = self.writes.write(self.maps.get(&self.name)).await?;
         let reach = self.reach.borrow().clone();
         let mut data = BTreeMap::from([(AUTHORITIES, bundle)]);
-        if let Some(Reach { name, address }) = &reach {
+        if let Some(Reach { name, address, .. }) = &reach {
             data.extend([(NAME, name.as_str()), (ADDRESS, address.as_str())]);
         }
         let published = there.data.unwrap_or_default();
@@ -106,7 +106,7 @@ impl Bundle {
         if data.contains_key(AUTHORITIES) {
             tracing::info!("the ConfigMap {} says whom agents trust", self.name);
         }
-        if let Some(Reach { name, address }) = &reach
+        if let Some(Reach { name, address, .. }) = &reach
             && (data.contains_key(ADDRESS) || data.contains_key(NAME))
         {
             tracing::info!(

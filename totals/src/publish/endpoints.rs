@@ -13,7 +13,9 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use super::{WriteError, Writes};
+use tokio::sync::watch;
+
+use super::{Reach, WriteError, Writes};
 
 /// Who writes it, in its fields and in the label by which Kubernetes asks.
 const MANAGER: &str = "scope-totals";
@@ -48,12 +50,17 @@ impl Address {
         }
     }
 
-    fn wanted(&self) -> Value {
+    /// What is published. It goes with the Service of this UID.
+    fn wanted(&self, service: Option<&str>) -> Value {
+        let owner = service.map(
+            |uid| json!({"apiVersion": "v1", "kind": "Service", "name": self.service, "uid": uid}),
+        );
         json!({
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
             "metadata": {
                 "name": self.slice(),
+                "ownerReferences": owner.as_slice(),
                 "labels": {
                     "kubernetes.io/service-name": self.service,
                     "endpointslice.kubernetes.io/managed-by": MANAGER,
@@ -69,8 +76,10 @@ impl Address {
         })
     }
 
-    /// Whether this replica, and nobody else, is there.
-    fn is_in(&self, slice: &EndpointSlice) -> bool {
+    /// Whether this replica, and nobody else, is there, and goes with the Service.
+    fn is_in(&self, slice: &EndpointSlice, owner: Option<&str>) -> bool {
+        let owners = slice.metadata.owner_references.as_deref();
+        let owned = |uid| owners.is_some_and(|owners| owners.iter().any(|o| o.uid == uid));
         let labels = slice.metadata.labels.as_ref();
         let service = labels.and_then(|labels| labels.get("kubernetes.io/service-name"));
         let [endpoint] = slice.endpoints.as_slice() else {
@@ -84,7 +93,8 @@ impl Address {
             .conditions
             .as_ref()
             .and_then(|conditions| conditions.ready);
-        service == Some(&self.service)
+        owner.is_none_or(owned)
+            && service == Some(&self.service)
             && endpoint.addresses == [self.socket.ip().to_string()]
             && ready != Some(false)
             && port.name.as_deref() == Some(PORT)
@@ -98,14 +108,17 @@ pub struct Endpoints {
     pub slices: Api<EndpointSlice>,
     /// The own address.
     pub address: Address,
+    /// The Service, once it is known.
+    pub reach: watch::Receiver<Option<Reach>>,
     /// How to write.
     pub writes: Writes,
 }
 
 impl Endpoints {
     /// Follows the EndpointSlice, of which `seen` tells each change. Ends only if that does.
-    pub async fn run(self, seen: impl Stream<Item = Option<EndpointSlice>>) {
+    pub async fn run(mut self, seen: impl Stream<Item = Option<EndpointSlice>>) {
         let mut seen = std::pin::pin!(seen);
+        let mut last: Option<EndpointSlice> = None;
         let mut terms = self.writes.claim().terms();
         let mut there = false;
         let mut told = false;
@@ -131,9 +144,14 @@ impl Endpoints {
             }
             tokio::select! {
                 changed = seen.next() => match changed {
-                    Some(slice) => there = slice.is_some_and(|slice| self.address.is_in(&slice)),
+                    Some(slice) => {
+                        last = slice;
+                        there = self.is_in(last.as_ref());
+                    }
                     None => return,
                 },
+                // Whoever knew the Service ends with the process.
+                Ok(()) = self.reach.changed() => there = self.is_in(last.as_ref()),
                 changed = terms.changed() => match changed {
                     // What the other replica wrote may not have been seen yet.
                     Ok(()) => there = false,
@@ -144,9 +162,19 @@ impl Endpoints {
         }
     }
 
+    fn is_in(&self, slice: Option<&EndpointSlice>) -> bool {
+        let owner = self.owner();
+        slice.is_some_and(|slice| self.address.is_in(slice, owner.as_deref()))
+    }
+
+    /// The UID of the Service.
+    fn owner(&self) -> Option<String> {
+        self.reach.borrow().as_ref()?.service.clone()
+    }
+
     async fn publish(&self) -> Result<(), WriteError> {
         let params = PatchParams::apply(MANAGER).force();
-        let patch = Patch::Apply(self.address.wanted());
+        let patch = Patch::Apply(self.address.wanted(self.owner().as_deref()));
         let slice = self.address.slice();
         let write = self.slices.patch(&slice, &params, &patch);
         self.writes.write(write).await.map(drop)
@@ -170,20 +198,30 @@ mod tests {
         let ours = address("10.1.2.3:8443");
         assert_eq!(ours.slice(), "scope-totals-ipv4");
         assert_eq!(address("[fd00::1]:8443").slice(), "scope-totals-ipv6");
-        let wanted = ours.wanted();
+        let wanted = ours.wanted(Some("u-1"));
         let slice = |value: &Value| serde_json::from_value::<EndpointSlice>(value.clone()).unwrap();
-        assert!(ours.is_in(&slice(&wanted)));
-        assert!(!address("10.1.2.4:8443").is_in(&slice(&wanted)));
-        assert!(!address("10.1.2.3:8444").is_in(&slice(&wanted)));
+        assert!(ours.is_in(&slice(&wanted), Some("u-1")));
+        assert!(
+            ours.is_in(&slice(&wanted), None),
+            "the Service is not known yet"
+        );
+        assert!(
+            !ours.is_in(&slice(&wanted), Some("u-2")),
+            "it was made anew"
+        );
+        let orphan = slice(&ours.wanted(None));
+        assert!(!ours.is_in(&orphan, Some("u-1")), "it would be left behind");
+        assert!(!address("10.1.2.4:8443").is_in(&slice(&wanted), Some("u-1")));
+        assert!(!address("10.1.2.3:8444").is_in(&slice(&wanted), Some("u-1")));
         let mut two = wanted.clone();
         let endpoints = two["endpoints"].as_array_mut().unwrap();
         endpoints.push(wanted["endpoints"][0].clone());
-        assert!(!ours.is_in(&slice(&two)));
+        assert!(!ours.is_in(&slice(&two), Some("u-1")));
         let mut away = wanted.clone();
         away["endpoints"][0]["conditions"]["ready"] = false.into();
-        assert!(!ours.is_in(&slice(&away)));
+        assert!(!ours.is_in(&slice(&away), Some("u-1")));
         let mut other = wanted;
         other["metadata"]["labels"] = json!({});
-        assert!(!ours.is_in(&slice(&other)));
+        assert!(!ours.is_in(&slice(&other), Some("u-1")));
     }
 }

@@ -16,6 +16,8 @@ pub struct Reach {
     pub name: String,
     /// `IP:port`, an IPv6 address in brackets; `<name>:<port>` where the Service has no address of its own.
     pub address: String,
+    /// The UID of the Service, with which what is published for it goes.
+    pub service: Option<String>,
 }
 
 /// Why agents cannot be told.
@@ -34,7 +36,8 @@ pub enum ReachError {
 
 /// How a Service is reached that is called `name`.
 pub fn reach(service: Option<&Service>, name: &str) -> Result<Reach, ReachError> {
-    let spec = service.ok_or(ReachError::Missing)?.spec.as_ref();
+    let service = service.ok_or(ReachError::Missing)?;
+    let spec = service.spec.as_ref();
     let port = spec
         .and_then(|spec| spec.ports.as_deref())
         .and_then(|ports| ports.iter().find(|port| port.name.as_deref() == Some(PORT)))
@@ -52,6 +55,7 @@ pub fn reach(service: Option<&Service>, name: &str) -> Result<Reach, ReachError>
     Ok(Reach {
         name: name.to_owned(),
         address,
+        service: service.metadata.uid.clone(),
     })
 }
 
@@ -95,7 +99,7 @@ mod tests {
 
     fn service(ip: Option<&str>, ports: Value) -> Service {
         serde_json::from_value(json!({
-            "metadata": {"name": "scope-totals", "namespace": "scope-system"},
+            "metadata": {"name": "scope-totals", "namespace": "scope-system", "uid": "u-1"},
             "spec": {"clusterIP": ip, "ports": ports},
         }))
         .unwrap()
@@ -136,6 +140,7 @@ mod tests {
             let wanted = wanted.map(|address: &str| Reach {
                 name: NAME.into(),
                 address: address.into(),
+                service: Some("u-1".into()),
             });
             assert_eq!(found, wanted, "{ip:?} {ports}");
         }

@@ -147,8 +147,19 @@ fn await_total(
         } else {
             Err(format!("{shown:?}"))
         })
-    })?;
-    Ok(started.elapsed())
+    })
+}
+
+/// Waits until no node shows a total any more: nobody has a pod of it, so nobody may show what it used.
+fn await_no_total(world: &mut World, id: &str) -> anyhow::Result<()> {
+    await_some("no total anywhere", RIGHT_WITHIN, || {
+        for node in world.nodes() {
+            if let Some(shown) = shown_on(world, &node, id)? {
+                return Ok(Err(format!("{node} shows {shown:?}")));
+            }
+        }
+        Ok(Ok(()))
+    })
 }
 
 /// Looks at all nodes, the page and the kubelets for as long as the kubelets take.

@@ -16,6 +16,8 @@
 //! | own namespace | coordination.k8s.io | leases, the one of the service | get, list, watch, patch | which replica is active |
 //! | own namespace | discovery.k8s.io | endpointslices | create | the address of the active replica ([`crate::publish`]) |
 //! | own namespace | discovery.k8s.io | endpointslices, those of the service | list, watch, patch | the same |
+//! | own namespace | discovery.k8s.io | endpointslices, those of the service | delete | not done, but some API servers ask for it of whoever gives an object an owner |
+//! | own namespace | discovery.k8s.io | endpointslices/restricted | create | not done, but OpenShift asks for it of whoever publishes addresses of pods |
 //! | own namespace | core | secrets, the one of the authorities | list, watch, patch | the own authorities ([`crate::tls`]) |
 //! | own namespace | core | services, the one of the service | list, watch | its address, for agents ([`crate::publish`]) |
 //! | plugins' namespace | core | configmaps, the one of the authorities | get, patch | whom agents trust, and where they find the service |

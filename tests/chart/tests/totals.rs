@@ -71,9 +71,10 @@ fn the_service_may_do_what_it_does_and_no_more() {
             "get list watch patch",
         ),
         ("discovery.k8s.io endpointslices ", "create"),
+        ("discovery.k8s.io endpointslices/restricted ", "create"),
         (
             "discovery.k8s.io endpointslices scope-totals-ipv4,scope-totals-ipv6",
-            "list watch patch",
+            "list watch patch delete",
         ),
         (" services scope-totals", "list watch"),
     ]);

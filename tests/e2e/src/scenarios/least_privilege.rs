@@ -18,6 +18,15 @@ const UNUSED_FOR_A_REASON: &[(&str, &str)] = &[
         "ClusterRole scope-operator: get jobs (batch)",
         "only where the answer to a Job's creation is lost; the operator's test `a_lost_answer_is_read_from_what_is_there`",
     ),
+    (
+        "Role scope-totals/scope-system: delete endpointslices (discovery.k8s.io)",
+        "asked of whoever gives an object an owner by the admission plugin OwnerReferencesPermissionEnforcement, \
+         which is off here",
+    ),
+    (
+        "Role scope-totals/scope-system: create endpointslices/restricted (discovery.k8s.io)",
+        "asked of whoever publishes addresses of pods by OpenShift",
+    ),
 ];
 
 /// Of the whole run, apart from what was refused on purpose.

@@ -24,7 +24,7 @@ pub(super) fn section() -> &'static str {
      * Pressure, throttled periods, use of the CPU limit and fullest volume do not add up: they are told of \
      controllers with one pod only.\n\
      * A node whose reports take turns tells a total once in eight reports; of a controller with more than \
-     eight pods some of the nodes with its pods do, drawn by lot. Asked by anybody else, each tells all.\n\
+     twelve pods some of the nodes with its pods do, drawn by lot. Asked by anybody else, each tells all.\n\
      * The date is that at which the service added up, by its clock.\n\
      * Jobs and CronJobs have totals where Scope is mended; a CronJob also where it has a button.\n\
      * HTTP is told of controllers whose pods have served since their agents started.\n"

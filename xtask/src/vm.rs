@@ -9,11 +9,30 @@ use crate::build;
 /// Plays every scenario, or those whose name contains one of the words, on a kernel of this version or
 /// the usual one, and needs a machine that can.
 pub(crate) fn run(version: Option<&str>, words: &[String]) -> anyhow::Result<()> {
+    play(possible(version)?, words)
+}
+
+/// Measures what counting HTTP costs a server on such a kernel, and shows it on standard output.
+pub(crate) fn bench_http(version: Option<&str>, rounds: u32, seconds: u32) -> anyhow::Result<()> {
+    let release = possible(version)?;
+    let programs = build::guest_programs()?;
+    let directory = tempfile::tempdir()?;
+    let server = throwaway_cluster::images::unpack_server(directory.path())?;
+    println!(
+        "in a virtual machine without hardware support, where 1 µs stands for 1,000 instructions:"
+    );
+    let progress = Progress::new(|line| println!("{line}"));
+    throwaway_vm::bench_http(release, &programs, &server, rounds, seconds, &progress)?;
+    Ok(())
+}
+
+/// The release with the kernel of this version, or the usual one, on a machine that can run it.
+fn possible(version: Option<&str>) -> anyhow::Result<Release> {
     let release = version.map_or(Ok(Release::default()), Release::of_version)?;
-    if let Some(why) = obstacle_to(release) {
-        bail!("{why}");
+    match obstacle_to(release) {
+        Some(why) => bail!("{why}"),
+        None => Ok(release),
     }
-    play(release, words)
 }
 
 /// Why there can be no virtual machine here.

@@ -101,7 +101,8 @@ impl Server {
         }
         let at = at.display();
         let config = format!(
-            "daemon off; master_process off; error_log {at}/error; pid {at}/pid; events {{}}\n\
+            "daemon off; master_process off; user root root; error_log {at}/error; pid {at}/pid;\n\
+             events {{}}\n\
              http {{ access_log off; keepalive_requests 100000000; sendfile off;\n\
              client_body_temp_path {at}/b; proxy_temp_path {at}/p; fastcgi_temp_path {at}/f;\n\
              uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\

@@ -9,8 +9,8 @@ use std::time::Duration;
 use throwaway_cluster::{Patience, Progress, tail_of};
 use throwaway_vm_guest::Line;
 
-use crate::Scenario;
 use crate::error::{Error, Result};
+use crate::{Clock, Scenario};
 
 /// The emulator.
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
@@ -21,17 +21,22 @@ const CONSOLE_LINES: usize = 25;
 /// How often the time is looked at while the guest is silent.
 const TICK: Duration = Duration::from_millis(500);
 
+/// What a guest is started with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start<'a> {
+    pub(crate) scenario: &'a Scenario,
+    /// What its program is told after the scenario's name.
+    pub(crate) words: &'a [String],
+    pub(crate) kernel: &'a Path,
+    pub(crate) initramfs: &'a Path,
+    /// Where what it prints goes.
+    pub(crate) console: &'a Path,
+}
+
 /// Starts the guest, waits for its result and ends it whatever happens.
-pub(crate) fn run(
-    scenario: &Scenario,
-    kernel: &Path,
-    initramfs: &Path,
-    console: &Path,
-    progress: &Progress,
-) -> Result<()> {
-    let mut child = command(scenario, kernel, initramfs, console)
-        .spawn()
-        .map_err(Error::Emulator)?;
+pub(crate) fn run(start: &Start<'_>, progress: &Progress) -> Result<()> {
+    let (scenario, console) = (start.scenario, start.console);
+    let mut child = command(start).spawn().map_err(Error::Emulator)?;
     let port = child.stdout.take();
     let heard = std::thread::scope(|scope| {
         let (sender, lines) = channel();
@@ -77,27 +82,50 @@ pub(crate) fn run(
 }
 
 /// `setpriv` lets the emulator end when the thread that started it does, even by SIGKILL.
-fn command(scenario: &Scenario, kernel: &Path, initramfs: &Path, console: &Path) -> Command {
-    // `mitigations`: they slow an emulated CPU down and protect nobody. `tsc`: it is not steady
-    // under emulation, and the kernel would take half a minute to notice. A panic ends it.
-    let boot = format!(
-        "console=ttyS0 quiet panic=-1 mitigations=off tsc=unstable -- {}",
+fn command(start: &Start<'_>) -> Command {
+    let scenario = start.scenario;
+    // `tsc`: by the host's time it is not steady under emulation, and the kernel would take half a
+    // minute to notice; by instructions there is nothing steadier.
+    let (tsc, machine): (_, &[&str]) = match scenario.clock {
+        Clock::Time => ("unstable", &["-accel", "tcg,thread=multi", "-cpu", "max"]),
+        // `sleep`: an idle guest does not wait. Without `erms` and `fsrm` the kernel copies words of
+        // 8 bytes: by single bytes, of which each is an instruction here, copying would outweigh
+        // everything else as on no real CPU.
+        Clock::Instructions => (
+            "reliable",
+            &[
+                "-accel",
+                "tcg,thread=single",
+                "-icount",
+                "shift=0,sleep=off",
+                "-cpu",
+                "max,-erms,-fsrm",
+            ],
+        ),
+    };
+    // `mitigations`: they slow an emulated CPU down and protect nobody. A panic ends it.
+    let mut boot = format!(
+        "console=ttyS0 quiet panic=-1 mitigations=off tsc={tsc} -- {}",
         scenario.name
     );
+    for word in start.words {
+        boot.push(' ');
+        boot.push_str(word);
+    }
     let mut command = Command::new("setpriv");
     command
-        .args(["--pdeathsig", "KILL", QEMU])
-        .args(["-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "max"])
+        .args(["--pdeathsig", "KILL", QEMU, "-M", "pc"])
+        .args(machine)
         .args(["-smp", &scenario.cpus.to_string()])
         .args(["-m", &scenario.memory_mib.to_string()])
         .args(["-nodefaults", "-display", "none", "-no-reboot"])
         .arg("-serial")
-        .arg(format!("file:{}", console.display()))
+        .arg(format!("file:{}", start.console.display()))
         .args(["-serial", "stdio"])
         .arg("-kernel")
-        .arg(kernel)
+        .arg(start.kernel)
         .arg("-initrd")
-        .arg(initramfs)
+        .arg(start.initramfs)
         .args(["-append", &boot])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
@@ -203,5 +231,33 @@ mod tests {
             lines_of(port).collect::<Vec<_>>(),
             [Line::Step("boot".into()), Line::Ok]
         );
+    }
+
+    #[test]
+    fn a_guest_runs_by_the_clock_of_its_scenario() {
+        let words = ["3".to_owned(), "1".to_owned()];
+        let arguments = |clock| {
+            let scenario = Scenario {
+                clock,
+                ..crate::SCENARIOS[0]
+            };
+            let file = Path::new("/none");
+            let start = Start {
+                scenario: &scenario,
+                words: &words,
+                kernel: file,
+                initramfs: file,
+                console: file,
+            };
+            let command = command(&start);
+            let arguments = command.get_args().map(|one| one.to_string_lossy());
+            arguments.collect::<Vec<_>>().join(" ")
+        };
+        let time = arguments(Clock::Time);
+        assert!(!time.contains("-icount") && time.contains("tsc=unstable"));
+        let instructions = arguments(Clock::Instructions);
+        // More than one thread and counting exclude each other.
+        assert!(instructions.contains("-accel tcg,thread=single -icount shift=0,"));
+        assert!(instructions.ends_with(" tsc=reliable -- cgroup-v2 3 1"));
     }
 }

@@ -1,7 +1,7 @@
 //! The guest's only file system, which lives in its memory.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,8 +17,14 @@ use crate::{Programs, Scenario};
 /// A list of libraries.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Makes the archive. Uncompressed: an emulated CPU takes longer to unpack it than to copy it.
-pub(crate) fn make(scenario: &Scenario, programs: &Programs, kernel: &Kernel) -> Result<Vec<u8>> {
+/// Makes the archive, with these files at these paths besides. Uncompressed: an emulated CPU takes
+/// longer to unpack it than to copy it.
+pub(crate) fn make(
+    scenario: &Scenario,
+    programs: &Programs,
+    files: &[(String, PathBuf)],
+    kernel: &Kernel,
+) -> Result<Vec<u8>> {
     let mut cpio = Cpio::default();
     for directory in ["proc", "sys", "dev", "run", "tmp", "var"] {
         cpio.directory(directory);
@@ -29,6 +35,9 @@ pub(crate) fn make(scenario: &Scenario, programs: &Programs, kernel: &Kernel) ->
     add_file(&mut cpio, AGENT, &programs.agent)?;
     add_file(&mut cpio, HTTP_PROGRAM, &programs.http)?;
     add_tools(&mut cpio, scenario.tools)?;
+    for (path, file) in files {
+        add_file(&mut cpio, path, file)?;
+    }
     let modules = Modules::below(&kernel.modules)?.in_order(scenario.modules)?;
     for (place, module) in modules.iter().enumerate() {
         let name = module.file_name().unwrap_or_default().to_string_lossy();

@@ -13,6 +13,7 @@
 //! started, in the directory that the error names. No process: the emulator ends with the thread
 //! that runs it.
 
+mod bench;
 mod cpio;
 mod emulator;
 mod error;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 use throwaway_cluster::packages::{self, Package};
 use throwaway_cluster::{Layout, Progress};
 
+pub use bench::bench_http;
 pub use error::{Error, Result};
 pub use kernel::Release;
 
@@ -56,6 +58,18 @@ pub struct Scenario {
     pub memory_mib: u32,
     /// How long it may take on a busy machine.
     pub limit: Duration,
+    /// What the guest takes for time.
+    pub clock: Clock,
+}
+
+/// What a guest takes for time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// The time of this machine. How far the guest gets in it depends on what else runs here.
+    Time,
+    /// What the guest executes: each instruction is a nanosecond, whatever else runs here. With one
+    /// CPU only.
+    Instructions,
 }
 
 /// All scenarios.
@@ -69,6 +83,7 @@ pub const SCENARIOS: [Scenario; 3] = [
         cpus: 2,
         memory_mib: 512,
         limit: Duration::from_secs(240),
+        clock: Clock::Time,
     },
     Scenario {
         name: throwaway_vm_guest::TRAFFIC,
@@ -78,6 +93,7 @@ pub const SCENARIOS: [Scenario; 3] = [
         cpus: 2,
         memory_mib: 512,
         limit: Duration::from_secs(240),
+        clock: Clock::Time,
     },
     Scenario {
         name: throwaway_vm_guest::HTTP,
@@ -87,6 +103,7 @@ pub const SCENARIOS: [Scenario; 3] = [
         cpus: 2,
         memory_mib: 512,
         limit: Duration::from_secs(480),
+        clock: Clock::Time,
     },
 ];
 
@@ -159,15 +176,41 @@ pub fn play(
     programs: &Programs,
     progress: &Progress,
 ) -> Result<()> {
+    play_with(scenario, release, programs, &Extras::default(), progress)
+}
+
+/// What a run gives its guest besides what the scenario says.
+#[derive(Debug, Default)]
+struct Extras {
+    /// What the guest's program is told after the scenario's name.
+    words: Vec<String>,
+    /// Programs and libraries: their paths in the guest, and the files.
+    files: Vec<(String, PathBuf)>,
+}
+
+fn play_with(
+    scenario: &Scenario,
+    release: Release,
+    programs: &Programs,
+    extras: &Extras,
+    progress: &Progress,
+) -> Result<()> {
     packages::ensure_these(&PACKAGES, progress)?;
     let layout = layout()?;
     let kernel = Kernel::ensure(&layout, release, progress)?;
     let directory = layout.new_log_directory(scenario.name, &[])?;
     let initramfs = directory.join("initramfs");
-    let content = initramfs::make(scenario, programs, &kernel)?;
+    let content = initramfs::make(scenario, programs, &extras.files, &kernel)?;
     std::fs::write(&initramfs, content).at("write", &initramfs)?;
     let console = directory.join("console.log");
-    let played = emulator::run(scenario, &kernel.image, &initramfs, &console, progress);
+    let start = emulator::Start {
+        scenario,
+        words: &extras.words,
+        kernel: &kernel.image,
+        initramfs: &initramfs,
+        console: &console,
+    };
+    let played = emulator::run(&start, progress);
     // Some 20 MB that can be made again; the console of a failure is kept.
     std::fs::remove_file(&initramfs).at("remove", &initramfs)?;
     if played.is_ok() {

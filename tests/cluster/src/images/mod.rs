@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 pub use buildah::build;
-pub use server::{SERVER_IMAGE, make_server, unpack_server};
+pub use server::{SERVER_IMAGE, make_server, server_files, unpack_server};
 
 use crate::command::run;
 use crate::config::PAUSE_IMAGE;

@@ -47,6 +47,31 @@ pub fn unpack_server(directory: &Path) -> Result<PathBuf> {
     Ok(root)
 }
 
+/// What nginx and wrk need on a machine that has nothing: each file's path there, from the root, and
+/// the file. They were unpacked below this root.
+///
+/// # Errors
+/// When they need a library that this machine has not.
+pub fn server_files(root: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut files = Vec::new();
+    let mut libraries = BTreeSet::new();
+    for program in PROGRAMS {
+        let file = root.join(program);
+        libraries.extend(libraries_of(&file, root)?);
+        files.push((program.to_owned(), file));
+    }
+    for library in libraries {
+        // Where the loader looks: its own place, and one directory for all others.
+        let name = library.file_name().unwrap_or_default().to_string_lossy();
+        let place = match name.starts_with("ld-") {
+            true => library.to_string_lossy().trim_start_matches('/').to_owned(),
+            false => format!("usr/lib/{name}"),
+        };
+        files.push((place, library));
+    }
+    Ok(files)
+}
+
 /// Makes the image in this directory and returns its archive.
 ///
 /// # Errors
@@ -71,22 +96,10 @@ pub fn make_server(directory: &Path) -> Result<PathBuf> {
     layer.file("etc/group", 0o644, b"root:x:0:\n")?;
     add_program(&mut layer, "bin/busybox", Path::new(BUSYBOX))?;
     layer.link("bin/sh", "busybox")?;
-    let mut libraries = BTreeSet::new();
-    for program in PROGRAMS {
-        let file = root.join(program);
-        libraries.extend(libraries_of(&file, &root)?);
-        add_program(&mut layer, program, &file)?;
-    }
-    for library in libraries {
-        // Where the loader looks: its own place, and one directory for all others.
-        let name = library.file_name().unwrap_or_default().to_string_lossy();
-        let place = match name.starts_with("ld-") {
-            true => library.to_string_lossy().trim_start_matches('/').to_owned(),
-            false => format!("usr/lib/{name}"),
-        };
+    for (place, file) in server_files(&root)? {
         let parent = Path::new(&place).parent().unwrap_or(Path::new(""));
         add_directories(&mut layer, &mut directories, &parent.to_string_lossy())?;
-        add_program(&mut layer, &place, &library)?;
+        add_program(&mut layer, &place, &file)?;
     }
     let archive = directory.join("server.tar");
     Image {

@@ -28,8 +28,9 @@ const MOUNTS: [(&str, &str, &std::ffi::CStr); 6] = [
     ),
 ];
 
-/// Runs the machine. It never returns while the machine can be switched off.
-pub(crate) fn run(scenario: &str) -> ExitCode {
+/// Runs the machine: the scenario of this name, told these words. It never returns while the machine
+/// can be switched off.
+pub(crate) fn run(scenario: &[&str]) -> ExitCode {
     match prepare().and_then(|()| play(scenario)) {
         Ok(None) => {}
         Ok(Some(status)) => say(&Line::Failed(format!(
@@ -86,9 +87,10 @@ fn load(module: &Path) -> anyhow::Result<()> {
 
 /// Has the scenario played by a child, and waits for everything else that ends meanwhile. Says how
 /// the child ended, if not as one does that has said its result.
-fn play(scenario: &str) -> anyhow::Result<Option<ExitStatus>> {
+fn play(scenario: &[&str]) -> anyhow::Result<Option<ExitStatus>> {
     let child = Command::new(GUEST)
-        .args([SCENARIO, scenario])
+        .arg(SCENARIO)
+        .args(scenario)
         .env("PATH", "/bin:/sbin")
         .spawn()
         .context("cannot start the scenario")?;

@@ -24,6 +24,8 @@ pub const CGROUP_V2: &str = "cgroup-v2";
 pub const TRAFFIC: &str = "traffic";
 /// The scenario about counting HTTP in the kernel.
 pub const HTTP: &str = "http";
+/// What counting HTTP costs a server; followed by the number of rounds and the seconds of each load.
+pub const HTTP_BENCH: &str = "http-bench";
 
 /// One line from the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,11 +23,11 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if std::process::id() == 1 {
         // The kernel hands on what follows `--` on its command line.
-        return init::run(words.last().copied().unwrap_or_default());
+        return init::run(&words);
     }
     match words.as_slice() {
-        [init::SCENARIO, name] => {
-            let result = match scenarios::play(name) {
+        [init::SCENARIO, name, told @ ..] => {
+            let result = match scenarios::play(name, told) {
                 Ok(()) => Line::Ok,
                 Err(error) => Line::Failed(format!("{error:#}")),
             };

@@ -2,20 +2,22 @@
 
 mod cgroup_v2;
 mod http;
+mod http_bench;
 mod traffic;
 
 use anyhow::bail;
-use throwaway_vm_guest::{CGROUP_V2, HTTP, Line, TRAFFIC};
+use throwaway_vm_guest::{CGROUP_V2, HTTP, HTTP_BENCH, Line, TRAFFIC};
 
 use crate::init::say;
 
-/// Plays the scenario of this name.
-pub(crate) fn play(name: &str) -> anyhow::Result<()> {
-    match name {
-        CGROUP_V2 => cgroup_v2::play(),
-        HTTP => http::play(),
-        TRAFFIC => traffic::play(),
-        _ => bail!("the guest knows no scenario {name:?}"),
+/// Plays the scenario of this name, which one is told more about.
+pub(crate) fn play(name: &str, told: &[&str]) -> anyhow::Result<()> {
+    match (name, told) {
+        (CGROUP_V2, []) => cgroup_v2::play(),
+        (HTTP, []) => http::play(),
+        (HTTP_BENCH, [rounds, seconds]) => http_bench::play(rounds, seconds),
+        (TRAFFIC, []) => traffic::play(),
+        _ => bail!("the guest knows no scenario {name:?} with {told:?}"),
     }
 }
 

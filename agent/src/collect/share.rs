@@ -358,7 +358,10 @@ mod tests {
             (counts.into_iter().min().unwrap_or_default(), mean)
         };
         let (fewest, mean) = of_all(&[1; 1000]);
-        assert!(fewest > 0 && (11.0..13.0).contains(&mean), "{fewest} {mean}");
+        assert!(
+            fewest > 0 && (11.0..13.0).contains(&mean),
+            "{fewest} {mean}"
+        );
         assert_eq!(of_all(&[1; 12]), (12, 12.0), "of few all do");
         let mut uneven = [1; 100];
         uneven[7] = 50;

@@ -299,10 +299,10 @@ fn a_look_that_is_wanted_comes_out_of_turn_and_once() {
         demand.want_look();
         let (at, for_totals) = tick();
         assert!(for_totals);
-        assert!(
-            at - last >= Duration::from_secs(1),
-            "of less, rates say little"
-        );
+        // Of less than a second, rates say little. What is seen here is a look's first step, which comes a moment
+        // after its time.
+        let apart = at - last;
+        assert!(apart >= Duration::from_millis(900), "{apart:?}");
         last = at;
     }
     let none = ticks.recv_timeout(Duration::from_millis(1500));

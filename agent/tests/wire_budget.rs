@@ -542,7 +542,7 @@ fn totals_of_controllers_keep_the_budget() {
     for (pods, processes, each, collectors, most_mean, most) in [
         (110, 2_000, 4, resources, 385_000, 400_000),
         (110, 2_000, 4, Collectors::ALL, 430_000, 450_000),
-        (110, 2_000, 1, resources, 405_000, 425_000),
+        (110, 2_000, 1, resources, 410_000, 425_000),
         (500, 10_000, 4, resources, 1_730_000, 1_800_000),
     ] {
         let node = Node::new(pods, processes, each);

@@ -42,7 +42,7 @@ fn try_the_map(world: &World) -> anyhow::Result<()> {
         way("nobody to trust", &nothing, "", said),
         way(
             "other keys",
-            &merged(r#"{"binaryData":{"name":"eA=="}}"#),
+            &merged(r#"{"binaryData":{"another":"eA=="}}"#),
             "",
             said,
         ),

@@ -136,8 +136,9 @@ pub(super) fn by_click(world: &mut World) -> anyhow::Result<()> {
 fn each_control(world: &mut World) -> anyhow::Result<()> {
     replicas(world).context("replicas")?;
     pods(world).context("pods")?;
-    restarts(world).context("restarts")?;
+    // Before the restarts: a restart that is done counts as this one's first click for some seconds.
     pause(world).context("pause")?;
+    restarts(world).context("restarts")?;
     cron_job(world).context("CronJob")?;
     cordon(world).context("cordon")?;
     refusals(world).context("refusals")

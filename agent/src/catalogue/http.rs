@@ -58,6 +58,8 @@ pub(super) fn section() -> String {
          is why it has to be asked for. The mode `fexit` runs only where something is read or sent. That \
          kernel does not take it, so it was measured in a virtual machine without hardware support, by instructions \
          and not by time (`cargo xtask bench http --in-vm --kernel 6.12`): nginx executed 4 % more for each request \
-         answered with 64 bytes, and 6 % more for one of 1 MiB; with `sys_exit` there, 10 % and 9 %.\n"
+         answered with 64 bytes, and 6 % more for one of 1 MiB; with `sys_exit` there, 10 % and 9 %. \
+         Instructions know nothing of caches: beside its times above, those of `sys_exit` say too little for small \
+         answers and too much for large ones.\n"
     )
 }

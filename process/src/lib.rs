@@ -12,3 +12,4 @@ pub mod metrics;
 pub mod parts;
 pub mod signals;
 pub mod watches;
+pub mod words;

@@ -66,7 +66,7 @@ impl Standing {
         wall: Timestamp,
     ) -> bool {
         let news = self.replied.is_none() || self.silent.why.is_some();
-        *self.outcomes.entry(label(fate)).or_default() += 1;
+        *self.outcomes.entry(fate.as_str()).or_default() += 1;
         self.connected = true;
         self.unpublished = false;
         self.replied = Some(now);
@@ -110,17 +110,6 @@ impl Standing {
             said.push('.');
         }
         Some(said)
-    }
-}
-
-/// A word for what became of a report: part of metrics.
-fn label(fate: Fate) -> &'static str {
-    match fate {
-        Fate::Taken => "taken",
-        Fate::Old => "old",
-        Fate::Unstamped => "unstamped",
-        Fate::Late => "late",
-        Fate::Other => "other",
     }
 }
 

@@ -1,11 +1,9 @@
 //! Controllers by name, and which of them have no pods.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use kube::core::PartialObjectMeta;
+use scope_process::words::Words;
 use scope_totals_wire::{Controller, Kind, Object, Podless, Uid};
 use sha2::{Digest, Sha256};
 
@@ -162,12 +160,12 @@ fn version(objects: &[Controller]) -> u64 {
 
 /// Reads the names of a kind's objects; each namespace is kept once.
 pub(super) fn names<K>() -> impl FnMut(&PartialObjectMeta<K>) -> Option<(Uid, Option<Name>)> {
-    let mut namespaces = HashSet::new();
+    let mut namespaces = Words::default();
     move |object: &PartialObjectMeta<K>| {
         let metadata = &object.metadata;
         let uid = metadata.uid.as_deref()?.parse().ok()?;
         let name = Name {
-            namespace: super::shared(&mut namespaces, metadata.namespace.as_deref()?),
+            namespace: namespaces.shared(metadata.namespace.as_deref()?),
             name: metadata.name.as_deref()?.into(),
         };
         Some((uid, Some(name)))

@@ -141,20 +141,6 @@ impl Census {
     }
 }
 
-/// The one copy of a name. Names that nothing has any more are dropped when there are many.
-fn shared(names: &mut HashSet<Arc<str>>, name: &str) -> Arc<str> {
-    const MANY: usize = 20_000;
-    if let Some(known) = names.get(name) {
-        return Arc::clone(known);
-    }
-    if names.len() >= MANY {
-        names.retain(|name| Arc::strong_count(name) > 1);
-    }
-    let name = Arc::from(name);
-    names.insert(Arc::clone(&name));
-    name
-}
-
 fn is_overdue(pod: &Pod, wall: Timestamp) -> bool {
     pod.gone_by
         .is_some_and(|gone_by| wall.duration_since(gone_by) > LATE)

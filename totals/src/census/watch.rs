@@ -1,7 +1,6 @@
 //! Filling the census from watches.
 
 use std::{
-    collections::HashSet,
     fmt::Debug,
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,11 +18,14 @@ use kube::{
     core::PartialObjectMeta,
     runtime::watcher::{self, Event},
 };
-use scope_process::watches::{Delays, events};
+use scope_process::{
+    watches::{Delays, events},
+    words::Words,
+};
 use scope_totals_wire::{Object, Uid};
 use serde::de::DeserializeOwned;
 
-use super::{Census, Listed, Pod, SeenOwner, SeenPod, controllers, shared};
+use super::{Census, Listed, Pod, SeenOwner, SeenPod, controllers};
 use crate::metrics::Metrics;
 
 /// A page is in memory as text and decoded at once, and pods are large.
@@ -43,7 +45,7 @@ pub fn lock(census: &Shared) -> MutexGuard<'_, Census> {
 pub async fn follow(client: Client, census: Shared, metrics: Arc<Metrics>) {
     let watches = Watches { client, metrics };
     // A node's name is in each of its pods and in each place.
-    let mut names: HashSet<Arc<str>> = HashSet::new();
+    let mut names = Words::default();
     let pods = fill(
         &census,
         watches.all("Pod"),
@@ -51,7 +53,7 @@ pub async fn follow(client: Client, census: Shared, metrics: Arc<Metrics>) {
         move |pod: &SeenPod| {
             let uid = pod.uid()?;
             let counts = pod.counts().map(|(node, maker, gone_by)| Pod {
-                node: shared(&mut names, node),
+                node: names.shared(node),
                 maker,
                 gone_by,
             });
@@ -224,11 +226,11 @@ mod tests {
     #[tokio::test]
     async fn pods_come_and_go_and_are_listed_anew() {
         let census = Shared::default();
-        let mut names = HashSet::new();
+        let mut names = Words::default();
         let mut play = async |events: Vec<Event<SeenPod>>| {
             let read = |pod: &SeenPod| {
                 let counts = pod.counts().map(|(node, maker, gone_by)| Pod {
-                    node: shared(&mut names, node),
+                    node: names.shared(node),
                     maker,
                     gone_by,
                 });
@@ -335,12 +337,5 @@ mod tests {
         assert_eq!(*asked.lock().unwrap(), BTreeMap::from(wanted));
         let holdings = lock(&census).holdings(jiff::Timestamp::now());
         assert!(holdings.without_pods.unwrap().objects().is_empty());
-    }
-
-    #[test]
-    fn a_name_is_kept_once() {
-        let mut names = HashSet::new();
-        let (one, two) = (shared(&mut names, "a"), shared(&mut names, "a"));
-        assert!(Arc::ptr_eq(&one, &two));
     }
 }

@@ -25,7 +25,7 @@ use axum::{
 use http_body_util::LengthLimitError;
 use jiff::Timestamp;
 use scope_leader::Claim;
-use scope_totals_wire::{Bad, FLEET_PATH, Fate, MAX_BODY, PATH, Reason, Reply, Report, VERSION};
+use scope_totals_wire::{Bad, FLEET_PATH, MAX_BODY, PATH, Reason, Reply, Report, VERSION};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
@@ -259,7 +259,7 @@ async fn handle(
     };
     match written(&reply) {
         Ok(response) => {
-            metrics.answered(label(reply.fate), began.elapsed());
+            metrics.answered(reply.fate.as_str(), began.elapsed());
             response
         }
         Err(refuse) => {
@@ -279,14 +279,4 @@ fn written(answer: &impl Serialize) -> Result<Response, Refuse> {
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(CONTENT_TYPE, json);
     Ok(response)
-}
-
-fn label(fate: Fate) -> &'static str {
-    match fate {
-        Fate::Taken => "taken",
-        Fate::Old => "old",
-        Fate::Unstamped => "unstamped",
-        Fate::Late => "late",
-        Fate::Other => "other",
-    }
 }

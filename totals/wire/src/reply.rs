@@ -50,6 +50,19 @@ pub enum Fate {
     Other,
 }
 
+impl Fate {
+    /// As a word for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Old => "old",
+            Self::Unstamped => "unstamped",
+            Self::Late => "late",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// Why there are no totals yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warming {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use scope_agent::totals::Totals;
-use scope_totals_wire::{Fate, Object, Reason, Refusal};
+use scope_totals_wire::{Controller, Fate, Kind, Object, Podless, Reason, Refusal, Reply, Uid};
 use tokio::time::Instant;
 
 use totals_service::{Agent, Authority, Step, object, reply, total};
@@ -89,6 +89,51 @@ async fn what_the_newest_reply_leaves_out_is_not_shown() {
         .await;
     agent.asked(Step::Silence).await;
     assert_eq!([1, 2].map(|n| shown(&agent, object(n))), [false, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_no_pods_is_drawn_for_as_long_as_it_may_and_is_sent_once() {
+    let mut agent = Agent::start();
+    let objects = vec![Controller {
+        kind: Kind::CronJob,
+        uid: Uid::from_bytes([1; 16]),
+        name: "night".into(),
+        namespace: "shop".into(),
+        namespace_uid: Uid::from_bytes([2; 16]),
+    }];
+    let podless = |objects| {
+        Step::Reply(Reply {
+            podless: Some(Podless {
+                version: 7,
+                valid_ms: 12_000,
+                objects,
+                left_out: 0,
+            }),
+            ..reply(Fate::Taken, "7-1", [])
+        })
+    };
+    let none = || Step::Reply(reply(Fate::Taken, "7-1", []));
+    let first = agent.asked(podless(Some(objects.clone()))).await;
+    assert_eq!(first.report.podless, None);
+    let health = first.report.health.expect("told");
+    assert_eq!(health.asked_ms_ago, None);
+    assert!(!health.version.is_empty());
+    let second = agent.asked(podless(None)).await;
+    assert_eq!(second.report.podless, Some(7));
+    let drawn = |agent: &Agent| agent.board.totals(Instant::now()).podless().to_vec();
+    assert_eq!(drawn(&agent), objects);
+    // Another agent is asked to: until the time is up, both draw it.
+    for _ in 0..2 {
+        let next = agent.asked(none()).await;
+        assert_eq!(next.report.podless, Some(7));
+        assert_eq!(drawn(&agent), objects);
+    }
+    let last = agent.asked(none()).await;
+    assert_eq!(last.report.podless, None, "{:?}", last.at - second.at);
+    assert_eq!(
+        (drawn(&agent), agent.board.drawn(Instant::now())),
+        (Vec::new(), 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]

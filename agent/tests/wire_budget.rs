@@ -23,7 +23,9 @@ use scope_agent::volumes::VolumeUses;
 use scope_crds::Collector;
 use scope_protocol::conformance::{Answer, check_report};
 use scope_protocol::{Timestamp, Topology};
-use scope_totals_wire::{Fate, Metric, Object, Reply, Stamp, Total, VERSION};
+use scope_totals_wire::{
+    Controller, Fate, Kind, MAX_PODLESS, Metric, Object, Podless, Reply, Stamp, Total, VERSION,
+};
 
 /// Numbers as they come on a busy node: all different, none of them round. The same in each run.
 struct Noise(u64);
@@ -380,7 +382,7 @@ fn settings(share: Share, collectors: Collectors, controls: ControlNames) -> Set
 }
 
 /// The totals of all controllers with pods on the node, which have ten times as many in the cluster.
-fn totals(node: &Node, second: u64, collectors: Collectors) -> Totals {
+fn totals(node: &Node, second: u64, collectors: Collectors, podless: Option<Podless>) -> Totals {
     let board = TotalsBoard::new();
     let (mut noise, now) = (Noise(second / 5), tokio::time::Instant::now());
     let owners = node.known.pods.values().flat_map(|pod| &pod.owners);
@@ -439,7 +441,7 @@ fn totals(node: &Node, second: u64, collectors: Collectors) -> Totals {
         warming: None,
         at_ms: 1_795_397_680_764 + (second as i64 / 5) * 5003,
         totals: totals.collect(),
-        podless: None,
+        podless,
     };
     board.replied(reply, Duration::from_secs(5), now);
     board.totals(now)
@@ -551,7 +553,7 @@ fn totals_of_controllers_keep_the_budget() {
                 let ticks: Vec<usize> = (0..TICKS)
                     .map(|number| {
                         let share = Share::Turn { number, cycle };
-                        let totals = with.then(|| totals(&node, number, collectors));
+                        let totals = with.then(|| totals(&node, number, collectors, None));
                         let (bytes, detail) = bytes(&node, number, share, collectors, totals);
                         assert_eq!(detail, Detail::Full);
                         bytes
@@ -568,7 +570,7 @@ fn totals_of_controllers_keep_the_budget() {
             assert!(with.1 <= most * pace, "{} bytes", with.1);
             assert!(with.0 <= most_mean * pace, "{} bytes", with.0);
         }
-        let totals = totals(&node, 0, collectors);
+        let totals = totals(&node, 0, collectors, None);
         let (whole, _) = bytes(&node, 0, Share::Whole, collectors, Some(totals));
         assert!(whole <= 4_000_000);
     }
@@ -606,6 +608,68 @@ fn the_buttons_of_controllers_and_hosts_cost_little() {
                 all - few
             );
             assert!((all - few) * 50 < none, "{} of {none} bytes", all - few);
+        }
+    }
+}
+
+/// As many as there may be, with names as charts make them.
+fn podless(namespaces: usize) -> Podless {
+    let mut noise = Noise(7);
+    let mut uid = || noise.uid().parse().expect("a UID");
+    let spaces: Vec<_> = (0..namespaces).map(|_| uid()).collect();
+    let kinds = [
+        Kind::Deployment,
+        Kind::CronJob,
+        Kind::Deployment,
+        Kind::StatefulSet,
+    ];
+    let controller = |n: usize| Controller {
+        kind: kinds[n % kinds.len()],
+        uid: uid(),
+        name: format!("checkout-service-worker-{n:03}"),
+        namespace: format!("preview-of-branch-{:03}", n % namespaces),
+        namespace_uid: spaces[n % namespaces],
+    };
+    Podless {
+        version: 1,
+        valid_ms: 15_000,
+        objects: Some((0..MAX_PODLESS).map(controller).collect()),
+        left_out: 0,
+    }
+}
+
+/// An agent that draws what has no pods tells it in the turns of controls, which are not those of the largest
+/// reports.
+#[test]
+fn controllers_without_pods_keep_the_budget() {
+    let resources = Collectors::default();
+    for (pods, processes, most) in [(110, 2_000, 400_000), (500, 10_000, 1_800_000)] {
+        let node = Node::new(pods, processes, 4);
+        for (cycle, pace) in [(Cycle::SECOND, 1), (Cycle::TWO_SECONDS, 2)] {
+            let ticks = |list: Option<Podless>| -> Vec<usize> {
+                let ticks = (1..=TICKS).map(|number| {
+                    let share = Share::Turn { number, cycle };
+                    let totals = totals(&node, number, resources, list.clone());
+                    let (bytes, detail) = bytes(&node, number, share, resources, Some(totals));
+                    assert_eq!(detail, Detail::Full);
+                    bytes
+                });
+                ticks.collect()
+            };
+            let mean = |ticks: &[usize]| ticks.iter().sum::<usize>() / ticks.len();
+            let without = ticks(None);
+            for namespaces in [20, MAX_PODLESS] {
+                let with = ticks(Some(podless(namespaces)));
+                let worst = with.iter().copied().max().unwrap_or_default();
+                println!(
+                    "{pods} pods, asked every {pace} s: {MAX_PODLESS} controllers without pods in \
+                     {namespaces} namespaces: mean {} more than {}, worst {worst} bytes",
+                    mean(&with) - mean(&without),
+                    mean(&without),
+                );
+                println!("{without:?}\n{with:?}");
+                assert!(worst <= most * pace, "{worst} bytes");
+            }
         }
     }
 }

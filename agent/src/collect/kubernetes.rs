@@ -8,12 +8,14 @@ use super::composer::Composer;
 use super::controllers;
 use super::http;
 use super::metric::Scales;
+use super::podless;
 use super::volumes;
 use crate::attribution::Figures;
 use crate::inventory::{Inventory, Owner, Pod};
 use crate::sample::Mode;
 
-const NAME: &str = "kubernetes_name";
+pub(super) const NAME: &str = "kubernetes_name";
+pub(super) const NAMESPACE: &str = "kubernetes_namespace";
 
 /// The controls of the probe's own on a pod, in its order. One string holds all of a node's
 /// controls, so whoever adds one must name these too.
@@ -32,7 +34,7 @@ const DEPLOYMENT_CONTROLS: [&str; 3] = [
 const CONTROLLER_CONTROLS: [&str; 1] = ["kubernetes_describe"];
 
 /// The metric that keeps a namespace in the report. It has no template and so is not shown.
-const NAMESPACE_PODS: &str = "pods";
+pub(super) const NAMESPACE_PODS: &str = "pods";
 
 /// The topologies to which Scope lifts the metrics of a single pod, given the templates.
 pub(super) const CONTROLLERS: [Topology; 5] = [
@@ -64,6 +66,7 @@ pub(super) fn add(composer: &mut Composer<'_>) {
                 add_owners(composer, &pod.owners);
             }
             controllers::add(composer, inventory);
+            podless::add(composer, inventory);
             add_namespaces(composer, inventory);
         }
         Mode::Standalone => {
@@ -150,7 +153,9 @@ fn add_owners(composer: &mut Composer<'_>, owners: &[Owner]) {
         let ours = composer.settings.controls.on_controller(owner.topology);
         match ours.is_empty() {
             true if has_state => told.set(NAME, composer.stamp, &*owner.name),
-            false if composer.has_controls(&id) => name_controls(composer, &mut told, owner, ours),
+            false if composer.has_controls(&id) => {
+                name_controls(composer, &mut told, owner.topology, &owner.name, ours);
+            }
             _ => {}
         }
         // The app replaces a pod's ReplicaSet by the ReplicaSet's Deployment.
@@ -176,16 +181,22 @@ fn add_owners(composer: &mut Composer<'_>, owners: &[Owner]) {
 
 /// Names the controls of a controller, and itself: it may be drawn before a probe tells its name. That
 /// goes out in the turns of the controls alone, which makes up for most of what these cost.
-fn name_controls(composer: &Composer<'_>, node: &mut Node, owner: &Owner, ours: &[String]) {
-    let scopes_own: &[&str] = match owner.topology {
+pub(super) fn name_controls(
+    composer: &Composer<'_>,
+    node: &mut Node,
+    topology: Topology,
+    name: &str,
+    ours: &[String],
+) {
+    let scopes_own: &[&str] = match topology {
         Topology::Deployment => &DEPLOYMENT_CONTROLS,
         _ => &CONTROLLER_CONTROLS,
     };
-    node.set(NAME, composer.stamp, &*owner.name);
+    node.set(NAME, composer.stamp, name);
     composer.name_controls(node, scopes_own, ours);
     // A probe that lists the controller says itself that it takes the clicks, and stamps that with its
     // own time. None can list CronJobs.
-    if owner.topology == Topology::CronJob {
+    if topology == Topology::CronJob {
         node.control_probe = Some(Timestamp::from_unix_micros(0));
     }
     composer.mark(node);

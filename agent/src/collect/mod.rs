@@ -8,6 +8,7 @@ mod host;
 pub mod http;
 mod kubernetes;
 pub mod metric;
+mod podless;
 mod share;
 mod traffic;
 mod volumes;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use scope_crds::Collector;
+
 /// The datum that is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Datum {
@@ -79,6 +81,34 @@ impl Datum {
         Datum::VolumeUse,
         Datum::HttpCounts,
     ];
+
+    /// The collector that brings it; `None` of what only a control needs.
+    pub fn collector(self) -> Option<Collector> {
+        match self {
+            Datum::CgroupFrozen => None,
+            Datum::BlockDelay => Some(Collector::IOWait),
+            Datum::VolumeUse => Some(Collector::VolumeCount),
+            Datum::HttpCounts => Some(Collector::HTTPStatistics),
+            Datum::PodTraffic | Datum::TrafficNetem | Datum::TrafficTbf => {
+                Some(Collector::TrafficControl)
+            }
+            Datum::ProcessList
+            | Datum::ProcessStat
+            | Datum::ProcessCgroup
+            | Datum::CgroupCpu
+            | Datum::CgroupMemory
+            | Datum::CgroupTree
+            | Datum::CgroupDisk
+            | Datum::CgroupThrottling
+            | Datum::CgroupPressure
+            | Datum::OomKills
+            | Datum::OpenFiles
+            | Datum::PodNetwork
+            | Datum::HostCpu
+            | Datum::HostMemory
+            | Datum::HostPressure => Some(Collector::Resources),
+        }
+    }
 
     /// A short name that is fit for a metric's label.
     pub fn as_str(self) -> &'static str {
@@ -247,15 +277,21 @@ impl Problems {
     /// What the machine or its rights lack at present, in words; `None` where that is nothing. What one
     /// file or one moment lacks is in the log and the counters.
     pub fn not_available(&self) -> Option<String> {
-        let lacking: Vec<String> = self
-            .iter()
+        let lacking = self.lacking();
+        let lacking: Vec<String> = lacking
+            .map(|(datum, cause)| format!("{datum} ({cause})"))
+            .collect();
+        (!lacking.is_empty()).then(|| lacking.join(", "))
+    }
+
+    /// The same as data and causes.
+    pub fn lacking(&self) -> impl Iterator<Item = (Datum, Cause)> {
+        self.iter()
             .filter(|(_, cause, problem)| {
                 matches!(cause, Cause::Denied | Cause::Absent)
                     && self.looked.saturating_sub(problem.last) < OVER
             })
-            .map(|(datum, cause, _)| format!("{datum} ({cause})"))
-            .collect();
-        (!lacking.is_empty()).then(|| lacking.join(", "))
+            .map(|(datum, cause, _)| (datum, cause))
     }
 
     /// The problem of this kind.

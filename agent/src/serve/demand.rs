@@ -199,6 +199,12 @@ impl Demand {
         last.elapsed()
     }
 
+    /// How long ago a probe asked; `None` where none has since the start.
+    pub fn probe_asked_ago(&self) -> Option<Duration> {
+        let askers = self.askers();
+        askers.probes.back().map(|probe| probe.last.elapsed())
+    }
+
     /// The probes that asked within this time, the latest first.
     pub fn probes_within(&self, time: Duration) -> Vec<Probe> {
         let askers = self.askers();
@@ -330,6 +336,8 @@ mod tests {
     #[test]
     fn remembers_the_latest_probes_only() {
         let demand = Demand::new();
+        demand.asked(None, 0);
+        assert_eq!(demand.probe_asked_ago(), None, "a start is no request");
         for i in 0..20 {
             assert!(demand.asked(Some(&format!("{i:x}")), 0));
         }
@@ -340,8 +348,10 @@ mod tests {
         }
         assert!(!demand.asked(None, 0));
         assert_eq!(demand.odd_ids(), odd.len() as u64);
+        let minute = Duration::from_secs(60);
+        assert!(demand.probe_asked_ago().is_some_and(|ago| ago < minute));
         let ids: Vec<_> = demand
-            .probes_within(Duration::from_secs(60))
+            .probes_within(minute)
             .into_iter()
             .map(|p| p.id.to_string())
             .collect();

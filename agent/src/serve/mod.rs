@@ -246,6 +246,7 @@ pub async fn run_with(
             own_probe_id.to_string(),
             board.clone(),
             demand.clone(),
+            starts::health(config.collectors, demand.clone(), sampler.watch()),
             &mut tasks,
             &ending,
         );

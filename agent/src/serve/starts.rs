@@ -3,19 +3,23 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use scope_protocol::encode;
+use scope_totals_wire::Health;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Cluster, Config};
 use super::demand::Demand;
 use super::routes::{self, Controls};
+use super::sampler::SamplerState;
 use super::socket::PluginDirectory;
 use super::tasks::Tasks;
 use super::{KubernetesParts, ServeError};
+use crate::Collectors;
 use crate::container_control::{Containers, Rules, records};
 use crate::control::{Actions, CLICK_WAIT, Desk, controls_report};
 use crate::inventory::{InventoryWatch, NodeLookSettings, WatchSettings, chance};
-use crate::totals::{TalkSettings, TotalsBoard, dial, talk};
+use crate::totals::{self, TalkSettings, TotalsBoard, dial, talk};
 use crate::traffic::{Board, Networks};
 use crate::volumes::{Asker, Look, PATIENCE, VolumeWatch, ask_kernel};
 
@@ -147,12 +151,28 @@ pub(super) fn inventory(
     );
 }
 
+/// Tells how the agent is at present.
+pub(super) type Tell = Box<dyn Fn() -> Health + Send + Sync>;
+
+/// What tells how the agent is: by who asks it, and by what its sampler cannot read.
+pub(super) fn health(
+    collectors: Collectors,
+    demand: Arc<Demand>,
+    sampler: Arc<ArcSwap<SamplerState>>,
+) -> Tell {
+    Box::new(move || {
+        let problems = &sampler.load().problems;
+        totals::health(demand.probe_asked_ago(), collectors, problems)
+    })
+}
+
 /// Talks to the service that adds up over all nodes.
 pub(super) fn totals(
     directory: PathBuf,
     boot: String,
     board: Arc<TotalsBoard>,
     demand: Arc<Demand>,
+    health: Tell,
     tasks: &mut Tasks,
     ending: &CancellationToken,
 ) {
@@ -160,6 +180,7 @@ pub(super) fn totals(
         directory,
         boot,
         want_look: Box::new(move || demand.want_look()),
+        health,
         dial: Box::new(dial),
         chance: chance::random,
     };

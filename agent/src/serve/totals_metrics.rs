@@ -58,4 +58,10 @@ pub(super) fn expose_totals(board: &TotalsBoard, page: &mut Exposition) {
         "Controllers with pods here that the last report had no room for.",
     );
     page.sample(&[], standing.left_out);
+    page.family(
+        "scope_agent_totals_podless",
+        Kind::Gauge,
+        "Controllers without pods on any node that this agent is to draw.",
+    );
+    page.sample(&[], board.drawn(now));
 }

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use scope_protocol::Timestamp;
-use scope_totals_wire::{Metric, Object, Reply, Total};
+use scope_totals_wire::{Controller, Metric, Object, Reply, Total};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::error::ExchangeError;
+use super::podless::PodlessList;
 use super::standing::Standing;
 use super::sums::Sums;
 use crate::http_rates::{Class, HttpSeen};
@@ -32,6 +33,7 @@ pub struct Measured {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Totals {
     held: Arc<Held>,
+    podless: Option<Arc<PodlessList>>,
     now: Instant,
     /// What a person is told when there are no totals, as a sentence.
     pub said: Option<String>,
@@ -61,6 +63,11 @@ impl Totals {
         (self.now < *until).then_some(total)
     }
 
+    /// The controllers without pods that this agent is to draw at present.
+    pub fn podless(&self) -> &[Controller] {
+        self.podless.as_ref().map_or(&[], |list| list.controllers())
+    }
+
     /// What of HTTP has been in any total since the start. It only grows, as templates should.
     pub fn seen(&self) -> &HttpSeen {
         &self.held.seen
@@ -72,6 +79,7 @@ impl Totals {
 pub struct TotalsBoard {
     measured: watch::Sender<Option<Arc<Measured>>>,
     held: ArcSwap<Held>,
+    podless: ArcSwapOption<PodlessList>,
     standing: Mutex<Standing>,
 }
 
@@ -81,6 +89,7 @@ impl TotalsBoard {
         TotalsBoard {
             measured: watch::Sender::new(None),
             held: ArcSwap::default(),
+            podless: ArcSwapOption::empty(),
             standing: Mutex::new(Standing::new(Instant::now(), wall())),
         }
     }
@@ -96,10 +105,13 @@ impl TotalsBoard {
         self.measured.subscribe()
     }
 
-    /// Takes a reply that came at this time, and how soon the next one is due. While the service is not warm it has no totals, and the
-    /// last ones stay for as long as they may. Whether it is news that one comes.
+    /// Takes a reply that came at this time, and how soon the next one is due. While the service is not warm
+    /// it has no totals, and the last ones stay for as long as they may. Whether it is news that one comes.
     pub fn replied(&self, reply: Reply, interval: Duration, now: Instant) -> bool {
         let news = self.lock().replied(reply.fate, interval, now, wall());
+        let podless = self.podless.load();
+        let podless = PodlessList::heard(podless.as_deref(), reply.podless, MAX_VALID, now);
+        self.podless.store(podless.map(Arc::new));
         if reply.warming.is_some() {
             return news;
         }
@@ -137,6 +149,7 @@ impl TotalsBoard {
     pub fn totals(&self, now: Instant) -> Totals {
         Totals {
             held: self.held.load_full(),
+            podless: self.podless(now),
             now,
             said: self.lock().said(now),
         }
@@ -154,6 +167,16 @@ impl TotalsBoard {
             .values()
             .filter(|(_, until)| now < *until)
             .count()
+    }
+
+    /// The list of controllers without pods, if there is one that may still be shown.
+    pub(super) fn podless(&self, now: Instant) -> Option<Arc<PodlessList>> {
+        self.podless.load_full().filter(|list| list.is_valid(now))
+    }
+
+    /// How many controllers without pods this agent is to draw at this time.
+    pub fn drawn(&self, now: Instant) -> usize {
+        self.podless(now).map_or(0, |list| list.controllers().len())
     }
 
     fn lock(&self) -> MutexGuard<'_, Standing> {

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use scope_totals_wire::{Fate, MAX_BODY, Metric, Reason, Reply, Report, Sampled, Stamp, VERSION};
+use scope_totals_wire::{
+    Fate, Health, MAX_BODY, Metric, Reason, Reply, Report, Sampled, Stamp, VERSION,
+};
 use tokio::time::Instant;
 
 use super::board::Measured;
@@ -81,8 +83,14 @@ impl Conversation {
     }
 
     /// A new report as JSON, of a sample that is younger than the last reply. It has no more bytes than
-    /// it may: where all would be too much, only what matters most.
-    pub(super) fn report(&mut self, measured: &Measured) -> Bytes {
+    /// it may: where all would be too much, only what matters most. `podless` is the version of the list that
+    /// is drawn, and `health` how the agent is.
+    pub(super) fn report(
+        &mut self,
+        measured: &Measured,
+        podless: Option<u64>,
+        health: Health,
+    ) -> Bytes {
         self.sequence += 1;
         let sampled = self.last.as_ref().and_then(|(stamp, came)| {
             let after = measured.taken.checked_duration_since(*came)?;
@@ -99,8 +107,8 @@ impl Conversation {
             node: measured.sums.node,
             objects: measured.sums.objects.clone(),
             wanted: Vec::new(),
-            podless: None,
-            health: None,
+            podless,
+            health: Some(health),
         };
         if self.lean {
             slim(&mut report);

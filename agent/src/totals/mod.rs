@@ -2,13 +2,16 @@
 //! `scope-totals`, and the totals come back.
 //!
 //! When the [exchange](talk()) wants it, the sampler's thread adds up what was just measured
-//! ([`sums()`]). Both sides meet at the [`TotalsBoard`] only, where the totals stand that came back.
+//! ([`sums()`]). Both sides meet at the [`TotalsBoard`] only, where the totals stand that came back, and the
+//! controllers without pods, where this agent is to draw them.
 
 mod board;
 mod connection;
 mod conversation;
 mod credentials;
 mod error;
+mod health;
+mod podless;
 mod standing;
 mod sums;
 mod talk;
@@ -16,6 +19,8 @@ mod talk;
 pub use board::{Measured, Totals, TotalsBoard};
 pub use connection::{Dialled, Stream, dial};
 pub use error::ExchangeError;
+pub use health::health;
+pub use podless::podless_topology;
 pub use standing::Standing;
 pub use sums::{Sums, object, sums};
 pub use talk::{TalkSettings, talk};

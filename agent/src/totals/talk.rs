@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use scope_totals_wire::VERSION;
+use scope_totals_wire::{Health, VERSION};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,8 @@ pub struct TalkSettings {
     pub boot: String,
     /// Has the sampler look at the node soon, and [tell](TotalsBoard::tell) what it saw.
     pub want_look: Box<dyn Fn() + Send + Sync>,
+    /// How the agent is at present.
+    pub health: Box<dyn Fn() -> Health + Send + Sync>,
     /// Opens a stream to an address.
     pub dial: Box<dyn Fn(String) -> Dialled + Send + Sync>,
     /// From 0 to 1, another one on each node and each time.
@@ -147,7 +149,12 @@ impl Talk {
         };
         let measured = timeout(NO_SAMPLE, look).await.ok().flatten();
         match measured {
-            Some(measured) => Ok(self.conversation.report(&measured)),
+            Some(measured) => {
+                let podless = self.board.podless(Instant::now());
+                let podless = podless.map(|list| list.version());
+                let health = (self.settings.health)();
+                Ok(self.conversation.report(&measured, podless, health))
+            }
             None => Err(ExchangeError::NoSample),
         }
     }

@@ -10,6 +10,7 @@ mod controllers;
 mod host;
 mod http;
 mod kubernetes;
+mod podless;
 mod reported;
 mod served;
 mod table;

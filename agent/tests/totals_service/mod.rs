@@ -20,7 +20,11 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::version::TLS13;
-use scope_agent::totals::{Dialled, Measured, Stream, Sums, TalkSettings, TotalsBoard, talk};
+use scope_agent::Collectors;
+use scope_agent::sample::Problems;
+use scope_agent::totals::{
+    Dialled, Measured, Stream, Sums, TalkSettings, TotalsBoard, health, talk,
+};
 use scope_totals_wire::{
     Fate, Kind, MAX_REPLY, Metric, Node, Object, PATH, Partial, Refusal, Reply, Report, Stamp,
     Total, Uid, VERSION,
@@ -209,6 +213,7 @@ impl Agent {
                     sampled.tell(measured());
                 }
             }),
+            health: Box::new(|| health(None, Collectors::ALL, &Problems::default())),
             dial: Box::new(move |address| service.clone().dial(address)),
             chance: || 0.5,
         };

@@ -1,7 +1,9 @@
 use scope_totals_wire::{Kind, Node, Partial, Uid};
 
 use super::*;
-use crate::totals::Sums;
+use crate::Collectors;
+use crate::sample::Problems;
+use crate::totals::{Sums, health};
 
 fn measured(taken: Instant, objects: usize, values: u16) -> Measured {
     let partial = |number: usize| {
@@ -42,6 +44,14 @@ fn reply(fate: Fate, stamp: &str, interval_ms: u64) -> Reply {
     }
 }
 
+fn told(talk: &mut Conversation, measured: &Measured) -> Bytes {
+    talk.report(
+        measured,
+        Some(7),
+        health(None, Collectors::ALL, &Problems::default()),
+    )
+}
+
 fn read(body: &Bytes) -> Report {
     let report: Report = serde_json::from_slice(body).expect("JSON");
     assert_eq!(report.check(), Ok(()));
@@ -57,8 +67,14 @@ fn a_report_says_how_long_after_the_last_reply_its_sample_is_of() {
     let start = Instant::now();
     let at = |millis| start + ms(millis);
     let mut talk = Conversation::new("b".into());
-    let first = read(&talk.report(&measured(at(0), 1, 0)));
+    let first = read(&told(&mut talk, &measured(at(0), 1, 0)));
     assert_eq!((first.sequence, first.sampled), (1, None));
+    assert_eq!(first.podless, Some(7));
+    assert!(
+        first
+            .health
+            .is_some_and(|health| !health.version.is_empty())
+    );
     let next = talk.replied(&reply(Fate::Unstamped, "7-1", 5000), at(100));
     assert_eq!(
         next.wait,
@@ -66,7 +82,7 @@ fn a_report_says_how_long_after_the_last_reply_its_sample_is_of() {
         "the first stamp may be used at once"
     );
 
-    let second = read(&talk.report(&measured(at(350), 1, 0)));
+    let second = read(&told(&mut talk, &measured(at(350), 1, 0)));
     let sampled = second.sampled.expect("a stamp");
     assert_eq!(
         (second.sequence, &*sampled.stamp.0, sampled.after_ms),
@@ -75,7 +91,7 @@ fn a_report_says_how_long_after_the_last_reply_its_sample_is_of() {
     let next = talk.replied(&reply(Fate::Taken, "7-2", 8000), at(400));
     assert_eq!((next.wait, next.anew), (ms(8000), false));
 
-    let early = read(&talk.report(&measured(at(399), 1, 0)));
+    let early = read(&told(&mut talk, &measured(at(399), 1, 0)));
     assert_eq!(early.sampled, None, "older than the reply");
 }
 
@@ -99,11 +115,11 @@ fn a_report_without_a_reply_is_sent_again_as_it_is_while_it_is_of_now() {
     let start = Instant::now();
     let mut talk = Conversation::new("b".into());
     assert_eq!(talk.open(start), None);
-    let report = talk.report(&measured(start, 1, 0));
+    let report = told(&mut talk, &measured(start, 1, 0));
     talk.failed(&ExchangeError::TooLarge, 0.5);
     assert_eq!(talk.open(start + ms(4999)), Some(report));
     assert_eq!(talk.open(start + ms(5000)), None);
-    let newer = read(&talk.report(&measured(start + ms(5000), 1, 0)));
+    let newer = read(&told(&mut talk, &measured(start + ms(5000), 1, 0)));
     assert_eq!(newer.sequence, 2);
     talk.replied(&reply(Fate::Taken, "1-1", 5000), start + ms(5000));
     assert_eq!(talk.open(start + ms(5000)), None);
@@ -150,7 +166,7 @@ fn failures_are_followed_by_longer_and_longer_pauses() {
 fn every_reason_has_its_consequence() {
     let after = |reason, retry_after: Option<u64>| {
         let mut talk = Conversation::new("b".into());
-        talk.report(&measured(Instant::now(), 1, 0));
+        told(&mut talk, &measured(Instant::now(), 1, 0));
         let error = ExchangeError::Refused {
             reason,
             message: String::new(),
@@ -187,9 +203,9 @@ fn every_reason_has_its_consequence() {
 fn what_is_too_large_has_only_what_matters_most() {
     let now = Instant::now();
     let mut talk = Conversation::new("b".into());
-    let few = read(&talk.report(&measured(now, 10, 30)));
+    let few = read(&told(&mut talk, &measured(now, 10, 30)));
     assert_eq!(few.objects[0].values.len(), 32);
-    let body = talk.report(&measured(now, 1024, 30));
+    let body = told(&mut talk, &measured(now, 1024, 30));
     assert!(body.len() <= MAX_BODY);
     let many = read(&body);
     assert_eq!(many.objects.len(), 1024);
@@ -201,7 +217,7 @@ fn what_is_too_large_has_only_what_matters_most() {
         retry_after: None,
     };
     assert!(talk.failed(&refused, 0.0).wait < ms(1000));
-    let few = read(&talk.report(&measured(now, 10, 30)));
+    let few = read(&told(&mut talk, &measured(now, 10, 30)));
     assert_eq!(few.objects[0].values.len(), 1, "the service said so");
     assert!(
         talk.failed(&refused, 0.0).wait >= ms(60_000),

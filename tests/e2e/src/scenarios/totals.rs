@@ -162,6 +162,25 @@ fn await_no_total(world: &mut World, id: &str) -> anyhow::Result<()> {
     })
 }
 
+/// Waits until a node's agent draws the Deployment that has no pods, with its name and in its namespace.
+fn await_drawn(world: &mut World, id: &str) -> anyhow::Result<()> {
+    await_some("busy, drawn without pods", RIGHT_WITHIN, || {
+        let mut shown = BTreeMap::new();
+        for node in world.nodes() {
+            let heard = world.hear(&node)?;
+            let drawn = heard.node("Deployment", id).map(|busy| {
+                let latest = |key: &str| busy.latest(key).map(str::to_owned);
+                [latest("kubernetes_name"), latest("kubernetes_namespace")]
+            });
+            if drawn == Some([Some("busy".to_owned()), Some(NAMESPACE.to_owned())]) {
+                return Ok(Ok(()));
+            }
+            shown.insert(node, drawn);
+        }
+        Ok(Err(format!("{shown:?}")))
+    })
+}
+
 /// Looks at all nodes, the page and the kubelets for as long as the kubelets take.
 fn against_the_kubelets(world: &mut World, id: &str) -> anyhow::Result<()> {
     let kubectl = world.kubectl.clone();
@@ -341,7 +360,10 @@ fn resized(world: &mut World, id: &str, replicas: usize) -> anyhow::Result<()> {
     kubectl.ok(&["scale", BUSY, "-n", NAMESPACE, &size])?;
     let began = Instant::now();
     match replicas {
-        0 => await_no_total(world, id)?,
+        0 => {
+            await_no_total(world, id)?;
+            await_drawn(world, id)?;
+        }
         _ => await_total(world, id, replicas, RIGHT_WITHIN)?,
     }
     eprintln!(

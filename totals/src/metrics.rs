@@ -47,6 +47,7 @@ pub struct Metrics {
     podless_left_out: Number,
     podless_agents: Number,
     fleet_answers: Counter,
+    healths_ignored: Counter,
     connections: Number,
     evicted: Counter<u64, AtomicU64>,
     handshakes_failed: Counter,
@@ -95,6 +96,7 @@ impl Metrics {
             podless_left_out: Gauge::default(),
             podless_agents: Gauge::default(),
             fleet_answers: Counter::default(),
+            healths_ignored: Counter::default(),
             connections: Gauge::default(),
             evicted: Counter::default(),
             handshakes_failed: Counter::default(),
@@ -210,6 +212,11 @@ impl Metrics {
             self.fleet_answers.clone(),
         );
         registry.register(
+            "healths_ignored",
+            "Reports that counted without what the agent said of itself, which was out of bounds",
+            self.healths_ignored.clone(),
+        );
+        registry.register(
             "connections",
             "Open connections of agents",
             self.connections.clone(),
@@ -306,6 +313,11 @@ impl Metrics {
         self.fleet_answers.inc();
     }
 
+    /// What an agent says of itself was not within its bounds.
+    pub fn health_ignored(&self) {
+        self.healths_ignored.inc();
+    }
+
     /// So many connections are open, and so many had to leave so far.
     pub fn connections(&self, open: usize, evicted: u64) {
         self.connections.set(open as i64);
@@ -374,6 +386,7 @@ mod tests {
         };
         metrics.added_up(counts, Duration::from_secs(5), Duration::from_millis(1));
         metrics.fleet_told();
+        metrics.health_ignored();
         metrics.connections(4, 5);
         metrics.certificate(Some(1_900_000_000));
         let text = metrics.text(Some(Duration::from_secs(7)));
@@ -390,6 +403,7 @@ mod tests {
             "scope_totals_podless_left_out 7",
             "scope_totals_podless_agents 2",
             "scope_totals_fleet_answers_total 1",
+            "scope_totals_healths_ignored_total 1",
             "scope_totals_interval_seconds 5.0",
             "scope_totals_connections 4",
             "scope_totals_connections_evicted_total 5",

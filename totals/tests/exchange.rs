@@ -173,8 +173,6 @@ async fn bad_reports_are_refused_alone() {
     let (mut good, mut bad) = (service.agent("a").await, service.agent("b").await);
     assert_eq!(good.tell(100.0).await.fate, Fate::Taken);
     assert_eq!(bad.tell(200.0).await.fate, Fate::Taken);
-    bad.health = asked();
-    bad.health.as_mut().unwrap().collectors_off = vec![no_btf()];
     let report = serde_json::to_value(bad.report(200.0)).unwrap();
     let with = |path: &str, value: serde_json::Value| {
         let mut report = report.clone();
@@ -205,14 +203,6 @@ async fn bad_reports_are_refused_alone() {
             422,
             Reason::Value,
         ),
-        (
-            "a long reason",
-            report
-                .to_string()
-                .replace("no BTF", &"x".repeat(MAX_WHY + 1)),
-            422,
-            Reason::Value,
-        ),
     ] {
         // A share of its own for each, or the rate would be what is refused.
         let plugin = format!("p{}", what.replace(' ', "-"));
@@ -228,6 +218,27 @@ async fn bad_reports_are_refused_alone() {
     }
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(total(&mut good, 100.0).await, Some(300.0));
+}
+
+#[tokio::test]
+async fn a_bad_health_costs_an_agent_nothing_but_itself() {
+    let service = ready(&["a"]).await;
+    let mut agent = service.agent("a").await;
+    agent.health = asked();
+    agent.tell(1.0).await;
+    for health in [
+        json!({"version": "0.1.0", "collectors_off": [{"collector": "x", "why": "x".repeat(MAX_WHY + 1)}]}),
+        json!({"version": 7}),
+    ] {
+        let mut report = serde_json::to_value(agent.report(1.0)).unwrap();
+        report["health"] = health.clone();
+        let answer = agent
+            .connection
+            .post(&agent.token, report.to_string())
+            .await;
+        assert_eq!(answer.reply().fate, Fate::Taken, "{health}");
+    }
+    assert_eq!(service.metric("scope_totals_healths_ignored_total"), 2);
 }
 
 #[tokio::test]

@@ -138,8 +138,12 @@ impl Exchange {
             return Err(Refuse::rate(term.interval()));
         }
         let body = self.body(&head.headers, body).await?;
-        let report = read(&body)?;
+        let mut report = read(&body)?;
         drop(body);
+        if let Some(bad) = report.remove_bad_health() {
+            self.metrics.health_ignored();
+            tracing::debug!(node = %agent.node, plugin = %agent.plugin, "what the agent says of itself is ignored: {bad}");
+        }
         report.check().map_err(refuse_bad)?;
         let fate = term
             .take(agent, &report, self.now())

@@ -1,6 +1,6 @@
 //! What an agent says.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 
 use crate::{health::Health, metric::Values, uid::Uid};
 
@@ -29,8 +29,13 @@ pub struct Report {
     /// valid: then it is not sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub podless: Option<u64>,
-    /// How the agent itself is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// How the agent itself is. What cannot be read is taken for a health without a version, which
+    /// [is no health](Report::remove_bad_health): the sums do not suffer for it.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "readable"
+    )]
     pub health: Option<Health>,
 }
 
@@ -107,4 +112,19 @@ impl Partial {
             uid: self.uid,
         }
     }
+}
+
+fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Health>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Said {
+        Health(Health),
+        Nothing(()),
+        Other(IgnoredAny),
+    }
+    Ok(match Said::deserialize(deserializer)? {
+        Said::Health(health) => Some(health),
+        Said::Nothing(()) => None,
+        Said::Other(_) => Some(Health::default()),
+    })
 }

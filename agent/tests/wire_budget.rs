@@ -638,8 +638,8 @@ fn podless(namespaces: usize) -> Podless {
     }
 }
 
-/// An agent that draws what has no pods tells it in the turns of controls, which are not those of the largest
-/// reports.
+/// Of a plugin two agents draw what has no pods, in the turns of controls. For as many controllers as there
+/// may be, with every button, they spend so much more in the largest turn, the more the more namespaces.
 #[test]
 fn controllers_without_pods_keep_the_budget() {
     let resources = Collectors::default();
@@ -658,7 +658,7 @@ fn controllers_without_pods_keep_the_budget() {
             };
             let mean = |ticks: &[usize]| ticks.iter().sum::<usize>() / ticks.len();
             let without = ticks(None);
-            for namespaces in [20, MAX_PODLESS] {
+            for (namespaces, more) in [(20, 50_000), (MAX_PODLESS, 70_000)] {
                 let with = ticks(Some(podless(namespaces)));
                 let worst = with.iter().copied().max().unwrap_or_default();
                 println!(
@@ -667,8 +667,7 @@ fn controllers_without_pods_keep_the_budget() {
                     mean(&with) - mean(&without),
                     mean(&without),
                 );
-                println!("{without:?}\n{with:?}");
-                assert!(worst <= most * pace, "{worst} bytes");
+                assert!(worst <= (most + more) * pace, "{worst} bytes");
             }
         }
     }

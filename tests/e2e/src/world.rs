@@ -187,25 +187,41 @@ impl World {
         control: &str,
         args: &BTreeMap<String, String>,
     ) -> anyhow::Result<Clicked> {
-        let probe = self
-            .probes
-            .get_mut(&(node.to_owned(), "host"))
-            .context("a probe that has heard")?;
-        let id = probe.id().to_owned();
-        let started = Instant::now();
-        let outcome = probe.click(Click {
-            app_id: APP,
-            node_id,
-            control,
-            args: (!args.is_empty()).then_some(args),
+        let probe = self.probes.get_mut(&(node.to_owned(), "host"));
+        let probe = probe.context("a probe that has heard")?;
+        Ok(clicked(probe, node_id, control, args))
+    }
+
+    /// A click while whose consequences a pod is killed, by name in a namespace: as soon as `at` returns. The
+    /// pod is removed then, as a container that dies for the second time is started late, and a new pod is not.
+    ///
+    /// # Errors
+    /// Those of `at`, when the probe is dead, and when there is no such pod.
+    pub fn click_and_kill<T: Send>(
+        &mut self,
+        node: &str,
+        [node_id, control]: [&str; 2],
+        [namespace, pod]: [&str; 2],
+        at: impl FnOnce() -> anyhow::Result<T> + Send,
+    ) -> anyhow::Result<(Clicked, T)> {
+        let probe = self.probes.get_mut(&(node.to_owned(), "host"));
+        let probe = probe.context("a probe that has heard")?;
+        let pod = self.cluster.running_pod(namespace, pod)?;
+        let (click, killed) = std::thread::scope(|scope| {
+            let killer = scope.spawn(|| {
+                let reached = at();
+                pod.kill()?;
+                reached
+            });
+            let click = clicked(probe, node_id, control, &BTreeMap::new());
+            let killed = killer.join();
+            (
+                click,
+                killed.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            )
         });
-        Ok(Clicked {
-            http: outcome.http,
-            body: outcome.body,
-            took: started.elapsed(),
-            app: APP.to_owned(),
-            probe: id,
-        })
+        pod.remove()?;
+        Ok((click, killed?))
     }
 
     /// Has the kubelet of a node run this pod from a file, or no more.
@@ -460,6 +476,30 @@ fn requests(events: Vec<AuditEvent>) -> Vec<Request> {
             allowed_by: e.reason,
         })
         .collect()
+}
+
+/// A click, and the answer to it.
+fn clicked(
+    probe: &mut Probe,
+    node_id: &str,
+    control: &str,
+    args: &BTreeMap<String, String>,
+) -> Clicked {
+    let id = probe.id().to_owned();
+    let started = Instant::now();
+    let outcome = probe.click(Click {
+        app_id: APP,
+        node_id,
+        control,
+        args: (!args.is_empty()).then_some(args),
+    });
+    Clicked {
+        http: outcome.http,
+        body: outcome.body,
+        took: started.elapsed(),
+        app: APP.to_owned(),
+        probe: id,
+    }
 }
 
 /// What came of a click, as Scope's app would answer the page.

@@ -109,7 +109,7 @@ fn first_replaced(
 }
 
 /// The operator's pod that holds the lease. After the end of a leader there is none for a while.
-fn leader(kubectl: &Kubectl) -> anyhow::Result<String> {
+pub(super) fn leader(kubectl: &Kubectl) -> anyhow::Result<String> {
     await_some("a pod that leads", LIMIT, || {
         let lease = kubectl.json(&["get", "lease", "scope-operator", "-n", SYSTEM])?;
         let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();

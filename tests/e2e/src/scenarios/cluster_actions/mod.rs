@@ -1,6 +1,9 @@
 //! What the operator does for a click on a pod, a workload, a CronJob or a host: through a probe on another node
 //! than the object's pods, with the effect read from the API server.
 
+mod killed;
+mod podless;
+
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -18,97 +21,10 @@ const NAMESPACE: &str = "acted-on";
 /// The probe through which everything is clicked; the pods are on the other node.
 const THROUGH: &str = "node1";
 const SOON: Duration = Duration::from_secs(60);
+/// A click's answer takes at most so long.
+const IN_TIME: Duration = Duration::from_millis(500);
 
-/// All pods on node2, whatever the scheduler thinks of it.
-const OBJECTS: &str = r#"apiVersion: v1
-kind: Namespace
-metadata: {name: acted-on}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, namespace: acted-on}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      nodeName: node2
-      terminationGracePeriodSeconds: 0
-      automountServiceAccountToken: false
-      containers: [{name: idle, image: "harness.local/box:1", command: [sleep, "1000000"]}]
----
-apiVersion: policy/v1
-kind: PodDisruptionBudget
-metadata: {name: all-of-web, namespace: acted-on}
-spec:
-  minAvailable: 2
-  selector: {matchLabels: {app: web}}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: by-load, namespace: acted-on}
-spec:
-  replicas: 1
-  selector: {matchLabels: {app: by-load}}
-  template:
-    metadata: {labels: {app: by-load}}
-    spec:
-      nodeName: node2
-      terminationGracePeriodSeconds: 0
-      automountServiceAccountToken: false
-      containers: [{name: idle, image: "harness.local/box:1", command: [sleep, "1000000"]}]
----
-apiVersion: autoscaling/v2
-kind: HorizontalPodAutoscaler
-metadata: {name: load-of-it, namespace: acted-on}
-spec:
-  maxReplicas: 3
-  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: by-load}
-  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 80}}}]
----
-apiVersion: apps/v1
-kind: StatefulSet
-metadata: {name: db, namespace: acted-on}
-spec:
-  serviceName: db
-  selector: {matchLabels: {app: db}}
-  template:
-    metadata: {labels: {app: db}}
-    spec:
-      nodeName: node2
-      terminationGracePeriodSeconds: 0
-      automountServiceAccountToken: false
-      containers: [{name: idle, image: "harness.local/box:1", command: [sleep, "1000000"]}]
----
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {name: each, namespace: acted-on}
-spec:
-  selector: {matchLabels: {app: each}}
-  template:
-    metadata: {labels: {app: each}}
-    spec:
-      nodeSelector: {kubernetes.io/hostname: node2}
-      terminationGracePeriodSeconds: 0
-      automountServiceAccountToken: false
-      containers: [{name: idle, image: "harness.local/box:1", command: [sleep, "1000000"]}]
----
-apiVersion: batch/v1
-kind: CronJob
-metadata: {name: nightly, namespace: acted-on}
-spec:
-  schedule: "0 0 1 1 *"
-  jobTemplate:
-    metadata: {labels: {tier: batch}, annotations: {note: by-template}}
-    spec:
-      template:
-        spec:
-          nodeName: node2
-          restartPolicy: Never
-          automountServiceAccountToken: false
-          containers: [{name: job, image: "harness.local/box:1", command: ["true"]}]
-"#;
+const OBJECTS: &str = include_str!("objects.yaml");
 
 /// All of it, by the example in the place of the usual plugin.
 pub(super) fn by_click(world: &mut World) -> anyhow::Result<()> {
@@ -141,7 +57,9 @@ fn each_control(world: &mut World) -> anyhow::Result<()> {
     restarts(world).context("restarts")?;
     cron_job(world).context("CronJob")?;
     cordon(world).context("cordon")?;
-    refusals(world).context("refusals")
+    refusals(world).context("refusals")?;
+    podless::awoken(world).context("without pods")?;
+    killed::operators(world).context("operators killed")
 }
 
 fn await_objects(kubectl: &Kubectl) -> anyhow::Result<()> {
@@ -182,13 +100,22 @@ fn node_id(object: &Value) -> anyhow::Result<String> {
     Ok(format!("{uid};<{kind}>"))
 }
 
-/// A click, answered in time.
+/// A click through the usual probe, answered in time.
 fn click(world: &mut World, node_id: &str, control: &str) -> anyhow::Result<Clicked> {
-    world.hear(THROUGH)?;
+    click_through(world, THROUGH, node_id, control)
+}
+
+fn click_through(
+    world: &mut World,
+    through: &str,
+    node_id: &str,
+    control: &str,
+) -> anyhow::Result<Clicked> {
+    world.hear(through)?;
     let control = format!("{PLUGIN}-controls~{control}");
-    let click = world.click(THROUGH, node_id, &control)?;
+    let click = world.click(through, node_id, &control)?;
     ensure!(
-        click.took < Duration::from_millis(500),
+        click.took < IN_TIME,
         "{control} was answered after {:?}: {}",
         click.took,
         click.body
@@ -198,7 +125,16 @@ fn click(world: &mut World, node_id: &str, control: &str) -> anyhow::Result<Clic
 
 /// A click that is carried out, at once or, on a machine that is busy, a moment later; with its Event.
 fn done(world: &mut World, object: &Value, control: &str) -> anyhow::Result<()> {
-    let click = click(world, &node_id(object)?, control)?;
+    done_through(world, THROUGH, object, control)
+}
+
+fn done_through(
+    world: &mut World,
+    through: &str,
+    object: &Value,
+    control: &str,
+) -> anyhow::Result<()> {
+    let click = click_through(world, through, &node_id(object)?, control)?;
     let pending = click.http != 200;
     ensure!(
         !pending || click.body.contains("pending: "),

@@ -170,7 +170,8 @@ async fn operator(phase: &'static str, message: &'static str, after: Duration) -
             tokio::time::sleep(after).await;
             // Nobody may be listening any more.
             let _ = sender.send(json!({"type": "MODIFIED", "object": done}));
-            tokio::time::sleep(Duration::from_secs(5)).await;
+            // The watch goes on for as long as anybody follows it.
+            sender.closed().await;
         });
         reply
     })

@@ -53,17 +53,14 @@ impl Hierarchies {
 
     /// Whether the resource controllers are in the version 2 hierarchy.
     pub(crate) fn are_v2(&self) -> bool {
-        !self
-            .v1
-            .iter()
-            .any(|mount| mount.file_name().is_some_and(controls_memory))
+        !self.v1.iter().any(|mount| controls(mount, "memory"))
     }
 
-    /// The hierarchy that every process of a container is in, whatever the machine.
-    fn with_memory(&self) -> Option<&PathBuf> {
+    /// The hierarchy of this controller, whatever the machine.
+    fn with(&self, controller: &str) -> Option<&PathBuf> {
         self.v1
             .iter()
-            .find(|mount| mount.file_name().is_some_and(controls_memory))
+            .find(|mount| controls(mount, controller))
             .or(self.v2.as_ref())
     }
 
@@ -73,10 +70,9 @@ impl Hierarchies {
 }
 
 /// Mount points of version 1 are named by their controllers, as in `memory` or `cpu,cpuacct`.
-fn controls_memory(name: &std::ffi::OsStr) -> bool {
-    name.to_string_lossy()
-        .split(',')
-        .any(|controller| controller == "memory")
+fn controls(mount: &Path, controller: &str) -> bool {
+    let name = mount.file_name().unwrap_or_default().to_string_lossy();
+    name.split(',').any(|named| named == controller)
 }
 
 impl ClusterCgroups {
@@ -120,7 +116,40 @@ impl ClusterCgroups {
     /// The pids, as this machine counts them, of a container of a node. None when it has no cgroup
     /// there.
     pub(crate) fn processes_of_container(&self, node: &str, id: &str) -> Result<Vec<i32>> {
-        let Some(mount) = self.hierarchies.with_memory() else {
+        let mut found = Vec::new();
+        for directory in self.of_container("memory", node, id)? {
+            found.extend(pids(&directory.join("cgroup.procs"))?);
+        }
+        Ok(found)
+    }
+
+    /// Leaves a container of a node this part of one CPU, a millisecond in each of its turns.
+    pub(crate) fn slow_container(&self, node: &str, id: &str, part: u32) -> Result<()> {
+        let period = 1000 * part;
+        // Those below it have what it has; it comes first.
+        let Some(directory) = self.of_container("cpu", node, id)?.into_iter().next() else {
+            return Err(Error::Invalid(format!(
+                "container {id} of {node} has no cgroup of CPU"
+            )));
+        };
+        let files = match self.are_v2() {
+            true => vec![("cpu.max", format!("1000 {period}"))],
+            false => vec![
+                ("cpu.cfs_period_us", period.to_string()),
+                ("cpu.cfs_quota_us", "1000".to_owned()),
+            ],
+        };
+        for (file, text) in files {
+            let file = directory.join(file);
+            std::fs::write(&file, text).at("write", &file)?;
+        }
+        Ok(())
+    }
+
+    /// The cgroup of a container of a node in this controller's hierarchy, and those below it, the outer ones
+    /// first.
+    fn of_container(&self, controller: &str, node: &str, id: &str) -> Result<Vec<PathBuf>> {
+        let Some(mount) = self.hierarchies.with(controller) else {
             return Ok(Vec::new());
         };
         let top = mount.join(&self.tree).join(node);
@@ -131,9 +160,6 @@ impl ClusterCgroups {
                 || directory
                     .file_name()
                     .is_some_and(|name| is_container(&name.to_string_lossy(), id));
-            if inside {
-                found.extend(pids(&directory.join("cgroup.procs"))?);
-            }
             let entries = match std::fs::read_dir(&directory) {
                 // Another container's may go at any time.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -143,6 +169,9 @@ impl ClusterCgroups {
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     left.push((entry.path(), inside));
                 }
+            }
+            if inside {
+                found.push(directory);
             }
         }
         Ok(found)

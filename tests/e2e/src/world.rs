@@ -192,8 +192,9 @@ impl World {
         Ok(clicked(probe, node_id, control, args))
     }
 
-    /// A click while whose consequences a pod is killed, by name in a namespace: as soon as `at` returns. The
-    /// pod is removed then, as a container that dies for the second time is started late, and a new pod is not.
+    /// A click while whose consequences a pod is killed, by name in a namespace: as soon as `at` returns. Before,
+    /// it is slowed down, or it would have done all until then. The pod is removed in the end, as a container that
+    /// dies for the second time is started late, and a new pod is not.
     ///
     /// # Errors
     /// Those of `at`, when the probe is dead, and when there is no such pod.
@@ -207,6 +208,7 @@ impl World {
         let probe = self.probes.get_mut(&(node.to_owned(), "host"));
         let probe = probe.context("a probe that has heard")?;
         let pod = self.cluster.running_pod(namespace, pod)?;
+        pod.slow_down()?;
         let (click, killed) = std::thread::scope(|scope| {
             let killer = scope.spawn(|| {
                 let reached = at();

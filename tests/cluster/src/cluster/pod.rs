@@ -16,6 +16,9 @@ use crate::process::Process;
 /// `nft` does its work in milliseconds.
 const NFT_LIMIT: Duration = Duration::from_secs(20);
 
+/// What a pod that was slowed down has of a CPU: one part of so many.
+const SLOW: u32 = 100;
+
 /// A pod with the processes that it had when it was looked up. Those are held by handles, so that
 /// a signal reaches them at once, and never another process that got the same number.
 #[derive(Debug)]
@@ -26,6 +29,7 @@ pub struct RunningPod<'a> {
     name: String,
     uid: String,
     address: Ipv4Addr,
+    containers: Vec<String>,
     processes: Vec<(Process, OwnedFd)>,
 }
 
@@ -49,7 +53,7 @@ impl Cluster {
             .pointer("/status/containerStatuses")
             .and_then(Value::as_array)
             .ok_or_else(|| refuse("has no containers yet"))?;
-        let mut processes = Vec::new();
+        let (mut ids, mut processes) = (Vec::new(), Vec::new());
         for container in containers {
             let id = container["containerID"].as_str().unwrap_or_default();
             let id = id.rsplit('/').next().unwrap_or_default();
@@ -60,6 +64,7 @@ impl Cluster {
                 let handle = process.open().at("open a process of pod", name)?;
                 processes.extend(handle.map(|handle| (process, handle)));
             }
+            ids.push(id.to_owned());
         }
         if processes.is_empty() {
             return Err(refuse("has no process now: wait until it runs"));
@@ -71,6 +76,7 @@ impl Cluster {
             name: name.to_owned(),
             uid: field("/metadata/uid").unwrap_or_default().to_owned(),
             address,
+            containers: ids,
             processes,
         })
     }
@@ -104,6 +110,14 @@ impl RunningPod<'_> {
     /// Lets frozen processes go on.
     pub fn thaw(&self) -> Result<()> {
         self.signal(Signal::CONT)
+    }
+
+    /// Leaves its containers a hundredth of a CPU, a millisecond ten times in a second, until their end: so there
+    /// is time to act in the middle of what takes them a few milliseconds.
+    pub fn slow_down(&self) -> Result<()> {
+        let cgroups = &self.cluster.site.cgroups;
+        let mut containers = self.containers.iter();
+        containers.try_for_each(|id| cgroups.slow_container(self.node.name(), id, SLOW))
     }
 
     /// Ends its processes at once (SIGKILL). kubelet starts the containers again: at once the first

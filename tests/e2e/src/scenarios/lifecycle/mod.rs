@@ -1,5 +1,8 @@
 //! Installing, changing, suspending, deleting, uninstalling.
 
+mod outage;
+mod removal;
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
@@ -13,6 +16,11 @@ use crate::product::{
 };
 use crate::progress::await_some;
 use crate::world::World;
+
+pub(super) use outage::api_server_away;
+pub(super) use removal::{
+    crds_by_kubectl, delete_plugin, only_definitions_and_plugins_are_left, uninstall,
+};
 
 const PLUGIN: &str = "node-metrics";
 
@@ -300,249 +308,6 @@ fn socket_inode(world: &World, node: &str) -> anyhow::Result<u64> {
         .join(PLUGIN)
         .join("node-metrics.sock");
     Ok(std::fs::symlink_metadata(socket)?.ino())
-}
-
-/// With the API server away for 20 s reports go on; after it, new pods appear by themselves.
-pub(super) fn api_server_away(world: &mut World) -> anyhow::Result<()> {
-    world.stop_api_server()?;
-    let until = Instant::now() + Duration::from_secs(20);
-    let mut last = String::new();
-    while Instant::now() < until {
-        for node in world.nodes() {
-            let report = world.hear(&node)?;
-            report.must_be_accepted(&[PLUGIN, "node-metrics-controls"])?;
-            ensure!(
-                report.nodes("Pod").next().is_some(),
-                "{node} forgot its pods"
-            );
-            if node == "node1" {
-                let stamp = report.newest_sample().context("a sample")?;
-                ensure!(stamp != last, "{node} repeats its sample of {stamp}");
-                last = stamp;
-            }
-        }
-        std::thread::sleep(Duration::from_millis(1500));
-    }
-    world.start_api_server()?;
-    world.kubectl.ok(&[
-        "scale",
-        "deployment/burner",
-        "-n",
-        "figures",
-        "--replicas=2",
-    ])?;
-    // A regular stop of the API server takes its address out of its own Service; each kube-proxy comes
-    // back to it at a pace of its own, and nothing on that node can reach it before.
-    let service = world.kubectl.ok(&[
-        "get",
-        "service/kubernetes",
-        "-o",
-        "jsonpath={.spec.clusterIP}",
-    ])?;
-    for node in world.nodes() {
-        await_some(
-            &format!("the API server's Service on {node}"),
-            Duration::from_secs(120),
-            || Ok(world.connects(&node, &service, 443)),
-        )?;
-    }
-    let reachable = Instant::now();
-    // The longest wait of an agent's watch is 30 s, and of the kubelet's about as long.
-    await_some("the new pod in a report", Duration::from_secs(90), || {
-        let pods = crate::truth::pods(&world.kubectl)?;
-        let burners: Vec<_> = pods
-            .iter()
-            .filter(|p| p.name.starts_with("burner-") && p.phase == "Running")
-            .collect();
-        if burners.len() != 2 {
-            return Ok(Err(format!("{} burners", burners.len())));
-        }
-        for pod in burners {
-            if world.hear(&pod.node)?.node("Pod", &pod.node_id()).is_none() {
-                return Ok(Err(format!("{} is not reported", pod.name)));
-            }
-        }
-        Ok(Ok(()))
-    })?;
-    eprintln!(
-        "    all is right {:.1} s after the API server could be reached from both nodes",
-        reachable.elapsed().as_secs_f64()
-    );
-    world.kubectl.ok(&[
-        "scale",
-        "deployment/burner",
-        "-n",
-        "figures",
-        "--replicas=1",
-    ])?;
-    await_ready(&world.kubectl, PLUGIN, Duration::from_secs(90))?;
-    await_operator(&world.kubectl, Duration::from_secs(90))
-}
-
-/// Deleting a ScopePlugin leaves nothing of it in the cluster and no file on the nodes.
-pub(super) fn delete_plugin(world: &mut World) -> anyhow::Result<()> {
-    world
-        .kubectl
-        .ok(&["delete", "scopeplugin", PLUGIN, "--timeout=60s"])?;
-    await_some(
-        "nothing left of the plugin",
-        Duration::from_secs(60),
-        || {
-            let selector = format!("app.kubernetes.io/instance={PLUGIN}");
-            let left = world.kubectl.ok(&[
-            "get", "-n", PLUGINS, "-l", &selector, "-o", "name",
-            "daemonsets,pods,serviceaccounts,controllerrevisions,configmaps,secrets,roles,rolebindings",
-        ])?;
-            Ok(if left.trim().is_empty() {
-                Ok(())
-            } else {
-                Err(left)
-            })
-        },
-    )?;
-    for node in world.nodes() {
-        let left = files_below(&world.plugin_dir(&node))?;
-        ensure!(left.is_empty(), "left on {node}: {left:?}");
-    }
-    Ok(())
-}
-
-/// `helm uninstall` keeps the CRDs and ScopePlugins, which say that nobody looks after them, and nothing
-/// else.
-pub(super) fn uninstall(world: &mut World) -> anyhow::Result<()> {
-    world.kubectl.apply(&world.product.example()?)?;
-    await_ready(&world.kubectl, PLUGIN, Duration::from_secs(60))?;
-    world.product.uninstall(&world.kubectl)?;
-    only_definitions_and_plugins_are_left(world)?;
-    let object = world
-        .kubectl
-        .json(&["get", "scopeplugin", PLUGIN])
-        .context("the ScopePlugin that stays")?;
-    let status = &object["status"];
-    for kind in ["Ready", "Available"] {
-        let told = condition(&object, kind).cloned().unwrap_or_default();
-        ensure!(
-            told["status"] == "Unknown" && told["reason"] == "OperatorUninstalled",
-            "{kind} after the uninstall: {status}"
-        );
-    }
-    for kind in ["Reconciling", "Stalled"] {
-        ensure!(
-            condition(&object, kind).is_none(),
-            "{kind} stands with nobody to end it: {status}"
-        );
-    }
-    for count in ["desired", "updated", "ready", "unavailable"] {
-        ensure!(
-            status["nodes"][count] == 0,
-            "nodes after the uninstall: {status}"
-        );
-    }
-    for crd in [
-        "scopeplugins.scopeplugins.dev",
-        "scopeactions.scopeplugins.dev",
-    ] {
-        ensure!(
-            world.kubectl.exists(&["crd", crd])?,
-            "the CRD {crd} is gone"
-        );
-    }
-    for node in world.nodes() {
-        let left = files_below(&world.plugin_dir(&node))?;
-        ensure!(left.is_empty(), "left on {node}: {left:?}");
-    }
-    Ok(())
-}
-
-/// What `helm uninstall` may leave of the release in the cluster.
-pub(super) fn only_definitions_and_plugins_are_left(world: &World) -> anyhow::Result<()> {
-    await_some(
-        "only CRDs and ScopePlugins",
-        Duration::from_secs(60),
-        || {
-            let mut left = Vec::new();
-            for (namespace, kinds) in [
-                (
-                    Some(SYSTEM),
-                    "deployments,pods,jobs,services,serviceaccounts,leases,roles,rolebindings,configmaps,secrets,poddisruptionbudgets,networkpolicies",
-                ),
-                (
-                    None,
-                    "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings",
-                ),
-            ] {
-                let selector = format!("app.kubernetes.io/instance={RELEASE}");
-                let mut args = vec!["get", kinds, "-o", "name", "-l", &selector];
-                if let Some(namespace) = namespace {
-                    args.extend(["-n", namespace]);
-                }
-                left.extend(world.kubectl.ok(&args)?.lines().map(str::to_owned));
-            }
-            if world.kubectl.exists(&["namespace", PLUGINS])? {
-                left.push(format!("namespace/{PLUGINS}"));
-            }
-            let system = world.kubectl.ok(&[
-                "get",
-                "pods,deployments,serviceaccounts,leases,services,endpointslices",
-                "-n",
-                SYSTEM,
-                "-o",
-                "name",
-            ])?;
-            left.extend(
-                system
-                    .lines()
-                    .filter(|l| *l != "serviceaccount/default")
-                    .map(str::to_owned),
-            );
-            Ok(if left.is_empty() {
-                Ok(())
-            } else {
-                Err(left.join(" "))
-            })
-        },
-    )
-}
-
-/// CRDs by kubectl and the chart without them do as well; the ScopePlugin that stayed comes to life.
-pub(super) fn crds_by_kubectl(world: &mut World) -> anyhow::Result<()> {
-    let crds = world.product.path("crds");
-    world.kubectl.ok(&[
-        "delete",
-        "crd",
-        "--ignore-not-found",
-        "scopeplugins.scopeplugins.dev",
-        "scopeactions.scopeplugins.dev",
-    ])?;
-    let files: Vec<String> = std::fs::read_dir(&crds)?
-        .filter_map(|e| e.ok().map(|e| e.path()))
-        .filter(|p| p.extension().is_some_and(|e| e == "yaml"))
-        .map(|p| p.display().to_string())
-        .collect();
-    ensure!(files.len() == 2, "generated CRDs: {files:?}");
-    world.kubectl.ok(&[
-        "apply",
-        "--dry-run=server",
-        "--validate=strict",
-        "-f",
-        &crds.display().to_string(),
-    ])?;
-    world
-        .kubectl
-        .ok(&["apply", "-f", &crds.display().to_string()])?;
-    world.kubectl.ok(&[
-        "wait",
-        "--for=condition=Established",
-        "crd/scopeplugins.scopeplugins.dev",
-        "--timeout=30s",
-    ])?;
-    world
-        .product
-        .install(&world.kubectl, &["--set", "crds.install=false"])?;
-    world.kubectl.apply(&world.product.example()?)?;
-    await_ready(&world.kubectl, PLUGIN, Duration::from_secs(60))?;
-    product::await_operator(&world.kubectl, Duration::from_secs(60))?;
-    world.product.uninstall(&world.kubectl)
 }
 
 fn files_below(dir: &Path) -> anyhow::Result<Vec<String>> {

@@ -106,6 +106,13 @@ impl Claim {
         }
     }
 
+    /// Whether the claim has ended by time alone: the Lease was not renewed, and nobody else was seen to hold
+    /// it since.
+    pub fn has_lapsed(&self) -> bool {
+        let deadline = *self.deadline.borrow();
+        deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
     /// Whether this process may write now.
     pub fn is_held(&self) -> bool {
         self.left().is_ok()
@@ -210,8 +217,14 @@ mod tests {
     fn a_claim_expires_by_itself() {
         let (writer, claim) = claim();
         let now = Instant::now();
+        assert!(!claim.has_lapsed(), "never held");
         writer.set(Some(now), now);
         assert_eq!(claim.left(), Err(NotLeading));
+        assert!(claim.has_lapsed(), "not renewed");
+        writer.set(None, now);
+        assert!(!claim.has_lapsed(), "another's");
+        writer.set(Some(now + Duration::from_secs(60)), now);
+        assert!(!claim.has_lapsed(), "held");
         writer.set(Some(now + Duration::from_secs(60)), now);
         assert!(claim.left().unwrap() > Duration::from_secs(50));
     }

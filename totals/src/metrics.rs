@@ -30,6 +30,7 @@ pub struct Metrics {
     registry: Registry,
     is_leader: Number,
     claim_seconds: Float,
+    without_lease: Gauge,
     terms: Counter,
     watch_events: Family<One, Counter>,
     watch_errors: Family<One, Counter>,
@@ -77,6 +78,7 @@ impl Metrics {
             registry: Registry::with_prefix("scope_totals"),
             is_leader: Gauge::default(),
             claim_seconds: Gauge::default(),
+            without_lease: Gauge::default(),
             terms: Counter::default(),
             watch_events: Family::default(),
             watch_errors: Family::default(),
@@ -121,6 +123,11 @@ impl Metrics {
             "How long this replica may still serve unless it renews its Lease",
             Unit::Seconds,
             self.claim_seconds.clone(),
+        );
+        registry.register(
+            "serves_without_lease",
+            "1 while the API server is away for this replica and all agents, and totals go on",
+            self.without_lease.clone(),
         );
         registry.register(
             "terms",
@@ -308,6 +315,11 @@ impl Metrics {
         self.podless_agents.set(designated as i64);
     }
 
+    /// Whether totals are served though the Lease has run out.
+    pub fn serves_without_lease(&self, alone: bool) {
+        self.without_lease.set(i64::from(alone));
+    }
+
     /// The operator was told how the agents are.
     pub fn fleet_told(&self) {
         self.fleet_answers.inc();
@@ -387,6 +399,7 @@ mod tests {
         metrics.added_up(counts, Duration::from_secs(5), Duration::from_millis(1));
         metrics.fleet_told();
         metrics.health_ignored();
+        metrics.serves_without_lease(true);
         metrics.connections(4, 5);
         metrics.certificate(Some(1_900_000_000));
         let text = metrics.text(Some(Duration::from_secs(7)));
@@ -404,6 +417,7 @@ mod tests {
             "scope_totals_podless_agents 2",
             "scope_totals_fleet_answers_total 1",
             "scope_totals_healths_ignored_total 1",
+            "scope_totals_serves_without_lease 1",
             "scope_totals_interval_seconds 5.0",
             "scope_totals_connections 4",
             "scope_totals_connections_evicted_total 5",

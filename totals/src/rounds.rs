@@ -51,8 +51,10 @@ pub async fn run(exchange: Arc<Exchange>) {
         ));
         exchange.set_term(Some(Arc::clone(&term)));
         tracing::info!(number, "this replica serves totals");
-        while exchange.claim().is_held() && exchange.claim().term() == number {
+        let mut alone = false;
+        while exchange.is_open() && exchange.claim().term() == number {
             add_up(&exchange, &term, &mut looked).await;
+            alone = tell_if_alone(&exchange, &term, alone);
             let pause = match term.is_young(exchange.now()) {
                 true => YOUNG,
                 false => term.interval(),
@@ -63,9 +65,24 @@ pub async fn run(exchange: Arc<Exchange>) {
             }
         }
         exchange.set_term(None);
+        exchange.metrics().serves_without_lease(false);
         exchange.metrics().term_ended();
         tracing::info!(number, "this replica serves totals no more");
     }
+}
+
+/// Says when totals begin to be served without the Lease, and when that is over. `before` is what this said
+/// last.
+fn tell_if_alone(exchange: &Exchange, term: &Term, before: bool) -> bool {
+    let alone = exchange.serves_without_lease(term);
+    exchange.metrics().serves_without_lease(alone);
+    if alone && !before {
+        tracing::warn!(
+            "the API server answers neither this replica nor any agent: totals go on, by the pods that were \
+             known"
+        );
+    }
+    alone
 }
 
 async fn add_up(exchange: &Arc<Exchange>, term: &Arc<Term>, looked: &mut Looked) {

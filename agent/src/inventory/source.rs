@@ -71,6 +71,19 @@ pub(super) fn events(
     })
 }
 
+/// Whether the API server itself said what is wrong. That of a proxy before it which finds none, or of one that
+/// cannot reach its store, is no answer.
+pub(super) fn is_answered(error: &watcher::Error) -> bool {
+    let code = match error {
+        watcher::Error::WatchError(status) => Some(status.code),
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
+    };
+    code.is_some_and(|code| !(502..=504).contains(&code))
+}
+
 /// What went wrong, in the API server's own words where it gave any. A status in kube's words is printed
 /// with all its fields.
 pub(super) fn in_words(error: &watcher::Error) -> String {
@@ -112,7 +125,27 @@ mod tests {
             watcher::Error::WatchFailed(kube::Error::Api(status())),
         ] {
             assert_eq!(in_words(&error), said);
+            assert!(is_answered(&error));
         }
         assert!(!in_words(&watcher::Error::NoResourceVersion).is_empty());
+    }
+
+    #[test]
+    fn a_proxy_without_a_server_is_no_answer() {
+        for (code, answered) in [
+            (401, true),
+            (429, true),
+            (500, true),
+            (502, false),
+            (503, false),
+            (504, false),
+        ] {
+            let status = Box::new(Status::failure("no", "No").with_code(code));
+            let error = watcher::Error::WatchStartFailed(kube::Error::Api(status));
+            assert_eq!(is_answered(&error), answered, "{code}");
+        }
+        let lost = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let lost = kube::Error::Service(Box::new(lost));
+        assert!(!is_answered(&watcher::Error::WatchFailed(lost)));
     }
 }

@@ -54,6 +54,8 @@ pub struct WatchState {
     pub inventories: u64,
     /// Why the watch does not work at present, if so.
     pub error: Option<String>,
+    /// Whether that is since the API server does not answer.
+    pub server_away: bool,
     /// Failures of the watch, by what failed.
     pub failures: BTreeMap<&'static str, u64>,
     /// Lookups of owners and namespaces, by outcome.
@@ -213,6 +215,7 @@ impl Keeper {
     fn works_again(&mut self) {
         if let Some((since, _)) = self.failing.take() {
             self.state.error = None;
+            self.state.server_away = false;
             let after = now().saturating_duration_since(since);
             tracing::info!(?after, "the watch of this node's pods works again");
             self.publish_state();
@@ -247,6 +250,7 @@ impl Keeper {
             );
         }
         self.state.error = Some(words);
+        self.state.server_away = !source::is_answered(error);
         self.publish_state();
     }
 

@@ -240,13 +240,20 @@ pub async fn run_with(
         &parts.totals,
         config.cluster.as_ref().and_then(|c| c.totals_dir.clone()),
     ) {
+        let watch = inventory.as_ref().map(|i| i.state.clone());
+        let present = starts::present(
+            config.collectors,
+            demand.clone(),
+            sampler.watch(),
+            watch.unwrap_or_default(),
+        );
         starts::totals(
             directory,
             // As new as that one at each start.
             own_probe_id.to_string(),
             board.clone(),
             demand.clone(),
-            starts::health(config.collectors, demand.clone(), sampler.watch()),
+            present,
             &mut tasks,
             &ending,
         );

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use scope_protocol::encode;
-use scope_totals_wire::Health;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Cluster, Config};
@@ -18,8 +17,8 @@ use super::{KubernetesParts, ServeError};
 use crate::Collectors;
 use crate::container_control::{Containers, Rules, records};
 use crate::control::{Actions, CLICK_WAIT, Desk, controls_report};
-use crate::inventory::{InventoryWatch, NodeLookSettings, WatchSettings, chance};
-use crate::totals::{self, TalkSettings, TotalsBoard, dial, talk};
+use crate::inventory::{InventoryWatch, NodeLookSettings, WatchSettings, WatchState, chance};
+use crate::totals::{self, Present, TalkSettings, TotalsBoard, dial, talk};
 use crate::traffic::{Board, Networks};
 use crate::volumes::{Asker, Look, PATIENCE, VolumeWatch, ask_kernel};
 
@@ -152,17 +151,21 @@ pub(super) fn inventory(
 }
 
 /// Tells how the agent is at present.
-pub(super) type Tell = Box<dyn Fn() -> Health + Send + Sync>;
+pub(super) type Tell = Box<dyn Fn() -> Present + Send + Sync>;
 
-/// What tells how the agent is: by who asks it, and by what its sampler cannot read.
-pub(super) fn health(
+/// What tells how the agent is: by who asks it, by what its sampler cannot read, and by its watch.
+pub(super) fn present(
     collectors: Collectors,
     demand: Arc<Demand>,
     sampler: Arc<ArcSwap<SamplerState>>,
+    watch: Arc<ArcSwap<WatchState>>,
 ) -> Tell {
     Box::new(move || {
         let problems = &sampler.load().problems;
-        totals::health(demand.probe_asked_ago(), collectors, problems)
+        Present {
+            server_away: watch.load().server_away,
+            health: totals::health(demand.probe_asked_ago(), collectors, problems),
+        }
     })
 }
 
@@ -172,7 +175,7 @@ pub(super) fn totals(
     boot: String,
     board: Arc<TotalsBoard>,
     demand: Arc<Demand>,
-    health: Tell,
+    present: Tell,
     tasks: &mut Tasks,
     ending: &CancellationToken,
 ) {
@@ -180,7 +183,7 @@ pub(super) fn totals(
         directory,
         boot,
         want_look: Box::new(move || demand.want_look()),
-        health,
+        present,
         dial: Box::new(dial),
         chance: chance::random,
     };

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use scope_totals_wire::{
-    Fate, Health, MAX_BODY, Metric, Reason, Reply, Report, Sampled, Stamp, VERSION,
-};
+use scope_totals_wire::{Fate, MAX_BODY, Metric, Reason, Reply, Report, Sampled, Stamp, VERSION};
 use tokio::time::Instant;
 
 use super::board::Measured;
 use super::error::ExchangeError;
+use super::health::Present;
 
 /// Whatever a service asks for, an agent keeps within these: no busier than it samples, and no
 /// slower than to notice within minutes that the service asks for more.
@@ -84,12 +83,12 @@ impl Conversation {
 
     /// A new report as JSON, of a sample that is younger than the last reply. It has no more bytes than
     /// it may: where all would be too much, only what matters most. `podless` is the version of the list that
-    /// is drawn, and `health` how the agent is.
+    /// is drawn.
     pub(super) fn report(
         &mut self,
         measured: &Measured,
         podless: Option<u64>,
-        health: Health,
+        present: Present,
     ) -> Bytes {
         self.sequence += 1;
         let sampled = self.last.as_ref().and_then(|(stamp, came)| {
@@ -108,7 +107,8 @@ impl Conversation {
             objects: measured.sums.objects.clone(),
             wanted: Vec::new(),
             podless,
-            health: Some(health),
+            server_away: present.server_away,
+            health: Some(present.health),
         };
         if self.lean {
             slim(&mut report);

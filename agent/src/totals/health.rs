@@ -7,6 +7,15 @@ use scope_totals_wire::{Health, MAX_OFF, Off};
 use crate::Collectors;
 use crate::sample::Problems;
 
+/// How the agent is when it reports.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Present {
+    /// Whether the API server does not answer it.
+    pub server_away: bool,
+    /// What people should know.
+    pub health: Health,
+}
+
 /// How the agent is: how long ago a probe asked, if one ever did, and which parts of its collectors bring
 /// nothing, in the words of the plugin's description. What the agent takes it does not measure itself.
 pub fn health(asked: Option<Duration>, collectors: Collectors, problems: &Problems) -> Health {

@@ -19,7 +19,7 @@ mod talk;
 pub use board::{Measured, Totals, TotalsBoard};
 pub use connection::{Dialled, Stream, dial};
 pub use error::ExchangeError;
-pub use health::health;
+pub use health::{Present, health};
 pub use podless::podless_topology;
 pub use standing::Standing;
 pub use sums::{Sums, object, sums};

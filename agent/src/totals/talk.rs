@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use scope_totals_wire::{Health, VERSION};
+use scope_totals_wire::VERSION;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +14,7 @@ use super::connection::{Answer, Connection, Dialled};
 use super::conversation::{Conversation, Next};
 use super::credentials::{Credentials, Peer};
 use super::error::ExchangeError;
+use super::health::Present;
 
 /// The sampler looks at the node within a second. While it has nothing to tell, as before the pods of
 /// the node are known, it is asked again.
@@ -30,7 +31,7 @@ pub struct TalkSettings {
     /// Has the sampler look at the node soon, and [tell](TotalsBoard::tell) what it saw.
     pub want_look: Box<dyn Fn() + Send + Sync>,
     /// How the agent is at present.
-    pub health: Box<dyn Fn() -> Health + Send + Sync>,
+    pub present: Box<dyn Fn() -> Present + Send + Sync>,
     /// Opens a stream to an address.
     pub dial: Box<dyn Fn(String) -> Dialled + Send + Sync>,
     /// From 0 to 1, another one on each node and each time.
@@ -152,8 +153,8 @@ impl Talk {
             Some(measured) => {
                 let podless = self.board.podless(Instant::now());
                 let podless = podless.map(|list| list.version());
-                let health = (self.settings.health)();
-                Ok(self.conversation.report(&measured, podless, health))
+                let present = (self.settings.present)();
+                Ok(self.conversation.report(&measured, podless, present))
             }
             None => Err(ExchangeError::NoSample),
         }

@@ -113,7 +113,8 @@ async fn a_refused_list_is_told_and_tried_again() {
             .is_some_and(|e| e.contains("pods is forbidden"))
     })
     .await;
-    assert!(!watching.shared.state.load().listed);
+    let state = watching.state();
+    assert!(!state.listed && !state.server_away, "it answered");
     assert!(
         watching.shared.contact.age().is_none(),
         "a refusal is no news"
@@ -194,7 +195,7 @@ async fn ten_minutes_without_the_api_server_change_nothing_but_the_age() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(Arc::ptr_eq(&before, &watching.inventory()), "nothing new");
         let state = watching.state();
-        assert!(state.error.is_some() && state.listed);
+        assert!(state.error.is_some() && state.listed && state.server_away);
         failures = attempts(&state);
     }
     // The first waits are short; then every 15 to 30 s.
@@ -216,6 +217,7 @@ async fn ten_minutes_without_the_api_server_change_nothing_but_the_age() {
         back.elapsed()
     );
     assert_eq!(watching.state().error, None);
+    assert!(!watching.state().server_away);
     held.held().await;
 }
 

@@ -23,7 +23,7 @@ use rustls::version::TLS13;
 use scope_agent::Collectors;
 use scope_agent::sample::Problems;
 use scope_agent::totals::{
-    Dialled, Measured, Stream, Sums, TalkSettings, TotalsBoard, health, talk,
+    Dialled, Measured, Present, Stream, Sums, TalkSettings, TotalsBoard, health, talk,
 };
 use scope_totals_wire::{
     Fate, Kind, MAX_REPLY, Metric, Node, Object, PATH, Partial, Refusal, Reply, Report, Stamp,
@@ -213,7 +213,10 @@ impl Agent {
                     sampled.tell(measured());
                 }
             }),
-            health: Box::new(|| health(None, Collectors::ALL, &Problems::default())),
+            present: Box::new(|| Present {
+                server_away: false,
+                health: health(None, Collectors::ALL, &Problems::default()),
+            }),
             dial: Box::new(move |address| service.clone().dial(address)),
             chance: || 0.5,
         };

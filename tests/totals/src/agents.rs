@@ -263,6 +263,7 @@ impl Agent {
                 .collect(),
             wanted: Vec::new(),
             podless: None,
+            server_away: false,
             health: Some(health()),
         }
     }

@@ -22,7 +22,7 @@ impl Exchange {
         }
         let fleet = term.fleet_told(self.now());
         // Another replica may lead by now, and then it is the one that agents report to.
-        if !self.claim().is_held() {
+        if !self.serves(&term) {
             return Err(Refuse::standby());
         }
         Ok(fleet)

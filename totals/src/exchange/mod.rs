@@ -149,16 +149,33 @@ impl Exchange {
             .take(agent, &report, self.now())
             .map_err(|error| Refuse::new(Reason::Busy, error.to_string()))?;
         // The claim may have ended in the meantime, and then another replica's totals are the right ones.
-        if !self.claim.is_held() {
+        if !self.serves(&term) {
             return Err(Refuse::standby());
         }
         Ok(term.reply(agent, &report, fate, self.now()))
     }
 
-    /// The term, while this replica serves.
+    /// The term, while this replica leads or nobody is known to. In the latter case it listens, and says
+    /// nothing unless it [may](Self::serves).
     fn open_term(&self) -> Result<Arc<Term>, Refuse> {
-        let term = self.term.load_full().filter(|_| self.claim.is_held());
+        let term = self.term.load_full().filter(|_| self.is_open());
         term.ok_or_else(Refuse::standby)
+    }
+
+    /// Whether a term goes on: its end is seen at once, if another replica leads.
+    pub(crate) fn is_open(&self) -> bool {
+        self.claim.is_held() || self.claim.has_lapsed()
+    }
+
+    /// Whether what this replica says is right. Without the Lease it is as long as the API server is away for
+    /// all agents, too: then no other replica can take the Lease, and no pod come that this one does not know.
+    pub(crate) fn serves(&self, term: &Term) -> bool {
+        self.claim.is_held() || self.serves_without_lease(term)
+    }
+
+    /// Whether it is by the agents' word alone that this replica serves.
+    pub(crate) fn serves_without_lease(&self, term: &Term) -> bool {
+        self.claim.has_lapsed() && term.server_is_away(self.now())
     }
 
     async fn speaker(&self, from: IpAddr, headers: &HeaderMap) -> Result<Speaker, Refuse> {

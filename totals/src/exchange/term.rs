@@ -193,6 +193,11 @@ impl Term {
         }
     }
 
+    /// Whether the API server answers no agent either.
+    pub(super) fn server_is_away(&self, now: Moment) -> bool {
+        self.fleet().server_is_away(now, self.interval())
+    }
+
     fn fleet(&self) -> MutexGuard<'_, Fleet> {
         self.fleet.lock().unwrap_or_else(PoisonError::into_inner)
     }

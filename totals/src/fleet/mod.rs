@@ -34,6 +34,7 @@ struct Told {
     /// When this process was heard of first and last.
     since: Moment,
     heard: Moment,
+    server_away: bool,
     health: Option<Health>,
 }
 
@@ -59,6 +60,7 @@ impl Fleet {
             boot: boot.into(),
             since,
             heard: now,
+            server_away: report.server_away,
             health: report.health.clone(),
         };
         agents.insert(Arc::clone(&agent.node), told);
@@ -70,6 +72,14 @@ impl Fleet {
             agents.retain(|node, _| nodes.contains(node));
         }
         self.plugins.retain(|_, agents| !agents.is_empty());
+    }
+
+    /// Whether the API server is away for all agents that were heard of within three intervals. Nobody else can
+    /// lead meanwhile, and hardly a pod comes or goes.
+    pub fn server_is_away(&self, now: Moment, interval: Duration) -> bool {
+        let agents = self.heard(now, interval).flat_map(|(_, agents)| agents);
+        let mut away = agents.map(|(_, told)| told.server_away).peekable();
+        away.peek().is_some() && away.all(|away| away)
     }
 
     /// Every plugin, with its agents that were heard of within three intervals.

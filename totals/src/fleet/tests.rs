@@ -27,6 +27,7 @@ pub(super) fn report(boot: &str, health: Option<Health>) -> Report {
         objects: Vec::new(),
         wanted: Vec::new(),
         podless: None,
+        server_away: false,
         health,
     }
 }
@@ -50,6 +51,35 @@ fn one(fleet: &Fleet, seconds: u64) -> PluginHealth {
     let mut plugins = fleet.tally(at(seconds), INTERVAL);
     assert_eq!(plugins.len(), 1);
     plugins.remove(0)
+}
+
+#[test]
+fn the_server_is_away_if_it_is_for_all_that_were_heard_of() {
+    let mut fleet = Fleet::default();
+    let mut says = |node: &str, server_away, seconds| {
+        let told = Report {
+            server_away,
+            ..report("x", None)
+        };
+        fleet.take(&agent("p", node), &told, at(seconds));
+        fleet.server_is_away(at(seconds), INTERVAL)
+    };
+    assert!(says("a", true, 10));
+    assert!(!says("b", false, 11));
+    assert!(!says("a", true, 15));
+    // What one said that is gone for three intervals says nothing of now.
+    assert!(says("a", true, 27));
+    assert!(!says("a", false, 28));
+    assert!(!Fleet::default().server_is_away(at(0), INTERVAL));
+    let mut of_two = Fleet::default();
+    for (plugin, server_away) in [("p", true), ("q", false)] {
+        let told = Report {
+            server_away,
+            ..report("x", None)
+        };
+        of_two.take(&agent(plugin, "a"), &told, at(10));
+    }
+    assert!(!of_two.server_is_away(at(10), INTERVAL));
 }
 
 #[test]

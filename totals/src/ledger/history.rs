@@ -248,6 +248,7 @@ impl World {
             objects,
             wanted: Vec::new(),
             podless: None,
+            server_away: false,
             health: None,
         };
         assert_eq!(report.check(), Ok(()));

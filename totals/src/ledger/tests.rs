@@ -47,6 +47,7 @@ fn report(boot: &str, sequence: u64, parts: &[Part<'_>]) -> Report {
         objects: parts.iter().map(object).collect(),
         wanted: Vec::new(),
         podless: None,
+        server_away: false,
         health: None,
     }
 }

@@ -198,6 +198,7 @@ impl Service {
             sequence: 0,
             stamp: None,
             podless: None,
+            server_away: false,
             health: None,
         }
     }
@@ -383,6 +384,8 @@ pub(crate) struct Agent {
     pub(crate) stamp: Option<(Stamp, Instant)>,
     /// The version of the list of controllers without pods that it has.
     pub(crate) podless: Option<u64>,
+    /// Whether the API server does not answer it.
+    pub(crate) server_away: bool,
     pub(crate) health: Option<Health>,
 }
 
@@ -410,6 +413,7 @@ impl Agent {
             }],
             wanted: Vec::new(),
             podless: self.podless,
+            server_away: self.server_away,
             health: self.health.clone(),
         }
     }

@@ -252,6 +252,7 @@ mod tests {
             objects: vec![partial(1, 2, [(Metric::Millicores, 1500.0)])],
             wanted: Vec::new(),
             podless: Some(7),
+            server_away: true,
             health: Some(Health {
                 asked_ms_ago: Some(900),
                 collectors_off: vec![off("HTTPStatistics", &"é".repeat(MAX_WHY))],

@@ -29,6 +29,10 @@ pub struct Report {
     /// valid: then it is not sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub podless: Option<u64>,
+    /// Whether the API server does not answer this agent at present. As long as it answers any agent, it is
+    /// the service that is cut off, and then others may know better.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub server_away: bool,
     /// How the agent itself is. What cannot be read is taken for a health without a version, which
     /// [is no health](Report::remove_bad_health): the sums do not suffer for it.
     #[serde(

@@ -48,7 +48,10 @@ fn told(talk: &mut Conversation, measured: &Measured) -> Bytes {
     talk.report(
         measured,
         Some(7),
-        health(None, Collectors::ALL, &Problems::default()),
+        Present {
+            server_away: true,
+            health: health(None, Collectors::ALL, &Problems::default()),
+        },
     )
 }
 
@@ -69,7 +72,7 @@ fn a_report_says_how_long_after_the_last_reply_its_sample_is_of() {
     let mut talk = Conversation::new("b".into());
     let first = read(&told(&mut talk, &measured(at(0), 1, 0)));
     assert_eq!((first.sequence, first.sampled), (1, None));
-    assert_eq!(first.podless, Some(7));
+    assert_eq!((first.podless, first.server_away), (Some(7), true));
     assert!(
         first
             .health

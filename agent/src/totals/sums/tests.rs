@@ -366,6 +366,7 @@ proptest! {
             objects: sums.objects.clone(),
             wanted: Vec::new(),
             podless: None,
+            server_away: false,
             health: None,
         };
         prop_assert_eq!(report.check(), Ok(()));

@@ -306,6 +306,10 @@ const FLEET: &[Scenario] = &[
         run: totals::outlive_their_service,
     },
     Scenario {
+        name: "fleet-totals-outlive-the-api-server",
+        run: totals::outlive_the_api_server,
+    },
+    Scenario {
         name: "fleet-totals-stolen-token",
         run: totals::stolen_token,
     },

@@ -1,5 +1,7 @@
 //! Totals of controllers: from every node the same number, the one that the kubelets' figures add up to, or none.
 
+mod outage;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +15,8 @@ use crate::product::{PLUGINS, SYSTEM, agent_pods};
 use crate::progress::await_some;
 use crate::truth;
 use crate::world::World;
+
+pub(super) use outage::outlive_the_api_server;
 
 const NAMESPACE: &str = "added-up";
 const BUSY: &str = "deployment/busy";

@@ -1,0 +1,58 @@
+//! Totals while the API server is away: nobody can lead by a Lease then, and nothing is scheduled either.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, ensure};
+
+use super::{
+    LOOK_EVERY, MILLICORES, NODES, PATIENT, REPLICAS, SINGLE_PART, await_total, busy,
+    never_wrong_until_right, shown_on,
+};
+use crate::world::World;
+
+/// A Lease has run out after 15 s, and what was told before that is not shown for more than 15 s.
+const AWAY: Duration = Duration::from_secs(45);
+/// A total is never of samples that are older than three intervals, and its node may tell it eight seconds late.
+const OLDEST: f64 = 24.0;
+
+/// They go on, new and right on each node, and after it, too.
+pub(in crate::scenarios) fn outlive_the_api_server(world: &mut World) -> anyhow::Result<()> {
+    let id = busy(&world.kubectl)?;
+    await_total(world, &id, REPLICAS, PATIENT)?;
+    let began = Instant::now();
+    world.stop_api_server()?;
+    let meanwhile = new_and_right(world, &id, began + AWAY);
+    world.start_api_server()?;
+    let oldest = meanwhile.context("while the API server was away")?;
+    let right_again = never_wrong_until_right(world, &id, Instant::now())?;
+    eprintln!(
+        "    away for {} s: totals at most {oldest:.1} s old; by who led then, right {:.1} s after it was back",
+        AWAY.as_secs(),
+        right_again.as_secs_f64()
+    );
+    Ok(())
+}
+
+/// The greatest age of what the nodes show until then, which is always something.
+fn new_and_right(world: &mut World, id: &str, until: Instant) -> anyhow::Result<f64> {
+    let want = MILLICORES * REPLICAS as f64;
+    let mut oldest: f64 = 0.0;
+    while Instant::now() < until {
+        for node in NODES {
+            let shown = shown_on(world, node, id)?;
+            let shown = shown.with_context(|| format!("{node} shows no total"))?;
+            ensure!(
+                (shown.millicores - want).abs() <= want * SINGLE_PART,
+                "{node} shows {shown:?}, want {want} millicores"
+            );
+            let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
+            oldest = oldest.max(now - shown.at);
+            ensure!(
+                oldest <= OLDEST,
+                "{node} shows {shown:?}, {oldest:.1} s old"
+            );
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    Ok(oldest)
+}

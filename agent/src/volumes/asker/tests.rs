@@ -69,10 +69,7 @@ fn space(used: u64) -> Space {
 
 fn asker(made: &Arc<Made>) -> Asker {
     let made = made.clone();
-    Asker::new(
-        Arc::new(move |place| made.ask(&place.point)),
-        Duration::from_millis(50),
-    )
+    Asker::new(Arc::new(move |place| made.ask(&place.point)), PATIENCE)
 }
 
 fn mounts(count: usize) -> Vec<Mount> {
@@ -124,7 +121,7 @@ fn one_that_hangs_holds_up_no_other_and_is_not_asked_again() {
         assert_eq!(uses["/v01"], (Some(1), true), "the last that is known");
         assert_eq!(uses["/v02"], (Some(times), false));
         assert_eq!(made.asked("/v01"), 2, "once since it hangs");
-        assert!(times == 2 || began.elapsed() < Duration::from_millis(50));
+        assert!(times == 2 || began.elapsed() < PATIENCE);
     }
     assert_eq!((asker.counts().stuck, asker.counts().late), (1, 1));
 
@@ -169,7 +166,7 @@ fn those_that_hang_leave_room_for_those_that_answer() {
         assert_eq!(told[64..], [Answers; 3], "they go on");
         assert_eq!(count(&told, Silent), MOST_BY_DOUBTFUL);
         assert_eq!(asker.counts().stuck, MOST_BY_DOUBTFUL);
-        let waited = began.elapsed() >= Duration::from_millis(50);
+        let waited = began.elapsed() >= PATIENCE;
         assert!(first || !waited, "for none of those that hang");
     }
     let told = standings(&mut asker, &all);

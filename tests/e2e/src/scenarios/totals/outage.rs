@@ -5,9 +5,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, ensure};
 
 use super::{
-    LOOK_EVERY, MILLICORES, NODES, PATIENT, REPLICAS, SINGLE_PART, await_total, busy,
-    never_wrong_until_right, shown_on,
+    LOOK_EVERY, MILLICORES, NODES, PATIENT, REPLICAS, SINGLE_PART, active, await_total, busy,
+    holder, never_wrong_until_right, shown_on,
 };
+use crate::kubectl::Kubectl;
+use crate::product::SYSTEM;
+use crate::progress::await_some;
 use crate::world::World;
 
 /// A Lease has run out after 15 s, and what was told before that is not shown for more than 15 s.
@@ -24,13 +27,34 @@ pub(in crate::scenarios) fn outlive_the_api_server(world: &mut World) -> anyhow:
     let meanwhile = new_and_right(world, &id, began + AWAY);
     world.start_api_server()?;
     let oldest = meanwhile.context("while the API server was away")?;
-    let right_again = never_wrong_until_right(world, &id, Instant::now())?;
+    let back = Instant::now();
+    // Until somebody leads again, who led before goes on.
+    let before = renewed(&world.kubectl)?;
+    await_some("a leader that is published", PATIENT, || {
+        let (renewed, holder) = (renewed(&world.kubectl)?, holder(&world.kubectl)?);
+        let active = active(&world.kubectl)?.map(|(name, _)| name);
+        let is_leader = |name: &String| renewed != before && holder.starts_with(name.as_str());
+        Ok(active
+            .filter(is_leader)
+            .ok_or_else(|| format!("{holder} at {renewed}")))
+    })?;
+    let led = back.elapsed();
+    never_wrong_until_right(world, &id, Instant::now())?;
     eprintln!(
-        "    away for {} s: totals at most {oldest:.1} s old; by who led then, right {:.1} s after it was back",
+        "    away for {} s: totals at most {oldest:.1} s old; somebody led {:.1} s after it was back, and totals of \
+         that one were right after {:.1} s",
         AWAY.as_secs(),
-        right_again.as_secs_f64()
+        led.as_secs_f64(),
+        back.elapsed().as_secs_f64()
     );
     Ok(())
+}
+
+/// When the Lease was renewed last.
+fn renewed(kubectl: &Kubectl) -> anyhow::Result<String> {
+    let lease = kubectl.json(&["get", "lease", "scope-totals", "-n", SYSTEM])?;
+    let renewed = lease["spec"]["renewTime"].as_str();
+    Ok(renewed.unwrap_or_default().to_owned())
 }
 
 /// The greatest age of what the nodes show until then, which is always something.

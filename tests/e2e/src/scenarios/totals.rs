@@ -107,7 +107,12 @@ struct Shown {
 
 /// What a node's agent shows of it now.
 fn shown_on(world: &mut World, node: &str, id: &str) -> anyhow::Result<Option<Shown>> {
-    let heard = world.hear(node)?;
+    // On a machine with much else to do it may not answer within the probe's limit.
+    let heard = await_some(&format!("an answer from {node}"), PATIENT, || {
+        let heard = world.hear(node)?;
+        let listed = heard.must_be_accepted(&["node-metrics", "node-metrics-controls"]);
+        Ok(listed.map(|()| heard).map_err(|why| why.to_string()))
+    })?;
     let Some(seen) = heard.node("Deployment", id) else {
         return Ok(None);
     };

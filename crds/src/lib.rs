@@ -13,6 +13,7 @@
 mod action;
 mod control;
 mod generate;
+mod heard;
 mod http;
 mod meta;
 mod placement;
@@ -28,6 +29,7 @@ pub use action::{
 };
 pub use control::{Control, UnknownControl};
 pub use generate::{crds, generated};
+pub use heard::{CollectorOff, ScopeCounts};
 pub use http::HttpStatistics;
 pub use meta::{GROUP, MAX_PLUGIN_ID, VERSION};
 pub use placement::{

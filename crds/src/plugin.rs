@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Control, FailingNode, HttpStatistics, Placement, Resources, Rollout, RolloutStatus,
-    TrafficControl, schema,
+    CollectorOff, Control, FailingNode, HttpStatistics, Placement, Resources, Rollout,
+    RolloutStatus, ScopeCounts, TrafficControl, schema,
 };
 
 /// A Scope plugin that the operator rolls out to the nodes of the cluster.
@@ -386,9 +386,26 @@ pub struct ScopePluginStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing_nodes_total: Option<i32>,
 
+    /// On how many nodes Scope asks the plugin's agents, as they tell scope-totals. Absent while that is not
+    /// known: scope-totals is not installed or does not answer, or has heard of none of the agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<ScopeCounts>,
+
+    /// Collectors, or parts of them, that are asked for and bring nothing on some nodes, on most nodes first; as
+    /// the agents tell scope-totals.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub collectors_off: Vec<CollectorOff>,
+
+    /// How many pairs of a collector and a reason there are, the listed ones included. Absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collectors_off_total: Option<i32>,
+
     /// `Ready`: everything asked for is done, or the plugin is suspended as asked. `Available`: the
     /// plugin serves Scope on all its nodes but those that a rollout may take down.
-    /// `Reconciling`, `Stalled` and `Paused` are present only while they are true.
+    /// `Reconciling`, `Stalled` and `Paused` are present only while they are true. `ScopeConnected`, where
+    /// scope-totals is installed: Scope's probes asked the agents of all nodes within the last minute, as far as
+    /// that is known; it says nothing of readiness.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -1,6 +1,6 @@
 //! The command line. Every flag is also an environment variable.
 
-use std::{ffi::OsString, net::SocketAddr, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use scope_process::{
@@ -9,7 +9,7 @@ use scope_process::{
     logging::Format,
 };
 
-use crate::settings::{self, AgentImage, Process, Settings};
+use crate::settings::{self, AgentImage, Process, Settings, Totals};
 
 /// Rolls Scope plugins out to all nodes of a cluster and carries out what people click in Scope.
 #[derive(Debug, Parser)]
@@ -72,9 +72,16 @@ struct RunArgs {
     )]
     kubelet_directory: String,
     /// The ConfigMap in the plugins' namespace that says whom agents trust and where they report for totals
-    /// (of scope-totals); by default they do not report.
+    /// (of scope-totals), which the operator then asks how they are; by default neither is done.
     #[arg(long, env = "SCOPE_OPERATOR_TOTALS_CONFIG_MAP")]
     totals_config_map: Option<String>,
+    /// The file with a token of this pod's account for scope-totals, whose audience is `scope-totals`.
+    #[arg(
+        long,
+        env = "SCOPE_OPERATOR_TOTALS_TOKEN_FILE",
+        default_value = "/var/run/scope-totals/token"
+    )]
+    totals_token_file: PathBuf,
     /// What people may have done by a click, separated by commas; by default nothing.
     #[arg(long, env = "SCOPE_OPERATOR_ALLOWED_ACTIONS", value_delimiter = ',')]
     allowed_actions: Vec<String>,
@@ -247,6 +254,7 @@ fn run(arguments: RunArgs) -> Result<(Job, Option<LogArgs>), Failure> {
         plugin_directory,
         kubelet_directory,
         totals_config_map,
+        totals_token_file,
         allowed_actions,
         lease_name,
         http_listen,
@@ -274,9 +282,13 @@ fn run(arguments: RunArgs) -> Result<(Job, Option<LogArgs>), Failure> {
                 },
                 plugin_directory: settings::plugin_directory(&plugin_directory)?,
                 kubelet_directory: settings::kubelet_directory(&kubelet_directory)?,
-                totals_config_map: totals_config_map
-                    .map(|map| settings::name("--totals-config-map", &map))
-                    .transpose()?,
+                totals: match totals_config_map {
+                    None => None,
+                    Some(map) => Some(Totals {
+                        config_map: settings::name("--totals-config-map", &map)?,
+                        token_file: settings::token_file(totals_token_file)?,
+                    }),
+                },
                 allowed_actions: settings::allowed_actions(&allowed_actions)?,
             },
             pod_name: settings::name("--pod-name", &pod_name)?,
@@ -381,9 +393,22 @@ mod tests {
         assert_eq!(process.settings.kubelet_directory, "/var/lib/kubelet");
         assert_eq!(process.settings.image.pull_policy, "IfNotPresent");
         assert!(process.settings.allowed_actions.is_empty());
-        assert_eq!(process.settings.totals_config_map, None);
+        assert_eq!(process.settings.totals, None);
         assert_eq!(process.lease_name, "scope-operator");
         assert_eq!(process.http_listen.port(), 8080);
+    }
+
+    #[test]
+    fn totals_are_asked_with_a_token_from_a_file() {
+        let words = format!("run {NEEDED} --totals-config-map=map");
+        let Ok(Job::Run(process)) = parse_words(&words) else {
+            panic!("should run");
+        };
+        let wanted = Totals {
+            config_map: "map".into(),
+            token_file: "/var/run/scope-totals/token".into(),
+        };
+        assert_eq!(process.settings.totals, Some(wanted));
     }
 
     #[test]
@@ -423,6 +448,11 @@ mod tests {
                 &format!("run {NEEDED} --totals-config-map A_b"),
                 Code::Config,
                 "--totals-config-map is \"A_b\"",
+            ),
+            (
+                &format!("run {NEEDED} --totals-config-map a --totals-token-file b"),
+                Code::Config,
+                "--totals-token-file is \"b\"",
             ),
             (
                 "check --namespace a --totals-deployment scope-totals",

@@ -32,6 +32,7 @@ use crate::{
     metrics::Metrics,
     names, ownership,
     seen::{SeenNode, SeenPod},
+    totals::{self, Looks},
     watches::{Guarded, kind},
 };
 
@@ -68,7 +69,7 @@ pub(crate) const CACHES: [&str; 7] = [
     kind::RECORDS,
 ];
 
-/// Runs the controller until `stop`; looks under way are finished.
+/// Runs the controller until `stop`; looks under way are finished. What is `heard` of agents leads to a look, too.
 pub(crate) async fn run(
     context: Arc<Context>,
     touched: Touched<
@@ -80,6 +81,7 @@ pub(crate) async fn run(
         impl Stream<Item = ControllerRevision> + Send + 'static,
         impl Stream<Item = ConfigMap> + Send + 'static,
     >,
+    heard: Looks,
     stop: CancellationToken,
 ) {
     // The generation alone would hide changes of metadata. A status of ours is no reason to look.
@@ -125,6 +127,10 @@ pub(crate) async fn run(
     };
     let all_asked = asked(at(), all_plugins);
     let of_all = move |(): &()| drop(all_asked(()));
+    let heard = totals::due(heard).inspect({
+        let metrics = Arc::clone(&context.metrics);
+        move |plugin| metrics.look_asked(&plugin.name)
+    });
     Controller::for_stream(plugins, context.plugins.clone())
         .with_config(controller::Config::default().concurrency(CONCURRENCY))
         .watches_stream(touched.daemon_sets.map(Ok), asked(at(), of_child))
@@ -135,6 +141,7 @@ pub(crate) async fn run(
         .watches_stream(touched.nodes.map(Ok), asked(at(), of_node))
         .reconcile_all_on(terms.inspect(of_all.clone()))
         .reconcile_all_on(changes(poked).inspect(of_all))
+        .reconcile_on(heard)
         .graceful_shutdown_on(stop.cancelled_owned())
         .run(reconcile, after_failure, context.clone())
         .for_each(|looked| {

@@ -40,8 +40,8 @@ use crate::{
     rollout::{Decision, Waiting},
     seen::{Pods, SeenNode},
     settings::Settings,
-    status::{self, Facts, Progress, Trouble},
-    tell,
+    status::{self, Connection, Facts, Progress, Trouble},
+    tell, totals,
     watches::Guarded,
 };
 
@@ -70,6 +70,8 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) readiness: Arc<Readiness>,
     pub(crate) refusals: Refusals,
+    /// What agents tell scope-totals.
+    pub(crate) board: Arc<totals::Board>,
     pub(crate) memory: Mutex<Memory>,
     /// Of what overlaps are worked out.
     pub(crate) plugins_edition: Edition,
@@ -194,7 +196,9 @@ pub(crate) async fn look(
     let trouble = obstacle.or(stuck).or(outcome.trouble).or(missing);
     let overlap = overlap_of(plugin, &uid, context);
     let progress = rolling.as_deref().map(progress);
-    report::figures(plugin, progress.as_ref(), context);
+    let connection = connection(plugin, &uid, context);
+    let counts = connection.counts(plugin.status.as_ref());
+    report::figures(plugin, progress.as_ref(), counts, context);
     report::write_status(plugin, &uid, context, |previous| {
         let plugin = ScopePlugin {
             status: previous.cloned(),
@@ -208,6 +212,8 @@ pub(crate) async fn look(
                 progress,
                 overlap: overlap.as_ref(),
                 trouble,
+                connection,
+                plugin_directory: &context.settings.plugin_directory,
             },
             Timestamp::now(),
         )
@@ -285,6 +291,18 @@ fn overlap_of(plugin: &ScopePlugin, uid: &str, context: &Context) -> Option<Over
     let found = overlap::overlap(names::id(plugin), &readable, nodes, allowed);
     context.memory().overlaps(uid, editions, found.clone());
     found
+}
+
+/// What to say of whether Scope asks the plugin's agents.
+fn connection(plugin: &ScopePlugin, uid: &str, context: &Context) -> Connection {
+    if context.settings.totals.is_none() || plugin.spec.suspended {
+        return Connection::Unsaid;
+    }
+    let term = context.writer.claim.term();
+    match context.board.shown(uid, term) {
+        Some(shown) => Connection::Shown(shown),
+        None => Connection::AsBefore,
+    }
 }
 
 /// Asks why pods are missing, when they have been for a while.

@@ -34,6 +34,7 @@ mod status;
 mod tell;
 #[cfg(test)]
 mod testing;
+mod totals;
 mod watches;
 
 use std::{env, process::ExitCode};

@@ -28,12 +28,12 @@ use crate::{guarded::Took, queue::Queue};
 const NAMED_PLUGINS: usize = 64;
 
 /// How a plugin stands.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PluginFigures {
     /// What its rollout does.
     pub(crate) phase: &'static str,
-    /// Nodes by state.
-    pub(crate) nodes: [(&'static str, i64); 5],
+    /// Nodes by state, of which there are seven at most.
+    pub(crate) nodes: Vec<(&'static str, i64)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,6 +59,7 @@ pub(crate) struct Metrics {
     rollout_seconds: Histogram,
     pod_deletes: Family<One, Counter>,
     agents_asked: Family<One, Counter>,
+    totals_asks: Family<One, Counter>,
     phases: Family<One, Gauge>,
     nodes: Family<PluginState, Gauge>,
     reconcile_seconds: Histogram,
@@ -94,6 +95,7 @@ impl Metrics {
         let rollout_seconds = Histogram::new(exponential_buckets(1.0, 2.0, 16));
         let pod_deletes = Family::default();
         let agents_asked = Family::default();
+        let totals_asks = Family::default();
         let phases = Family::default();
         let nodes = Family::default();
         // 0.1 ms to about 0.8 s.
@@ -180,13 +182,18 @@ impl Metrics {
             agents_asked.clone(),
         );
         registry.register(
+            "totals_asks",
+            "Questions to scope-totals how the agents are, by outcome, which is `Told` or the reason of the condition ScopeConnected",
+            totals_asks.clone(),
+        );
+        registry.register(
             "plugins",
             "ScopePlugins by what their rollout does, as far as this replica leads",
             phases.clone(),
         );
         registry.register(
             "nodes",
-            "Nodes by plugin and state; the plugins beyond the first 64 are counted as `other`",
+            "Nodes by plugin and state, `asked` and `silent` among them as far as scope-totals tells whether Scope asks their agents; the plugins beyond the first 64 are counted as `other`",
             nodes.clone(),
         );
         registry.register_with_unit(
@@ -264,6 +271,7 @@ impl Metrics {
             rollout_seconds,
             pod_deletes,
             agents_asked,
+            totals_asks,
             phases,
             nodes,
             reconcile_seconds,
@@ -353,11 +361,7 @@ impl Metrics {
         for (n, (name, figures)) in plugins.iter().enumerate() {
             self.phases.get_or_create(&[("phase", figures.phase)]).inc();
             let plugin = if n < NAMED_PLUGINS { name } else { "other" };
-            for (state, count) in figures
-                .nodes
-                .into_iter()
-                .filter(|(state, _)| !state.is_empty())
-            {
+            for &(state, count) in &figures.nodes {
                 let labels = PluginState {
                     plugin: plugin.to_owned(),
                     state,
@@ -380,6 +384,12 @@ impl Metrics {
         if let Some(took) = took {
             self.action_seconds.observe(took.as_secs_f64());
         }
+    }
+
+    pub(crate) fn totals_asked(&self, outcome: &'static str) {
+        self.totals_asks
+            .get_or_create(&[("outcome", outcome)])
+            .inc();
     }
 
     pub(crate) fn action_deferred(&self) {

@@ -17,7 +17,7 @@
 //! | plugins' namespace | core | serviceaccounts | list, watch, create, patch | the agents' accounts; the garbage collector removes them |
 //! | cluster | core | nodes | list, watch | on which nodes a plugin belongs, and which are down ([`crate::seen`]) |
 //! | plugins' namespace | core | pods | list, watch, delete | rollouts ([`crate::rolling`]) |
-//! | plugins' namespace | core | configmaps | list, watch, create, patch | rollout records |
+//! | plugins' namespace | core | configmaps | list, watch, create, patch | rollout records; where scope-totals is ([`crate::totals`]) |
 //! | plugins' namespace | apps | controllerrevisions | list, watch, create, patch, delete | the templates of the last revisions |
 //! | plugins' namespace | scopeplugins.dev | scopeactions | list, watch, delete | clicks, and the removal of old records ([`crate::actions`]) |
 //! | plugins' namespace | scopeplugins.dev | scopeactions/status | patch | outcomes |
@@ -38,7 +38,8 @@
 //! | cluster, with a control of containers allowed | core | pods | get | whether a record tells of a pod on its node |
 //! | cluster, with any action allowed | events.k8s.io | events | create, patch | Events about clicked objects |
 //!
-//! Besides the API server it asks only agents, without a token ([`crate::refusals`]).
+//! Besides the API server it asks only agents, without a token ([`crate::refusals`]), and scope-totals, with one that
+//! is good there alone ([`crate::totals`]).
 
 use std::{
     sync::{Arc, Mutex},
@@ -78,6 +79,7 @@ use crate::{
     refusals::Refusals,
     seen::{Pods, SeenNode, SeenPod},
     settings::{Process, Settings},
+    totals::{self, Asker, Board, Whereabouts},
     watches::{self, Caches, Guarded, kind, without_managed_fields},
 };
 
@@ -256,6 +258,28 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
         namespace: namespace.clone(),
         metrics: Arc::clone(&metrics),
     };
+    let board = Arc::new(Board::default());
+    let (looks, heard) = totals::looks();
+    if let Some(totals) = &settings.totals {
+        let asker = Asker {
+            whereabouts: Whereabouts {
+                namespace: namespace.clone(),
+                config_map: totals.config_map.clone(),
+                token: totals.token_file.clone(),
+            },
+            config_maps: records.clone(),
+            plugins: plugins.clone(),
+            claim: writer.claim.clone(),
+            board: Arc::clone(&board),
+            readiness: Arc::clone(&readiness),
+            metrics: Arc::clone(&metrics),
+            looks,
+        };
+        let stop = stop.clone();
+        writers.start("the questions to scope-totals", async move {
+            asker.run(stop).await;
+        });
+    }
     let context = Arc::new(Context {
         settings,
         writer,
@@ -268,6 +292,7 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
         records,
         events,
         refusals: Refusals::new(Arc::clone(&metrics)),
+        board,
         metrics,
         readiness: Arc::clone(&readiness),
         memory: Mutex::default(),
@@ -287,7 +312,7 @@ pub(crate) async fn run(process: Process) -> Result<(), Failure> {
     writers.start("the housekeeping", forget);
     writers.start(
         "the rollout controller",
-        controller::run(context, touched, stop.clone()),
+        controller::run(context, touched, heard, stop.clone()),
     );
     // A click is judged by its plugin, so the plugins have to be known first; the clicks wait in
     // their stream.

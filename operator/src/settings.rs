@@ -1,6 +1,10 @@
 //! What an installation decides, checked as a whole before anything is opened.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use scope_crds::{Control, UnknownControl};
 use scope_process::cli::{is_dns_label, is_dns_subdomain};
@@ -18,8 +22,8 @@ pub(crate) struct Settings {
     pub(crate) plugin_directory: String,
     /// The kubelet's directory on every node, without a slash at the end.
     pub(crate) kubelet_directory: String,
-    /// The ConfigMap of the plugins' namespace that says where agents report for totals; without it they do not.
-    pub(crate) totals_config_map: Option<String>,
+    /// Where agents report for totals; without it they do not, and nobody is asked how they are.
+    pub(crate) totals: Option<Totals>,
     /// What people may have done by a click, whatever a plugin offers.
     pub(crate) allowed_actions: BTreeSet<Control>,
 }
@@ -30,6 +34,15 @@ pub(crate) struct AgentImage {
     pub(crate) name: String,
     pub(crate) pull_policy: String,
     pub(crate) pull_secrets: Vec<String>,
+}
+
+/// How scope-totals is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// The ConfigMap of the plugins' namespace that says where it is and whom to trust there.
+    pub(crate) config_map: String,
+    /// The file with the operator's own token for it.
+    pub(crate) token_file: PathBuf,
 }
 
 /// One process of the operator.
@@ -63,6 +76,8 @@ pub(crate) enum SettingsError {
         "--kubelet-directory is {0:?}; it must be an absolute path of at most 255 bytes without . or .. in it"
     )]
     KubeletDirectory(String),
+    #[error("--totals-token-file is {0:?}, which is not an absolute path")]
+    TokenFile(PathBuf),
     #[error("--allowed-actions: {0}")]
     AllowedActions(#[from] UnknownControl),
 }
@@ -140,6 +155,14 @@ fn directory(value: &str, longest: usize) -> Option<String> {
         && trimmed.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..")
         && Path::new(trimmed).is_absolute();
     plain.then(|| trimmed.to_owned())
+}
+
+/// The file with the token for scope-totals.
+pub(crate) fn token_file(path: PathBuf) -> Result<PathBuf, SettingsError> {
+    match path.is_absolute() {
+        true => Ok(path),
+        false => Err(SettingsError::TokenFile(path)),
+    }
 }
 
 /// The allowed actions; empty entries come from empty environment variables.

@@ -18,7 +18,7 @@ pub(crate) fn settings() -> Settings {
         },
         plugin_directory: "/var/run/scope/plugins".into(),
         kubelet_directory: "/var/lib/kubelet".into(),
-        totals_config_map: None,
+        totals: None,
         allowed_actions: BTreeSet::new(),
     }
 }

@@ -103,7 +103,8 @@ fn volumes(settings: &Settings, rights: &BTreeSet<Right>) -> Vec<Volume> {
         let pods = format!("{}/pods", settings.kubelet_directory);
         volumes.push(host_path("pods", &pods, "Directory"));
     }
-    volumes.extend(settings.totals_config_map.as_deref().map(totals::volume));
+    let reports = settings.totals.as_ref();
+    volumes.extend(reports.map(|totals| totals::volume(&totals.config_map)));
     volumes
 }
 
@@ -131,7 +132,7 @@ fn mounts(settings: &Settings, rights: &BTreeSet<Right>) -> Vec<VolumeMount> {
             ..VolumeMount::default()
         });
     }
-    if settings.totals_config_map.is_some() {
+    if settings.totals.is_some() {
         mounts.push(totals::mount());
     }
     mounts
@@ -256,7 +257,7 @@ fn arguments(plugin: &ScopePlugin, settings: &Settings) -> Vec<String> {
     if rights(plugin, settings).contains(&Right::KubeletPods) {
         arguments.push(format!("--kubelet-dir={KUBELET}"));
     }
-    if settings.totals_config_map.is_some() {
+    if settings.totals.is_some() {
         arguments.push(totals::argument());
     }
     arguments

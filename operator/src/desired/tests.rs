@@ -2,7 +2,7 @@ use scope_crds::ScopePluginSpec;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testing;
+use crate::{settings::Totals, testing};
 
 fn rendered(spec: Value) -> Value {
     let plugin = testing::plugin("node-metrics", spec);
@@ -177,7 +177,10 @@ fn agents_report_for_totals_where_that_is_installed() {
     let plugin = testing::plugin("node-metrics", json!({"agent": {}}));
     let pod_with = |map: Option<&str>| {
         let mut settings = testing::settings();
-        settings.totals_config_map = map.map(str::to_owned);
+        settings.totals = map.map(|map| Totals {
+            config_map: map.to_owned(),
+            token_file: "/token".into(),
+        });
         let children = children(&plugin, &settings);
         serde_json::to_value(children.daemon_set).unwrap()["spec"]["template"]["spec"].clone()
     };

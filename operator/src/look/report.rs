@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
-use scope_crds::{ScopePlugin, ScopePluginStatus};
+use scope_crds::{ScopeCounts, ScopePlugin, ScopePluginStatus};
 
 use super::Context;
 use crate::{
@@ -16,26 +16,39 @@ use crate::{
     watches::Guarded,
 };
 
-/// Counts how the plugin stands.
-pub(super) fn figures(plugin: &ScopePlugin, progress: Option<&Progress<'_>>, context: &Context) {
+/// Counts how the plugin stands. `scope` is what is known of whom Scope asks.
+pub(super) fn figures(
+    plugin: &ScopePlugin,
+    progress: Option<&Progress<'_>>,
+    scope: Option<ScopeCounts>,
+    context: &Context,
+) {
+    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let mut nodes = Vec::new();
+    if let Some(progress) = progress {
+        let standing = progress.standing;
+        let up = standing.desired - standing.down.len();
+        nodes.extend([
+            ("desired", count(standing.desired)),
+            ("updated", count(standing.updated)),
+            ("ready", count(standing.ready)),
+            ("unavailable", count(up.saturating_sub(standing.serving))),
+            ("notready", count(standing.down.len())),
+        ]);
+    }
+    if let Some(scope) = scope {
+        nodes.extend([
+            ("asked", i64::from(scope.nodes_asked)),
+            ("silent", i64::from(scope.nodes_silent)),
+        ]);
+    }
     let figures = PluginFigures {
         phase: match progress {
             Some(progress) => progress.phase().as_str(),
             None if plugin.spec.suspended => "Suspended",
             None => "Blocked",
         },
-        nodes: progress.map_or_else(Default::default, |progress| {
-            let standing = progress.standing;
-            let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-            let up = standing.desired - standing.down.len();
-            [
-                ("desired", count(standing.desired)),
-                ("updated", count(standing.updated)),
-                ("ready", count(standing.ready)),
-                ("unavailable", count(up.saturating_sub(standing.serving))),
-                ("notready", count(standing.down.len())),
-            ]
-        }),
+        nodes,
     };
     let all = context.memory().stands(names::id(plugin), figures);
     context.metrics.plugins(&all);
@@ -49,7 +62,7 @@ pub(crate) async fn unreadable(
 ) -> Result<Option<Duration>, RequestError> {
     let figures = PluginFigures {
         phase: "Unreadable",
-        nodes: Default::default(),
+        nodes: Vec::new(),
     };
     let all = context.memory().stands(&object.name_any(), figures);
     context.metrics.plugins(&all);

@@ -4,8 +4,9 @@
 //! The conditions are those that kstatus reads: `Ready` and `Available` always, `Reconciling`, `Stalled` and
 //! `Paused` only while they are true. What stands still because the spec says so (suspended, paused, held by
 //! the partition) is `Ready`. What is left behind when the operator is uninstalled is neither true nor
-//! false.
+//! false. Whether Scope asks the agents is a condition of its own, which those do not depend on.
 
+mod connected;
 mod progress;
 mod words;
 
@@ -24,6 +25,7 @@ use crate::{
     rollout::Failures,
 };
 
+pub(crate) use connected::{Connection, SCOPE_CONNECTED};
 pub(crate) use progress::Progress;
 
 /// The condition types that this operator writes.
@@ -70,6 +72,10 @@ pub(crate) struct Facts<'a> {
     /// Where agents of an older plugin write what these write.
     pub(crate) overlap: Option<&'a Overlap>,
     pub(crate) trouble: Option<Trouble>,
+    /// Whether Scope asks its agents.
+    pub(crate) connection: Connection,
+    /// The directory on the nodes in which Scope's probe looks for plugins.
+    pub(crate) plugin_directory: &'a str,
 }
 
 /// How things stand, before it is turned into conditions.
@@ -152,6 +158,12 @@ pub(crate) fn assess(facts: &Facts<'_>, now: Timestamp) -> ScopePluginStatus {
         let message = overlap.in_words();
         conditions.put(OVERLAPPING, true, "SameNodes", &message);
     }
+    let said = connected::say(
+        &facts.connection,
+        facts.plugin.status.as_ref(),
+        facts.plugin_directory,
+        &mut conditions,
+    );
     let progress = facts.progress.as_ref();
     let failing = progress.map(|progress| &progress.standing.failing);
     ScopePluginStatus {
@@ -174,6 +186,9 @@ pub(crate) fn assess(facts: &Facts<'_>, now: Timestamp) -> ScopePluginStatus {
         failing_nodes_total: failing
             .map(|failing| number(failing.total()))
             .filter(|total| *total > 0),
+        scope: said.scope,
+        collectors_off: said.off,
+        collectors_off_total: said.off_total,
         conditions: conditions.list,
     }
 }
@@ -256,14 +271,14 @@ const QUIET: [&str; 9] = [
     "WaitingForPlugin",
 ];
 
-/// What changed from one status to the next: another reason to be ready or not, and controls that
-/// are not allowed. Progress within a rollout is none.
+/// What changed from one status to the next: another reason to be ready or not, controls that are not allowed,
+/// and Scope that asks the agents no more, or does again. Progress within a rollout is none.
 pub(crate) fn transitions<'a>(
     before: Option<&ScopePluginStatus>,
     after: &'a ScopePluginStatus,
 ) -> Vec<Transition<'a>> {
     let stalled = condition(&after.conditions, STALLED).is_some();
-    [READY, CONTROLS_NOT_ALLOWED, OVERLAPPING]
+    [READY, CONTROLS_NOT_ALLOWED, OVERLAPPING, SCOPE_CONNECTED]
         .into_iter()
         .filter_map(|type_| {
             let now = condition(&after.conditions, type_)?;
@@ -272,10 +287,20 @@ pub(crate) fn transitions<'a>(
             if then.is_some_and(|then| then.reason == now.reason) || now.reason == "Applying" {
                 return None;
             }
+            let connects = type_ == SCOPE_CONNECTED && now.status != "False";
+            // That it is well is told only where it was not, and that it is not known is no news.
+            if connects && (now.status != "True" || then.is_none_or(|then| then.status != "False"))
+            {
+                return None;
+            }
+            let warning = match type_ {
+                READY => stalled || !QUIET.contains(&now.reason.as_str()),
+                _ => !connects,
+            };
             Some(Transition {
-                warning: type_ != READY || stalled || !QUIET.contains(&now.reason.as_str()),
+                warning,
                 reason: match type_ {
-                    READY => &now.reason,
+                    READY | SCOPE_CONNECTED => &now.reason,
                     type_ => type_,
                 },
                 message: &now.message,

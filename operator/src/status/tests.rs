@@ -109,6 +109,8 @@ impl Case {
                 }),
                 overlap: self.overlap.as_ref(),
                 trouble: self.trouble.clone(),
+                connection: Connection::Unsaid,
+                plugin_directory: "/var/run/scope/plugins",
             },
             time,
         )

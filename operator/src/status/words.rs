@@ -6,6 +6,7 @@ use super::Trouble;
 use crate::{
     desired,
     plan::{Foreign, MAX_SOCKET_PATH, Obstacle},
+    totals::{Told, Verdict},
 };
 
 /// The schema's bound of a condition's message.
@@ -194,4 +195,42 @@ pub(super) fn names(names: &[String]) -> String {
 pub(super) fn available(available: i32, desired: i32) -> String {
     let nodes = if desired == 1 { "node" } else { "nodes" };
     format!("The plugin serves on {available} of {desired} {nodes}")
+}
+
+/// Whether Scope asks the agents, and what to do where it does not.
+pub(super) fn connected(told: &Told, plugin_directory: &str) -> String {
+    let all = told.asked.saturating_add(told.silent);
+    let nodes = |count: u32| if count == 1 { "node" } else { "nodes" };
+    let named: Vec<&str> = told.silent_nodes.iter().map(String::as_str).collect();
+    let more = usize::try_from(told.silent)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(named.len());
+    let names = match more {
+        0 => named.join(", "),
+        more => format!("{} (+{more})", named.join(", ")),
+    };
+    let begin = match told.verdict() {
+        Verdict::All => {
+            return format!(
+                "Within the last minute Scope asked the agents on all of {all} {}",
+                nodes(all)
+            );
+        }
+        Verdict::Some => format!(
+            "Scope has not asked the agents on {} of {all} {} for a minute: {names}",
+            told.silent,
+            nodes(all)
+        ),
+        Verdict::None => format!(
+            "Scope has asked no agent for a minute, on {all} {}: {names}",
+            nodes(all)
+        ),
+    };
+    format!(
+        "{begin}. A probe that was started before the directory {plugin_directory} was there never looks into it: \
+         restart the pods of Scope's agent on these nodes. If the DaemonSet of Scope's agent does not mount that \
+         directory of the host (a hostPath volume for {plugin_directory}), mount it. If its probe looks elsewhere, set \
+         the chart value pluginDirectory to what its --probe.plugins.root says. Where no probe runs, let one run, or \
+         leave the node out by spec.placement"
+    )
 }

@@ -226,9 +226,9 @@ fn without_totals_the_rest_is_as_it_was() {
     let mut changed = Vec::new();
     for object in &without.0 {
         let text = object.to_string();
-        // Agents from before may still have to start.
+        // Agents from before may still have to start, and the definitions are the same everywhere.
         let name = object["metadata"]["name"].as_str().unwrap();
-        if name != "pods.scopeplugins.dev" {
+        if !["pods.scopeplugins.dev", "scopeplugins.scopeplugins.dev"].contains(&name) {
             assert!(
                 !text.contains("scope-totals") && !text.contains("scope_totals"),
                 "{text}"
@@ -252,16 +252,23 @@ fn without_totals_the_rest_is_as_it_was() {
             "ConfigMap scope-plugins-dashboard",
             "Deployment scope-operator",
             "NetworkPolicy scope-agents",
+            "NetworkPolicy scope-operator",
             "Pod scope-plugins-test",
             "PrometheusRule scope-plugins",
             "Role scope-plugins-test",
         ]
     );
-    // Of the operator's Deployment it is one flag.
+    // Of the operator's Deployment it is two flags, and the token that one of them names.
     let mut operator = with.get("Deployment", "scope-operator").unwrap().clone();
-    let args = &mut operator["spec"]["template"]["spec"]["containers"][0]["args"];
-    let flag = json!("--totals-config-map=scope-totals-ca");
-    args.as_array_mut().unwrap().retain(|arg| *arg != flag);
+    let pod = &mut operator["spec"]["template"]["spec"];
+    let args = &mut pod["containers"][0]["args"];
+    let of_totals = |arg: &Json| arg.as_str().unwrap().starts_with("--totals-");
+    args.as_array_mut().unwrap().retain(|arg| !of_totals(arg));
+    pod["containers"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("volumeMounts");
+    pod.as_object_mut().unwrap().remove("volumes");
     assert_eq!(
         &operator,
         without.get("Deployment", "scope-operator").unwrap()
@@ -277,10 +284,44 @@ fn without_totals_the_rest_is_as_it_was() {
     assert!(all.len() > fewer.len() && all[..fewer.len()] == fewer[..]);
 }
 
+/// The operator asks the service how the agents are, with a token that no other server takes.
+#[test]
+fn the_operator_has_a_token_for_the_service() {
+    let objects = helm().objects(&[]).unwrap();
+    let operator = objects.get("Deployment", "scope-operator").unwrap();
+    let pod = &operator["spec"]["template"]["spec"];
+    assert_eq!(
+        pod["volumes"],
+        json!([{"name": "totals", "projected": {"sources": [{"serviceAccountToken": {
+            "audience": "scope-totals", "expirationSeconds": 3600, "path": "token",
+        }}]}}])
+    );
+    let container = &pod["containers"][0];
+    assert_eq!(
+        container["volumeMounts"],
+        json!([{"name": "totals", "mountPath": "/var/run/scope-totals", "readOnly": true}])
+    );
+    let args = words(&container["args"]);
+    for arg in [
+        "--totals-config-map=scope-totals-ca",
+        "--totals-token-file=/var/run/scope-totals/token",
+    ] {
+        assert!(args.iter().any(|given| given == arg), "{args:?}");
+    }
+    // The service takes the questions of this account alone, which is its default.
+    assert_eq!(pod["serviceAccountName"], "scope-operator");
+    let (_, args) = self::container(&objects);
+    assert!(
+        !args.iter().any(|arg| arg.starts_with("--operator-account")),
+        "{args:?}"
+    );
+}
+
 /// Agents on the host's network come from their node, and only where there may be such agents.
 #[test]
-fn agents_reach_the_exchange_and_others_do_not() {
+fn agents_and_operator_reach_the_exchange_and_others_do_not() {
     let on = [
+        "networkPolicy.operator.enabled=true",
         "networkPolicy.totals.enabled=true",
         "networkPolicy.agents.enabled=true",
     ];
@@ -290,21 +331,25 @@ fn agents_reach_the_exchange_and_others_do_not() {
     let exchange = json!([{"protocol": "TCP", "port": 8443}]);
     let of_namespace = |name: &str| json!({"matchLabels": {"kubernetes.io/metadata.name": name}});
     let agents = json!({"namespaceSelector": of_namespace("scope-plugins")});
+    let operator = objects.get("Deployment", "scope-operator").unwrap();
+    let operator = json!({"from": [{
+        "namespaceSelector": of_namespace("scope-system"),
+        "podSelector": {"matchLabels": operator["spec"]["selector"]["matchLabels"]},
+    }], "ports": exchange});
     let totals = policy(&objects, "scope-totals");
     assert_eq!(
         totals["ingress"],
-        json!([{"from": [agents], "ports": exchange}])
+        json!([{"from": [agents], "ports": exchange}, operator])
     );
     let deployment = objects.get("Deployment", "scope-totals").unwrap();
     let selector = &deployment["spec"]["selector"]["matchLabels"];
     assert_eq!(totals["podSelector"]["matchLabels"], *selector);
-    assert_eq!(
-        policy(&objects, "scope-agents")["egress"][0],
-        json!({"ports": exchange, "to": [{
-            "namespaceSelector": of_namespace("scope-system"),
-            "podSelector": {"matchLabels": selector},
-        }]})
-    );
+    let way = json!({"ports": exchange, "to": [{
+        "namespaceSelector": of_namespace("scope-system"),
+        "podSelector": {"matchLabels": selector},
+    }]});
+    assert_eq!(policy(&objects, "scope-agents")["egress"][0], way);
+    assert_eq!(policy(&objects, "scope-operator")["egress"][1], way);
     // Out: the API server and DNS alone.
     assert_eq!(totals["egress"].as_array().unwrap().len(), 2);
 
@@ -317,7 +362,7 @@ fn agents_reach_the_exchange_and_others_do_not() {
     let nodes = json!({"ipBlock": {"cidr": "10.1.0.0/16"}});
     assert_eq!(
         totals["ingress"],
-        json!([{"from": [agents, nodes], "ports": exchange}])
+        json!([{"from": [agents, nodes], "ports": exchange}, operator])
     );
 }
 

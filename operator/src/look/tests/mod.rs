@@ -12,6 +12,7 @@ use kube::{
         watcher::Event,
     },
 };
+use scope_totals_wire::{Fleet, PluginHealth};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -20,6 +21,7 @@ use crate::{
     leader,
     rollout::{Record, Run, Stage},
     seen::SeenPod,
+    settings::Totals,
     testing,
 };
 
@@ -89,6 +91,7 @@ fn given() -> Given {
         records: records_store,
         events: Events::new(client, "test", Arc::clone(&metrics)),
         refusals: Refusals::new(Arc::clone(&metrics)),
+        board: Arc::default(),
         metrics,
         readiness: Arc::new(Readiness::new(&[])),
         memory: Mutex::default(),
@@ -423,4 +426,71 @@ async fn without_a_claim_nothing_is_written() {
     let error = look(&plain(), &given.context).await.unwrap_err();
     assert_eq!(error.category(), "NotLeading");
     assert_eq!(given.writes(), [""; 0]);
+}
+
+/// How many nodes are silent, as it was written, and how often a status was written since the last time.
+fn silence(given: &Given) -> (Value, usize) {
+    let mut world = given.world.lock().unwrap();
+    let writes = world.requests.drain(..);
+    let writes = writes
+        .filter(|request| request == "PATCH scopeplugins/a/status")
+        .count();
+    let status = &world.objects["scopeplugins/a/status"]["status"];
+    (status["scope"]["nodesSilent"].clone(), writes)
+}
+
+#[tokio::test]
+async fn what_agents_tell_is_written_when_it_changes() {
+    let plugin = plain();
+    let mut given = given();
+    given.context.settings.totals = Some(Totals {
+        config_map: "scope-totals-ca".into(),
+        token_file: "/token".into(),
+    });
+    let revision = Revision::wanted(&plugin, &given.context.settings).id;
+    given.look(&plugin).await;
+    given.hear();
+    given.look(&plugin).await;
+    given.settle(&revision);
+    given.look(&plugin).await;
+    given.hear();
+    assert_eq!(silence(&given).0, Value::Null, "nothing was heard yet");
+    let tell = |given: &Given, silent: u32| {
+        let fleet = Fleet {
+            version: 1,
+            warming_ms: None,
+            plugins: vec![PluginHealth {
+                plugin: "a".into(),
+                nodes: 3,
+                asked: 3 - silent,
+                silent,
+                ..PluginHealth::default()
+            }],
+        };
+        let expected = [totals::Expected {
+            uid: "uid-a".into(),
+            name: "a".into(),
+        }];
+        let term = given.context.writer.claim.term();
+        let board = &given.context.board;
+        board.hear(term, &expected, Ok(&fleet), Instant::now())
+    };
+    assert_eq!(tell(&given, 1), ["a"]);
+    given.look(&plugin).await;
+    assert_eq!(silence(&given), (json!(1), 1));
+    given.look(&plugin).await;
+    assert_eq!(silence(&given), (json!(1), 0), "the same");
+    assert_eq!(tell(&given, 0), ["a"]);
+    given.look(&plugin).await;
+    assert_eq!(silence(&given), (json!(0), 1));
+    assert_eq!(given.ready().0, "AllNodesReady");
+    // Whoever leads next says the same until it has heard something.
+    given.claim.set(None, Instant::now());
+    lead(&given.claim);
+    given.look(&plugin).await;
+    assert_eq!(silence(&given), (json!(0), 0));
+    // Totals are installed no more.
+    given.context.settings.totals = None;
+    given.look(&plugin).await;
+    assert_eq!(silence(&given).0, Value::Null);
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
+use super::connected;
 use crate::audit;
 use crate::kubectl::Kubectl;
 use crate::progress::await_some;
@@ -72,6 +73,8 @@ pub(super) fn start_workloads(world: &mut World) -> anyhow::Result<()> {
 /// One minute of a probe per node, twice on node 1 as where Scope's cluster agent runs, while nothing
 /// changes in the cluster.
 pub(super) fn minute_of_reports(world: &mut World) -> anyhow::Result<()> {
+    // That probes begin to ask is written down once.
+    connected::is_known(world)?;
     let pods = truth::pods(&world.kubectl)?;
     let audit_from = world.audit_mark()?;
     let mut burner = Vec::new();

@@ -7,6 +7,7 @@ mod chart;
 mod churn;
 mod clicks;
 mod cluster_actions;
+mod connected;
 mod demo_here;
 mod figures;
 mod installation;
@@ -312,6 +313,10 @@ const FLEET: &[Scenario] = &[
     Scenario {
         name: "fleet-totals-stolen-token",
         run: totals::stolen_token,
+    },
+    Scenario {
+        name: "fleet-scope-connected",
+        run: connected::silence_is_named,
     },
     Scenario {
         name: "fleet-two-bad-revisions",

@@ -192,23 +192,27 @@ impl World {
             .into_response()
     }
 
-    /// One of the service's own objects each time something is written. Of the rest nothing changes.
+    /// One of the service's own objects each time something is written, also between its list and this watch.
+    /// Of the rest nothing changes.
     fn watch(&self, path: &str, query: &HashMap<String, String>) -> Response {
         let Some(path) = named(path, query) else {
             return Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>())
                 .into_response();
         };
-        let start = (self.clone(), self.changed.subscribe(), self.get(&path));
-        let events = stream::unfold(start, move |(world, mut changed, known)| {
+        let version = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok());
+        let since = version(query.get("resourceVersion").map(String::as_str)).unwrap_or(0);
+        let start = (self.clone(), self.changed.subscribe(), since);
+        let events = stream::unfold(start, move |(world, mut changed, since)| {
             let path = path.clone();
             async move {
                 loop {
-                    changed.changed().await.ok()?;
-                    let now = world.get(&path);
-                    if now != known {
+                    let now = world.get(&path).unwrap_or_default();
+                    let of_now = version(now["metadata"]["resourceVersion"].as_str());
+                    if let Some(of_now) = of_now.filter(|of_now| *of_now > since) {
                         let event = json!({"type": "MODIFIED", "object": now});
-                        return Some((Ok(format!("{event}\n")), (world, changed, now)));
+                        return Some((Ok(format!("{event}\n")), (world, changed, of_now)));
                     }
+                    changed.changed().await.ok()?;
                 }
             }
         });

@@ -81,6 +81,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let outcome = fleet.outcome();
     let (now, peak) = service.resident()?;
     let met = report(&arguments, &outcome, now, peak, cpu);
+    let each = (now - filled) * 1024.0 / arguments.agents as f64;
+    println!("an agent's connection and the newest report take {each:.1} KiB");
     ensure!(met || !arguments.strict, "a target was missed");
     Ok(())
 }

@@ -24,6 +24,8 @@ struct Place {
     counted: u32,
     begin: u32,
     end: u32,
+    /// Where its metrics begin. Most objects of a node have the same ones, which are kept once.
+    metrics: u32,
 }
 
 /// What the pods of one object on the node use.
@@ -39,19 +41,24 @@ impl Kept {
         let mut sorted: Vec<_> = report.objects.iter().collect();
         sorted.sort_unstable_by_key(|partial| partial.object());
         let values = sorted.iter().map(|partial| partial.values.len()).sum();
-        let (mut metrics, mut numbers) = (Vec::with_capacity(values), Vec::with_capacity(values));
+        let (mut metrics, mut numbers) = (Vec::<Metric>::new(), Vec::with_capacity(values));
+        let mut before = 0..0;
         let place = |partial: &&scope_totals_wire::Partial| {
-            // A report has at most MAX_OBJECTS times MAX_VALUES of them, which is less than a u32 holds.
-            let begin = metrics.len() as u32;
-            for (metric, number) in partial.values.iter() {
-                metrics.push(metric);
-                numbers.push(number);
+            let of_this = || partial.values.iter().map(|(metric, _)| metric);
+            if !of_this().eq(metrics[before.clone()].iter().copied()) {
+                let begin = metrics.len();
+                metrics.extend(of_this());
+                before = begin..metrics.len();
             }
+            // A report has at most MAX_OBJECTS times MAX_VALUES of them, which is less than a u32 holds.
+            let begin = numbers.len() as u32;
+            numbers.extend(partial.values.iter().map(|(_, number)| number));
             Place {
                 object: partial.object(),
                 counted: partial.counted,
                 begin,
-                end: metrics.len() as u32,
+                end: numbers.len() as u32,
+                metrics: before.start as u32,
             }
         };
         let partials = sorted.iter().map(place).collect();
@@ -90,11 +97,11 @@ impl Kept {
             .binary_search_by_key(&object, |place| place.object)
             .ok()?;
         let place = &self.partials[place];
-        let range = place.begin as usize..place.end as usize;
+        let numbers = &self.numbers[place.begin as usize..place.end as usize];
         Some(Part {
             counted: place.counted,
-            metrics: &self.metrics[range.clone()],
-            numbers: &self.numbers[range],
+            metrics: &self.metrics[place.metrics as usize..][..numbers.len()],
+            numbers,
         })
     }
 }

@@ -151,6 +151,28 @@ fn a_metric_that_a_node_does_not_know_is_left_out() {
     );
 }
 
+/// A list of metrics is kept once where objects have the same one.
+#[test]
+fn each_object_of_a_report_has_its_own_metrics() {
+    let (rss, threads) = ((Metric::Rss, 1.0), (Metric::Threads, 2.0));
+    let parts: [&[_]; 7] = [
+        &[],
+        &[rss, threads],
+        &[rss, (Metric::Threads, 3.0)],
+        &[],
+        &[rss],
+        &[threads],
+        &[rss, threads],
+    ];
+    let all: Vec<Part<'_>> = (0..).zip(parts).map(|(of, part)| (of, 1, part)).collect();
+    let ledger = ledger(&[("a", report("x", 1, &all))]);
+    for (of, part) in (0..).zip(parts) {
+        let holdings = holdings(&[(of, &[("a", 1)])]);
+        let total = total(&ledger, &holdings, of, 12).unwrap();
+        assert_eq!(total.values, Values::from_iter(part.to_vec()), "{of}");
+    }
+}
+
 #[test]
 fn a_total_goes_with_its_oldest_sample() {
     let values = [(Metric::Rss, 1.0)];

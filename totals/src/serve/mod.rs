@@ -1,15 +1,11 @@
 //! The port of the exchange: TLS, and a bound for everything that a client can make last.
 
 mod seats;
+mod turn;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -18,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use seats::{Places, Seat, Seats};
 
 use crate::{exchange::Connection, metrics::Metrics};
-use hyper::service::Service;
+use turn::{Answers, Turn, Waiting};
 
 /// Connections of the exchange. An agent needs one, and has two when it connects anew.
 pub const PLACES: Places = Places {
@@ -32,9 +28,8 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const PROOF: Duration = Duration::from_secs(10);
 /// More than the longest interval: so long may a kept connection be without a request.
 const IDLE: Duration = Duration::from_secs(90);
-/// What hyper keeps of a connection's bytes: the least that it takes, and there are thousands. A head is
-/// much shorter.
-const BUFFER: usize = 8 << 10;
+/// A request and its answer take at most this time, with all that either may wait for.
+const TURN: Duration = Duration::from_secs(30);
 /// At the end a request that is being answered has so long.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -107,7 +102,9 @@ async fn speak(
 ) -> io::Result<()> {
     // A reply is one write, and nobody should wait for more.
     stream.set_nodelay(true)?;
-    let stream = match tokio::time::timeout(HANDSHAKE, shared.tls.accept(stream)).await {
+    // In a box of its own, as it is over soon.
+    let handshake = Box::pin(shared.tls.accept(stream));
+    let stream = match tokio::time::timeout(HANDSHAKE, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             shared.metrics.handshake_failed();
@@ -118,36 +115,52 @@ async fn speak(
             return Err(io::ErrorKind::TimedOut.into());
         }
     };
-    let context = Connection {
-        from: from.ip().to_canonical(),
-        seat: Arc::clone(&seat),
+    let answers = Answers {
+        router: shared.router,
+        connection: Connection {
+            from: from.ip().to_canonical(),
+            seat: Arc::clone(&seat),
+        },
     };
-    let router = TowerToHyperService::new(shared.router);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(context.clone());
-        router.call(request)
-    });
-    let mut connection = std::pin::pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(IDLE)
-            .max_buf_size(BUFFER)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    let proof = tokio::time::sleep(PROOF);
-    tokio::select! {
-        ended = connection.as_mut() => return ended.map_err(io::Error::other),
-        () = shared.stop.cancelled() => {}
-        () = proof => {
-            if !seat.is_proven() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            tokio::select! {
-                ended = connection.as_mut() => return ended.map_err(io::Error::other),
-                () = shared.stop.cancelled() => {}
-            }
+    let mut requests = std::pin::pin!(requests(Waiting::new(stream), answers, shared.stop));
+    match tokio::time::timeout(PROOF, requests.as_mut()).await {
+        Ok(ended) => ended,
+        Err(_) if seat.is_proven() => requests.await,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// Answers one request after the other.
+async fn requests(
+    mut waiting: Waiting,
+    answers: Answers,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    loop {
+        let asked = tokio::select! {
+            asked = tokio::time::timeout(IDLE, waiting.asked()) => asked??,
+            () = stop.cancelled() => false,
+        };
+        if !asked {
+            return waiting.close().await;
+        }
+        // In a box of its own: the connection has no need of that room while it waits.
+        let turn = Box::pin(answered(waiting.turn(answers.clone()), &stop));
+        match tokio::time::timeout(TURN, turn).await?? {
+            Some(left) => waiting = left,
+            None => return Ok(()),
         }
     }
-    connection.as_mut().graceful_shutdown();
-    connection.await.map_err(io::Error::other)
+}
+
+/// The connection after an answer, unless that was the last.
+async fn answered(mut turn: Turn, stop: &CancellationToken) -> io::Result<Option<Waiting>> {
+    let goes_on = tokio::select! {
+        goes_on = turn.answered() => goes_on?,
+        () = stop.cancelled() => {
+            turn.be_last();
+            turn.answered().await?
+        }
+    };
+    Ok(goes_on.then(|| turn.left()))
 }

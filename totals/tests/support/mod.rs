@@ -64,6 +64,8 @@ pub(crate) struct Service {
     pub(crate) reviews: Arc<AtomicUsize>,
     /// Whether the API server answers.
     pub(crate) answers: tokio::sync::watch::Sender<bool>,
+    /// Ends the serving.
+    pub(crate) stop: CancellationToken,
     _stop: DropGuard,
 }
 
@@ -160,7 +162,8 @@ impl Service {
             seats,
             reviews,
             answers,
-            _stop: stop.drop_guard(),
+            _stop: stop.clone().drop_guard(),
+            stop,
         };
         service.new_certificate();
         service.lead();

@@ -1,13 +1,14 @@
 //! `scope-operator cleanup`: what runs before the chart is uninstalled. It stops the operator, which
-//! would otherwise bring back what is removed, then removes the agents and waits until no node runs
-//! one. Every step may be repeated. ScopePlugins stay, and their status says that nobody looks after them.
+//! would otherwise bring back what is removed, and scope-totals, while it has the rights to give up what it
+//! leads by. Then it removes the agents and waits until no node runs one. Every step may be repeated.
+//! ScopePlugins stay, and their status says that nobody looks after them.
 //!
 //! # Rights
 //!
 //! | where | group | resource | verbs | for |
 //! | --- | --- | --- | --- | --- |
-//! | own namespace | apps | deployments/scale, the one of the operator | patch | stopping the operator |
-//! | own namespace | core | pods | list | waiting until it has stopped |
+//! | own namespace | apps | deployments/scale, those of operator and scope-totals | patch | stopping both |
+//! | own namespace | core | pods | list | waiting until they have stopped |
 //! | plugins' namespace | apps | daemonsets | list, delete | removing the agents |
 //! | plugins' namespace | core | serviceaccounts | list, delete | removing their accounts |
 //! | plugins' namespace | core | pods | list | waiting until they are gone |
@@ -15,26 +16,26 @@
 //! | cluster | scopeplugins.dev | scopeplugins/status | patch | telling them |
 
 mod left_behind;
+mod stop;
 
 use std::{fmt::Debug, time::Duration};
 
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
-        apps::v1::{DaemonSet, Deployment},
+        apps::v1::DaemonSet,
         core::v1::{Pod, ServiceAccount},
     },
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy},
+    api::{DeleteParams, ListParams, Preconditions, PropagationPolicy},
 };
 use scope_process::{
     clients::Clients,
     exit::{Code, Failure},
 };
 use serde::de::DeserializeOwned;
-use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -60,7 +61,7 @@ pub(crate) async fn run(cleanup: Cleanup) -> Result<(), Failure> {
     let seconds = cleanup.timeout.as_secs();
     let work = async {
         let client = Clients::new().await?.act;
-        stop_operator(&client, &cleanup).await?;
+        stop::stop(&client, &cleanup).await?;
         remove_agents(&client, &cleanup).await?;
         Ok(client)
     };
@@ -72,47 +73,6 @@ pub(crate) async fn run(cleanup: Cleanup) -> Result<(), Failure> {
     };
     left_behind::tell(&ended?).await;
     Ok(())
-}
-
-async fn stop_operator(client: &Client, cleanup: &Cleanup) -> Result<(), Failure> {
-    let Cleanup {
-        deployment,
-        namespace,
-        ..
-    } = cleanup;
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    let nothing = json!({"spec": {"replicas": 0}});
-    let scaled = insist(
-        || format!("scaling the Deployment {namespace}/{deployment} to 0"),
-        async || {
-            deployments
-                .patch_scale(deployment, &PatchParams::default(), &Patch::Merge(&nothing))
-                .await
-        },
-    )
-    .await?;
-    let Some(scale) = scaled else {
-        progress(&format!(
-            "1/5 there is no Deployment {namespace}/{deployment}: no operator runs"
-        ));
-        return Ok(());
-    };
-    let selector = scale
-        .status
-        .and_then(|status| status.selector)
-        .unwrap_or_default();
-    if selector.is_empty() {
-        return Err(Failure::new(
-            Code::Software,
-            format!(
-                "the API server did not say by which labels the Deployment {namespace}/{deployment} finds its pods"
-            ),
-        ));
-    }
-    progress(&format!(
-        "1/5 the Deployment {namespace}/{deployment} is scaled to 0"
-    ));
-    gone(client, namespace, &selector, "2/5", "of the operator").await
 }
 
 async fn remove_agents(client: &Client, cleanup: &Cleanup) -> Result<(), Failure> {

@@ -112,6 +112,9 @@ struct CleanupArgs {
         default_value = "scope-operator"
     )]
     deployment: String,
+    /// The Deployment of scope-totals, where it is installed.
+    #[arg(long, env = "SCOPE_OPERATOR_TOTALS_DEPLOYMENT")]
+    totals_deployment: Option<String>,
     /// The namespace in which the operator runs.
     #[arg(long, env = "POD_NAMESPACE")]
     namespace: String,
@@ -122,7 +125,7 @@ struct CleanupArgs {
         default_value = "scope-plugins"
     )]
     plugins_namespace: String,
-    /// How long stopping the operator and removing the agents may take, for example 120s or 5m. Telling
+    /// How long stopping operator and scope-totals and removing the agents may take, for example 120s or 5m. Telling
     /// the ScopePlugins that stay takes 20s more at most.
     #[arg(long, env = "SCOPE_OPERATOR_TIMEOUT", default_value = "120s", value_parser = duration)]
     timeout: Duration,
@@ -194,7 +197,7 @@ enum PullPolicy {
 pub(crate) enum Job {
     /// Run until told to stop.
     Run(Box<Process>),
-    /// Stop the operator and remove the agents.
+    /// Stop the operator and scope-totals and remove the agents.
     Cleanup(Cleanup),
     /// Say whether the installation works.
     Check(Check),
@@ -206,6 +209,8 @@ pub(crate) enum Job {
 #[derive(Clone, Debug)]
 pub(crate) struct Cleanup {
     pub(crate) deployment: String,
+    /// That of scope-totals, where it is installed.
+    pub(crate) totals_deployment: Option<String>,
     pub(crate) namespace: String,
     pub(crate) plugins_namespace: String,
     pub(crate) timeout: Duration,
@@ -303,6 +308,7 @@ fn run(arguments: RunArgs) -> Result<(Job, Option<LogArgs>), Failure> {
 fn cleanup(arguments: CleanupArgs) -> Result<(Job, Option<LogArgs>), Failure> {
     let CleanupArgs {
         deployment,
+        totals_deployment,
         namespace,
         plugins_namespace,
         timeout,
@@ -312,8 +318,11 @@ fn cleanup(arguments: CleanupArgs) -> Result<(Job, Option<LogArgs>), Failure> {
         let plugins_namespace = settings::namespace("--plugins-namespace", &plugins_namespace)?;
         let namespace = settings::namespace("--namespace", &namespace)?;
         settings::apart(&plugins_namespace, &namespace)?;
+        let totals = totals_deployment.as_deref();
+        let totals = totals.map(|name| settings::name("--totals-deployment", name));
         Ok(Cleanup {
             deployment: settings::name("--deployment", &deployment)?,
+            totals_deployment: totals.transpose()?,
             namespace,
             plugins_namespace,
             timeout,
@@ -460,6 +469,11 @@ mod tests {
                 "--totals-lease-name",
             ),
             (
+                "cleanup --namespace a --totals-deployment A_b",
+                Code::Config,
+                "--totals-deployment is \"A_b\"",
+            ),
+            (
                 "cleanup --namespace a --timeout never",
                 Code::Usage,
                 "such as 120s",
@@ -471,6 +485,18 @@ mod tests {
             assert!(line.contains(text), "{words}: {line}");
             assert!(!line.contains('\n'));
         }
+    }
+
+    #[test]
+    fn totals_are_stopped_where_they_are_installed() {
+        let cleanup = |words: &str| match parse_words(&format!("cleanup --namespace a {words}")) {
+            Ok(Job::Cleanup(cleanup)) => cleanup,
+            other => panic!("{words}: {other:?}"),
+        };
+        assert_eq!(cleanup("").deployment, "scope-operator");
+        assert_eq!(cleanup("").totals_deployment, None);
+        let with = cleanup("--totals-deployment=t").totals_deployment;
+        assert_eq!(with.as_deref(), Some("t"));
     }
 
     #[test]

@@ -251,10 +251,12 @@ fn without_totals_the_rest_is_as_it_was() {
         [
             "ConfigMap scope-plugins-dashboard",
             "Deployment scope-operator",
+            "Job scope-plugins-cleanup",
             "NetworkPolicy scope-agents",
             "NetworkPolicy scope-operator",
             "Pod scope-plugins-test",
             "PrometheusRule scope-plugins",
+            "Role scope-plugins-cleanup",
             "Role scope-plugins-test",
         ]
     );
@@ -315,6 +317,41 @@ fn the_operator_has_a_token_for_the_service() {
         !args.iter().any(|arg| arg.starts_with("--operator-account")),
         "{args:?}"
     );
+}
+
+/// Helm takes the rights of the service with the rest, and until then its pods have to be gone.
+#[test]
+fn an_uninstall_stops_the_service_first() {
+    for (set, stopped) in [
+        (&[][..], &["scope-operator", "scope-totals"][..]),
+        (&[OFF], &["scope-operator"]),
+    ] {
+        let objects = helm().objects(set).unwrap();
+        let job = objects.get("Job", "scope-plugins-cleanup").unwrap();
+        let args = words(&job["spec"]["template"]["spec"]["containers"][0]["args"]);
+        let named: Vec<_> = args
+            .iter()
+            .filter_map(|arg| arg.split_once("deployment="))
+            .map(|(_, name)| name)
+            .collect();
+        assert_eq!(named, stopped);
+        let is_role = |o: &&Json| {
+            o["kind"] == "Role"
+                && o["metadata"]["name"] == "scope-plugins-cleanup"
+                && o["metadata"]["namespace"] == "scope-system"
+        };
+        let role = objects.0.iter().find(is_role).unwrap();
+        let scaled = json!({
+            "apiGroups": ["apps"],
+            "resources": ["deployments/scale"],
+            "resourceNames": stopped,
+            "verbs": ["patch"],
+        });
+        assert!(
+            role["rules"].as_array().unwrap().contains(&scaled),
+            "{role}"
+        );
+    }
 }
 
 /// Agents on the host's network come from their node, and only where there may be such agents.

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use scope_agent::totals::Totals;
-use scope_totals_wire::{Controller, Fate, Kind, Object, Podless, Reason, Refusal, Reply, Uid};
+use scope_totals_wire::{
+    Controller, Fate, Kind, Members, Object, Podless, Reason, Refusal, Reply, Services, Uid,
+};
 use tokio::time::Instant;
 
 use totals_service::{Agent, Authority, Step, object, reply, total};
@@ -134,6 +136,44 @@ async fn what_has_no_pods_is_drawn_for_as_long_as_it_may_and_is_sent_once() {
         (drawn(&agent), agent.board.drawn(Instant::now())),
         (Vec::new(), 0)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_list_of_services_is_named_until_it_is_over_and_sent_once() {
+    let mut agent = Agent::start();
+    let list = vec![Members {
+        uid: Uid::from_bytes([1; 16]),
+        version: 5,
+        pods: vec![Uid::from_bytes([2; 16])],
+    }];
+    let told = |version, services| {
+        Step::Reply(Reply {
+            services: Some(Services {
+                version,
+                valid_ms: 12_000,
+                services,
+            }),
+            ..reply(Fate::Taken, "7-1", [])
+        })
+    };
+    let none = || Step::Reply(reply(Fate::Taken, "7-1", []));
+    let known = |agent: &Agent| agent.board.totals(Instant::now()).services().to_vec();
+    let first = agent.asked(told(7, Some(list.clone()))).await;
+    assert_eq!(first.report.services, Some(0), "it can read one");
+    let second = agent.asked(told(7, None)).await;
+    assert_eq!(second.report.services, Some(7));
+    assert_eq!(known(&agent), list);
+    // The service does not know yet, as after a hand-over.
+    for _ in 0..2 {
+        let next = agent.asked(none()).await;
+        assert_eq!(next.report.services, Some(7));
+        assert_eq!(known(&agent), list);
+    }
+    let over = agent.asked(told(8, Some(Vec::new()))).await;
+    assert_eq!(over.report.services, Some(0));
+    assert_eq!(agent.board.known_services(Instant::now()), 0);
+    let last = agent.asked(none()).await;
+    assert_eq!(last.report.services, Some(8), "an empty list is one");
 }
 
 #[tokio::test(start_paused = true)]

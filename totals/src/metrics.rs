@@ -47,6 +47,8 @@ pub struct Metrics {
     podless: Number,
     podless_left_out: Number,
     podless_agents: Number,
+    services: Number,
+    services_left_out: Number,
     fleet_answers: Counter,
     healths_ignored: Counter,
     connections: Number,
@@ -97,6 +99,8 @@ impl Metrics {
             podless: Gauge::default(),
             podless_left_out: Gauge::default(),
             podless_agents: Gauge::default(),
+            services: Gauge::default(),
+            services_left_out: Gauge::default(),
             fleet_answers: Counter::default(),
             healths_ignored: Counter::default(),
             connections: Gauge::default(),
@@ -214,6 +218,16 @@ impl Metrics {
             self.podless_agents.clone(),
         );
         registry.register(
+            "services",
+            "Services with pods that agents are told of",
+            self.services.clone(),
+        );
+        registry.register(
+            "services_left_out",
+            "Services without totals, since not all of their pods can be told or a node's list has no room",
+            self.services_left_out.clone(),
+        );
+        registry.register(
             "fleet_answers",
             "Answers to the operator, how the agents are",
             self.fleet_answers.clone(),
@@ -307,12 +321,16 @@ impl Metrics {
             podless,
             podless_left_out,
             designated,
+            services,
+            services_left_out,
         } = counts;
         self.agents.set(agents as i64);
         self.totals.set(totals as i64);
         self.podless.set(podless as i64);
         self.podless_left_out.set(podless_left_out as i64);
         self.podless_agents.set(designated as i64);
+        self.services.set(services as i64);
+        self.services_left_out.set(services_left_out as i64);
     }
 
     /// Whether totals are served though the Lease has run out.
@@ -395,6 +413,8 @@ mod tests {
             podless: 500,
             podless_left_out: 7,
             designated: 2,
+            services: 9,
+            services_left_out: 4,
         };
         metrics.added_up(counts, Duration::from_secs(5), Duration::from_millis(1));
         metrics.fleet_told();
@@ -415,6 +435,8 @@ mod tests {
             "scope_totals_podless 500",
             "scope_totals_podless_left_out 7",
             "scope_totals_podless_agents 2",
+            "scope_totals_services 9",
+            "scope_totals_services_left_out 4",
             "scope_totals_fleet_answers_total 1",
             "scope_totals_healths_ignored_total 1",
             "scope_totals_serves_without_lease 1",

@@ -12,14 +12,15 @@
 //! | cluster | apps | deployments, statefulsets, daemonsets | list, watch | which have no pods, by metadata |
 //! | cluster | batch | jobs | list, watch | the CronJobs of Jobs, by metadata |
 //! | cluster | batch | cronjobs | list, watch | which have no pods, by metadata |
+//! | cluster | discovery.k8s.io | endpointslices | list, watch | which pods belong to which Services; and its own, by which the active replica is found ([`crate::publish`]) |
+//! | cluster | core | services | list, watch | their UIDs, by metadata; and the own one's address, for agents |
 //! | cluster | authentication.k8s.io | tokenreviews | create | who speaks ([`crate::trust`]) |
 //! | own namespace | coordination.k8s.io | leases, the one of the service | get, list, watch, patch | which replica is active |
 //! | own namespace | discovery.k8s.io | endpointslices | create | the address of the active replica ([`crate::publish`]) |
-//! | own namespace | discovery.k8s.io | endpointslices, those of the service | list, watch, patch | the same |
+//! | own namespace | discovery.k8s.io | endpointslices, those of the service | patch | the same |
 //! | own namespace | discovery.k8s.io | endpointslices, those of the service | delete | not done, but some API servers ask for it of whoever gives an object an owner |
 //! | own namespace | discovery.k8s.io | endpointslices/restricted | create | not done, but OpenShift asks for it of whoever publishes addresses of pods |
 //! | own namespace | core | secrets, the one of the authorities | list, watch, patch | the own authorities ([`crate::tls`]) |
-//! | own namespace | core | services, the one of the service | list, watch | its address, for agents ([`crate::publish`]) |
 //! | plugins' namespace | core | configmaps, the one of the authorities | get, patch | whom agents trust, and where they find the service |
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

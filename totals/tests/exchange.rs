@@ -8,9 +8,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use hyper::StatusCode;
 use jiff::Timestamp;
-use scope_totals::census::watch;
+use scope_totals::census::{Name, Slice, watch};
 use scope_totals_wire::{
-    Controller, FLEET_PATH, Fate, Fleet, Health, Kind, MAX_BODY, MAX_WHY, Metric, Off, PATH, Reason,
+    Controller, FLEET_PATH, Fate, Fleet, Health, Kind, MAX_BODY, MAX_WHY, Members, Metric, Off,
+    PATH, Partial, Reason, Uid,
 };
 use serde_json::json;
 use support::{Agent, Connection, NAME, Service, apps, claims, deployment, eventually, token};
@@ -542,6 +543,90 @@ async fn an_agent_that_scope_asks_draws_what_has_no_pods() {
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(agents[number].tell(1.0).await.podless, None);
     assert_eq!(service.metric("scope_totals_podless_agents "), 2);
+}
+
+/// The pods of these nodes, by number, are those of a Service.
+fn serve(service: &Service, pods: &[u8]) {
+    let name = Name {
+        namespace: "apps".into(),
+        name: "web".into(),
+    };
+    let mut census = watch::lock(&service.census);
+    let services = &mut census.services;
+    services.names.put(name.clone(), Uid::from_bytes([50; 16]));
+    let slice = Slice {
+        service: name,
+        owner: None,
+        pods: Some(pods.iter().map(|pod| Uid::from_bytes([*pod; 16])).collect()),
+    };
+    services.slices.put(Uid::from_bytes([51; 16]), slice);
+    services.names.complete();
+    services.slices.complete();
+}
+
+/// Reports that this pod of the Service uses so many millicores, by that list; the total, if it is told.
+async fn service_total(agent: &mut Agent, list: &[Members], millicores: f64) -> Option<f64> {
+    let mut report = agent.report(1.0);
+    let partial = |one: &Members| Partial {
+        kind: Kind::Service,
+        uid: one.uid,
+        counted: one.pods.len() as u32,
+        members: Some(one.version),
+        values: [(Metric::Millicores, millicores)].into_iter().collect(),
+    };
+    report.objects.extend(list.iter().map(partial));
+    let reply = agent.send(&report).await.reply();
+    let total = reply
+        .totals
+        .iter()
+        .find(|total| total.kind == Kind::Service)?;
+    assert_eq!((total.counted, total.pods), (2, 2));
+    total.values.get(Metric::Millicores)
+}
+
+#[tokio::test]
+async fn a_service_has_a_total_of_the_pods_that_it_has_now() {
+    let service = ready(&["a", "b", "c"]).await;
+    serve(&service, &[0, 1]);
+    let mut old = service.agent("c").await;
+    let (mut a, mut b) = (service.agent("a").await, service.agent("b").await);
+    (a.services, b.services) = (Some(0), Some(0));
+    for agent in [&mut a, &mut b, &mut old] {
+        assert_eq!(agent.tell(1.0).await.fate, Fate::Taken);
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(old.tell(1.0).await.services, None, "it could not read it");
+    let [of_a, of_b] = [a.tell(1.0).await, b.tell(1.0).await].map(|reply| reply.services.unwrap());
+    let lists = [of_a.services.unwrap(), of_b.services.unwrap()];
+    for (list, pod) in lists.iter().zip([0, 1]) {
+        assert_eq!(list.len(), 1);
+        assert_eq!(list[0].pods, [Uid::from_bytes([pod; 16])]);
+    }
+    a.services = Some(of_a.version);
+    let again = a.tell(1.0).await.services.unwrap();
+    assert_eq!((again.version, again.services), (of_a.version, None));
+    assert_eq!(service.metric("scope_totals_services "), 1);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    service_total(&mut a, &lists[0], 100.0).await;
+    service_total(&mut b, &lists[1], 200.0).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(service_total(&mut a, &lists[0], 100.0).await, Some(300.0));
+    // Another pod of the same node takes the place of one: whoever sums up the old set is not counted.
+    {
+        let mut census = watch::lock(&service.census);
+        let pod = census.pods.get(&Uid::from_bytes([1; 16])).cloned().unwrap();
+        census.pods.put(Uid::from_bytes([9; 16]), pod);
+    }
+    serve(&service, &[0, 9]);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(service_total(&mut a, &lists[0], 100.0).await, None);
+    let reply = b.tell(1.0).await.services.unwrap();
+    let now = reply.services.unwrap();
+    assert_eq!(now[0].pods, [Uid::from_bytes([9; 16])]);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    service_total(&mut b, &now, 50.0).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(service_total(&mut a, &lists[0], 100.0).await, Some(150.0));
 }
 
 fn no_btf() -> Off {

@@ -1,9 +1,9 @@
-//! The part of the page about totals of controllers.
+//! The part of the page about totals of controllers and Services.
 
-/// What is shown of a controller, of what, and what is not.
+/// What is shown of a controller or Service, of what, and what is not.
 pub(super) fn section() -> &'static str {
-    "\n## Totals of controllers\n\n\
-     With `--totals-dir` agents send what the pods of their node use, by controller, to `scope-totals`, and \
+    "\n## Totals of controllers and Services\n\n\
+     With `--totals-dir` agents send what the pods of their node use, by controller and Service, to `scope-totals`, and \
      show what that is in the whole cluster: on Deployments, StatefulSets, DaemonSets, Jobs and CronJobs \
      with pods on the node, under the IDs and templates of pods. Number, scale and date are the same on \
      all nodes. Without it a controller has the metrics of its pod, if it has only one.\n\n\
@@ -25,6 +25,11 @@ pub(super) fn section() -> &'static str {
      controllers with one pod only.\n\
      * A node whose reports take turns tells a total once in eight reports; of a controller with more than \
      twelve pods some of the nodes with its pods do, drawn by lot. Asked by anybody else, each tells all.\n\
+     * A Service has CPU, memory, requests, classes of responses and the share of server errors, of the pods \
+     that its EndpointSlices name: ready or not, each once, whoever made the slices. When a pod joins or leaves, \
+     the total is absent until the node of that pod has reported twice. Static pods are among those that there \
+     are, and never counted. Names of Services and the pods below them are told by Scope's probe; where none \
+     lists Services they have no names.\n\
      * The date is that at which the service added up, by its clock.\n\
      * Jobs and CronJobs have totals where Scope is mended; a CronJob also where it has a button.\n\
      * HTTP is told of controllers whose pods have served since their agents started.\n"

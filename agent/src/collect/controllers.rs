@@ -12,16 +12,17 @@ use super::composer::{Composer, DATE_MICROS, Detail, STAMP_MICROS, down_to};
 use super::http;
 use super::kubernetes::owner_id;
 use super::metric::{self, Meter, Scales};
+use super::services;
 use super::share::{Load, Share};
 use crate::http_rates::{Class, MAX_CODES_OF_NODE};
 use crate::inventory::{Inventory, Owner};
 use crate::totals::object;
 
 /// Of how many pods the figures are.
-const COUNTED: &str = "totals_pods_counted";
+pub(super) const COUNTED: &str = "totals_pods_counted";
 
 /// The row that says of how many pods the figures are.
-fn row() -> MetadataTemplate {
+pub(super) fn row() -> MetadataTemplate {
     MetadataTemplate {
         label: "Pods counted".to_owned(),
         truncate: 0,
@@ -32,7 +33,7 @@ fn row() -> MetadataTemplate {
     }
 }
 
-/// Adds the totals of the controllers with pods here. The row is known where there is such a controller:
+/// Adds the totals of the controllers and Services with pods here. The row is known where there is such a controller:
 /// Scope puts together what all nodes tell.
 pub(super) fn add(composer: &mut Composer<'_>, inventory: &Inventory) {
     let settings = composer.settings;
@@ -49,6 +50,7 @@ pub(super) fn add(composer: &mut Composer<'_>, inventory: &Inventory) {
         }
     }
     let load = load(composer);
+    services::add(composer, &load);
     for (object, (owner, own)) in owners {
         let rows = &mut composer.report.topology(owner.topology).metadata_templates;
         if !rows.contains_key(COUNTED) {
@@ -88,7 +90,7 @@ fn load(composer: &Composer<'_>) -> Load {
     load
 }
 
-fn add_total(
+pub(super) fn add_total(
     composer: &mut Composer<'_>,
     topology: Topology,
     id: String,
@@ -104,7 +106,9 @@ fn add_total(
     };
     essential(&mut meter, total);
     if composer.detail < Detail::Essential && !is_lifted(topology, total) {
-        further(&mut meter, total);
+        if topology != Topology::Service {
+            further(&mut meter, total);
+        }
         // Jobs have no templates for it.
         if !matches!(topology, Topology::Job | Topology::CronJob) {
             served(&mut meter, total);
@@ -124,7 +128,7 @@ fn add_total(
 fn is_lifted(topology: Topology, total: &Total) -> bool {
     let is_served = matches!(
         topology,
-        Topology::Deployment | Topology::StatefulSet | Topology::DaemonSet
+        Topology::Deployment | Topology::StatefulSet | Topology::DaemonSet | Topology::Service
     );
     is_served && total.pods == 1 && total.counted == 1
 }

@@ -34,7 +34,7 @@ enum Scope {
     All,
     /// What Scope's own plugin told, of processes.
     Codes,
-    /// What can be compared, of controllers with one pod, to which Scope lifts it.
+    /// What can be compared, of controllers and Services with one pod, to which Scope lifts it.
     Classes,
 }
 
@@ -43,9 +43,10 @@ impl Scope {
         match topology {
             Topology::Container | Topology::Pod => Some(Scope::All),
             Topology::Process => Some(Scope::Codes),
-            Topology::Deployment | Topology::DaemonSet | Topology::StatefulSet => {
-                Some(Scope::Classes)
-            }
+            Topology::Deployment
+            | Topology::DaemonSet
+            | Topology::StatefulSet
+            | Topology::Service => Some(Scope::Classes),
             // Jobs do not serve.
             _ => None,
         }
@@ -68,7 +69,12 @@ pub(super) fn templates(
         .as_ref()
         .filter(|_| scope == Scope::Classes)
     {
-        templates.extend(templates_of(totals.seen(), Scope::All));
+        // Of Services there are totals of that alone.
+        let told = match topology {
+            Topology::Service => scope,
+            _ => Scope::All,
+        };
+        templates.extend(templates_of(totals.seen(), told));
     }
     templates
 }

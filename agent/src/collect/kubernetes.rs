@@ -9,6 +9,7 @@ use super::controllers;
 use super::http;
 use super::metric::Scales;
 use super::podless;
+use super::services;
 use super::volumes;
 use crate::attribution::Figures;
 use crate::inventory::{Inventory, Owner, Pod};
@@ -60,6 +61,7 @@ pub(super) fn add(composer: &mut Composer<'_>) {
 
     match composer.mode {
         Mode::Cluster(inventory) => {
+            services::add_templates(composer);
             for pod in inventory.pods.values() {
                 let used = usage.pods.get(&*pod.id).copied().unwrap_or_default();
                 add_pod(composer, scales, &pod.id, used, Some(pod));

@@ -244,6 +244,11 @@ pub(super) fn templates(selection: Selection) -> BTreeMap<String, MetricTemplate
     })
 }
 
+/// The templates of CPU and memory alone.
+pub(super) fn essential_templates() -> BTreeMap<String, MetricTemplate> {
+    templates_of(|id| matches!(id, CPU | MEMORY))
+}
+
 /// The templates of hosts: Scope's probe has all else.
 pub(super) fn host_templates(collectors: Collectors) -> BTreeMap<String, MetricTemplate> {
     templates_of(|id| match id {

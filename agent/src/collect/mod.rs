@@ -9,6 +9,7 @@ pub mod http;
 mod kubernetes;
 pub mod metric;
 mod podless;
+mod services;
 mod share;
 mod traffic;
 mod volumes;

@@ -165,12 +165,15 @@ pub fn renderer(
         if let Some(totals) = &totals {
             if let Mode::Cluster(inventory) = mode
                 && tick.for_totals
-                && let Some(sums) = sums(&usage, inventory, settings.collectors)
             {
-                totals.tell(Measured {
-                    taken: looked,
-                    sums,
-                });
+                let known = totals.totals(tokio::time::Instant::now());
+                let collectors = settings.collectors;
+                if let Some(sums) = sums(&usage, inventory, collectors, known.services()) {
+                    totals.tell(Measured {
+                        taken: looked,
+                        sums,
+                    });
+                }
             }
             settings.totals = Some(totals.totals(tokio::time::Instant::now()));
         }

@@ -49,7 +49,7 @@ pub(super) fn expose_totals(board: &TotalsBoard, page: &mut Exposition) {
     page.family(
         "scope_agent_totals_held",
         Kind::Gauge,
-        "Controllers whose totals are shown at present.",
+        "Controllers and Services whose totals are shown at present.",
     );
     page.sample(&[], board.shown(now));
     page.family(
@@ -64,4 +64,10 @@ pub(super) fn expose_totals(board: &TotalsBoard, page: &mut Exposition) {
         "Controllers without pods on any node that this agent is to draw.",
     );
     page.sample(&[], board.drawn(now));
+    page.family(
+        "scope_agent_totals_services",
+        Kind::Gauge,
+        "Services with pods here that scope-totals has told of.",
+    );
+    page.sample(&[], board.known_services(now));
 }

@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use scope_protocol::Timestamp;
-use scope_totals_wire::{Controller, Metric, Object, Reply, Total};
+use scope_totals_wire::{Controller, Members, Metric, Object, Reply, Total};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::error::ExchangeError;
 use super::podless::PodlessList;
+use super::services::ServiceList;
 use super::standing::Standing;
 use super::sums::Sums;
 use crate::http_rates::{Class, HttpSeen};
@@ -25,15 +26,16 @@ const MAX_CODES: usize = 64;
 pub struct Measured {
     /// When the sample was begun, at the earliest.
     pub taken: Instant,
-    /// By controller.
+    /// By controller and Service.
     pub sums: Sums,
 }
 
-/// What is known of controllers in the whole cluster, at a moment.
+/// What is known of controllers and Services in the whole cluster, at a moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Totals {
     held: Arc<Held>,
     podless: Option<Arc<PodlessList>>,
+    services: Option<Arc<ServiceList>>,
     now: Instant,
     /// What a person is told when there are no totals, as a sentence.
     pub said: Option<String>,
@@ -44,7 +46,7 @@ pub struct Totals {
 struct Held {
     /// When they were added up, by the service's clock; the same on all nodes.
     at: Option<Timestamp>,
-    /// By controller, and until when each may be shown.
+    /// By controller or Service, and until when each may be shown.
     totals: BTreeMap<Object, (Total, Instant)>,
     /// What of HTTP has been in any total so far.
     seen: HttpSeen,
@@ -57,7 +59,7 @@ impl Totals {
         self.held.at
     }
 
-    /// The total of a controller, if there is one and it may still be shown.
+    /// The total of a controller or Service, if there is one and it may still be shown.
     pub fn get(&self, object: Object) -> Option<&Total> {
         let (total, until) = self.held.totals.get(&object)?;
         (self.now < *until).then_some(total)
@@ -66,6 +68,11 @@ impl Totals {
     /// The controllers without pods that this agent is to draw at present.
     pub fn podless(&self) -> &[Controller] {
         self.podless.as_ref().map_or(&[], |list| list.controllers())
+    }
+
+    /// The Services of this node's pods, as far as they are known at present.
+    pub fn services(&self) -> &[Members] {
+        self.services.as_ref().map_or(&[], |list| list.services())
     }
 
     /// What of HTTP has been in any total since the start. It only grows, as templates should.
@@ -80,6 +87,7 @@ pub struct TotalsBoard {
     measured: watch::Sender<Option<Arc<Measured>>>,
     held: ArcSwap<Held>,
     podless: ArcSwapOption<PodlessList>,
+    services: ArcSwapOption<ServiceList>,
     standing: Mutex<Standing>,
 }
 
@@ -90,6 +98,7 @@ impl TotalsBoard {
             measured: watch::Sender::new(None),
             held: ArcSwap::default(),
             podless: ArcSwapOption::empty(),
+            services: ArcSwapOption::empty(),
             standing: Mutex::new(Standing::new(Instant::now(), wall())),
         }
     }
@@ -112,6 +121,9 @@ impl TotalsBoard {
         let podless = self.podless.load();
         let podless = PodlessList::heard(podless.as_deref(), reply.podless, MAX_VALID, now);
         self.podless.store(podless.map(Arc::new));
+        let services = self.services.load();
+        let services = ServiceList::heard(services.as_deref(), reply.services, MAX_VALID, now);
+        self.services.store(services.map(Arc::new));
         if reply.warming.is_some() {
             return news;
         }
@@ -150,6 +162,7 @@ impl TotalsBoard {
         Totals {
             held: self.held.load_full(),
             podless: self.podless(now),
+            services: self.services(now),
             now,
             said: self.lock().said(now),
         }
@@ -177,6 +190,16 @@ impl TotalsBoard {
     /// How many controllers without pods this agent is to draw at this time.
     pub fn drawn(&self, now: Instant) -> usize {
         self.podless(now).map_or(0, |list| list.controllers().len())
+    }
+
+    /// The list of the Services of this node's pods, if there is one that may still be used.
+    pub(super) fn services(&self, now: Instant) -> Option<Arc<ServiceList>> {
+        self.services.load_full().filter(|list| list.is_valid(now))
+    }
+
+    /// How many Services have pods on this node, as far as that is known at this time.
+    pub fn known_services(&self, now: Instant) -> usize {
+        self.services(now).map_or(0, |list| list.services().len())
     }
 
     fn lock(&self) -> MutexGuard<'_, Standing> {
@@ -253,6 +276,7 @@ mod tests {
             at_ms: 1_795_397_680_764,
             totals,
             podless: None,
+            services: None,
         }
     }
 

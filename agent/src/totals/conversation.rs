@@ -45,6 +45,15 @@ pub(super) struct Conversation {
     open: Option<(Bytes, Instant)>,
 }
 
+/// The versions of the lists that this agent was told, as far as it has them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct HeldLists {
+    /// Of the controllers without pods that it draws.
+    pub(super) podless: Option<u64>,
+    /// Of the Services of this node's pods.
+    pub(super) services: Option<u64>,
+}
+
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Next {
@@ -82,12 +91,12 @@ impl Conversation {
     }
 
     /// A new report as JSON, of a sample that is younger than the last reply. It has no more bytes than
-    /// it may: where all would be too much, only what matters most. `podless` is the version of the list that
-    /// is drawn.
+    /// it may: where all would be too much, only what matters most. `held` are the lists that are not to be
+    /// sent again.
     pub(super) fn report(
         &mut self,
         measured: &Measured,
-        podless: Option<u64>,
+        held: HeldLists,
         present: Present,
     ) -> Bytes {
         self.sequence += 1;
@@ -106,7 +115,8 @@ impl Conversation {
             node: measured.sums.node,
             objects: measured.sums.objects.clone(),
             wanted: Vec::new(),
-            podless,
+            podless: held.podless,
+            services: Some(held.services.unwrap_or_default()),
             server_away: present.server_away,
             health: Some(present.health),
         };

@@ -1,9 +1,9 @@
-//! What controllers use in the whole cluster: this node's part of the sums goes to the service
+//! What controllers and Services use in the whole cluster: this node's part of the sums goes to the service
 //! `scope-totals`, and the totals come back.
 //!
 //! When the [exchange](talk()) wants it, the sampler's thread adds up what was just measured
-//! ([`sums()`]). Both sides meet at the [`TotalsBoard`] only, where the totals stand that came back, and the
-//! controllers without pods, where this agent is to draw them.
+//! ([`sums()`]). Both sides meet at the [`TotalsBoard`] only, where the totals stand that came back, which pods
+//! belong to which Services, and the controllers without pods, where this agent is to draw them.
 
 mod board;
 mod connection;
@@ -12,6 +12,7 @@ mod credentials;
 mod error;
 mod health;
 mod podless;
+mod services;
 mod standing;
 mod sums;
 mod talk;

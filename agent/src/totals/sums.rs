@@ -1,10 +1,12 @@
-//! The sums over this node's pods, by controller.
+//! The sums over this node's pods, by controller and Service.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use scope_crds::Collector;
 use scope_protocol::Topology;
-use scope_totals_wire::{Kind, MAX_OBJECTS, Metric, Node, Object, Partial, Values};
+use scope_totals_wire::{
+    Kind, MAX_OBJECTS, MAX_SERVICES, Members, Metric, Node, Object, Partial, Uid, Values,
+};
 
 use crate::Collectors;
 use crate::attribution::{Disk, Figures, Memory, Network, ProcessTotals, Usage};
@@ -15,21 +17,30 @@ use crate::inventory::{Inventory, Owner};
 /// others.
 const CODES: usize = 32;
 
-/// What the pods of this node use, by controller.
+/// The rest has room for Services.
+const MAX_CONTROLLERS: usize = MAX_OBJECTS - MAX_SERVICES;
+
+/// What the pods of this node use, by controller and Service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sums {
     /// The size of the node.
     pub node: Node,
-    /// The controllers with pods here, at most [`MAX_OBJECTS`].
+    /// The controllers and Services with pods here, at most [`MAX_OBJECTS`].
     pub objects: Vec<Partial>,
-    /// How many more there are.
+    /// How many controllers more there are.
     pub left_out: usize,
 }
 
-/// Adds up. A pod counts that was found and whose CPU was measured. `None` while there is nothing to
+/// Adds up, of Services by which pods are told to belong to them. A pod counts that was found and whose CPU was
+/// measured. `None` while there is nothing to
 /// be said: before the second sample, before the pods of the node are known (the agent is one of
 /// them), and where the size of the node cannot be read.
-pub fn sums(usage: &Usage, inventory: &Inventory, collectors: Collectors) -> Option<Sums> {
+pub fn sums(
+    usage: &Usage,
+    inventory: &Inventory,
+    collectors: Collectors,
+    services: &[Members],
+) -> Option<Sums> {
     let node = Node {
         cpus: usage.host.cpus?,
         memory: usage.host.memory_total?,
@@ -39,6 +50,7 @@ pub fn sums(usage: &Usage, inventory: &Inventory, collectors: Collectors) -> Opt
         return None;
     }
     let mut objects: BTreeMap<Object, Sum> = BTreeMap::new();
+    let mut pods: HashMap<Uid, BTreeMap<Metric, f64>> = HashMap::new();
     for pod in inventory.pods.values() {
         let measured = usage.pods.get(&*pod.id).filter(|used| used.cpu.is_some());
         let values = measured.map(|used| {
@@ -53,16 +65,58 @@ pub fn sums(usage: &Usage, inventory: &Inventory, collectors: Collectors) -> Opt
                 sum.add(values);
             }
         }
+        // A static pod goes by another name here than in a Service, and so does not count there.
+        if !services.is_empty()
+            && let Some(values) = values
+            && let Ok(uid) = pod.id.parse()
+        {
+            pods.insert(uid, values);
+        }
     }
-    let left_out = objects.len().saturating_sub(MAX_OBJECTS);
-    let partials = objects.into_iter().take(MAX_OBJECTS);
+    let left_out = objects.len().saturating_sub(MAX_CONTROLLERS);
+    let controllers = objects.into_iter().take(MAX_CONTROLLERS);
+    let controllers = controllers.map(|(object, sum)| sum.finish(object, node));
+    let services = services.iter().take(MAX_SERVICES);
+    let services = services.map(|service| of_service(service, &pods, node));
     Some(Sums {
         node,
-        objects: partials
-            .map(|(object, sum)| sum.finish(object, node))
-            .collect(),
+        objects: controllers.chain(services).collect(),
         left_out,
     })
+}
+
+/// What the pods of a Service use. One of which none was measured is told as well: that says that this agent knows
+/// of just these pods.
+fn of_service(
+    service: &Members,
+    pods: &HashMap<Uid, BTreeMap<Metric, f64>>,
+    node: Node,
+) -> Partial {
+    let mut sum = Sum::default();
+    for values in service.pods.iter().filter_map(|pod| pods.get(pod)) {
+        let told = values.iter().filter(|(metric, _)| is_of_services(**metric));
+        sum.add(&told.map(|(metric, value)| (*metric, *value)).collect());
+    }
+    let object = Object {
+        kind: Kind::Service,
+        uid: service.uid,
+    };
+    Partial {
+        members: Some(service.version),
+        ..sum.finish(object, node)
+    }
+}
+
+/// Services have CPU, memory, requests and classes of responses: all else is in the totals of their controllers.
+fn is_of_services(metric: Metric) -> bool {
+    matches!(
+        metric,
+        Metric::Millicores
+            | Metric::Memory
+            | Metric::MemoryLimit
+            | Metric::HttpRequests
+            | Metric::HttpClass(_)
+    )
 }
 
 /// What totals are of, if the owner is that: a ReplicaSet is none, nor is what has no UID as the API
@@ -119,6 +173,7 @@ impl Sum {
             kind: object.kind,
             uid: object.uid,
             counted: self.counted,
+            members: None,
             values: values
                 .map(|(metric, value)| (metric, thousandth(value)))
                 .filter(possible)

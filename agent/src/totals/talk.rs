@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::TotalsBoard;
 use super::connection::{Answer, Connection, Dialled};
-use super::conversation::{Conversation, Next};
+use super::conversation::{Conversation, HeldLists, Next};
 use super::credentials::{Credentials, Peer};
 use super::error::ExchangeError;
 use super::health::Present;
@@ -151,10 +151,15 @@ impl Talk {
         let measured = timeout(NO_SAMPLE, look).await.ok().flatten();
         match measured {
             Some(measured) => {
-                let podless = self.board.podless(Instant::now());
-                let podless = podless.map(|list| list.version());
+                let now = Instant::now();
+                let podless = self.board.podless(now);
+                let services = self.board.services(now);
+                let held = HeldLists {
+                    podless: podless.map(|list| list.version()),
+                    services: services.map(|list| list.version()),
+                };
                 let present = (self.settings.present)();
-                Ok(self.conversation.report(&measured, podless, present))
+                Ok(self.conversation.report(&measured, held, present))
             }
             None => Err(ExchangeError::NoSample),
         }

@@ -64,6 +64,7 @@ fn totals(totals: impl IntoIterator<Item = Total>) -> Totals {
         at_ms: AT_MS,
         totals: totals.into_iter().collect(),
         podless: None,
+        services: None,
     };
     let now = Instant::now();
     board.replied(reply, Duration::from_secs(5), now);
@@ -152,7 +153,11 @@ fn without_a_total_a_controller_is_as_it_was() {
         let rows = &mut empty.topology(topology).metadata_templates;
         assert!(rows.remove("totals_pods_counted").is_some());
     }
-    assert_eq!(empty, without, "but for the template");
+    let of_services = empty.topologies.remove(&Topology::Service);
+    let of_services = of_services.expect("constant templates");
+    assert_eq!(of_services.metric_templates.len(), 2);
+    assert!(of_services.nodes.is_empty() && of_services.metadata_templates.is_empty());
+    assert_eq!(empty, without, "but for the templates");
 }
 
 #[test]

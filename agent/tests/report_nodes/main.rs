@@ -13,5 +13,6 @@ mod kubernetes;
 mod podless;
 mod reported;
 mod served;
+mod services;
 mod table;
 mod whole;

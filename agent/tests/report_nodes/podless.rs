@@ -51,6 +51,7 @@ fn totals(objects: Vec<Controller>, after: Duration) -> Totals {
             objects: Some(objects),
             left_out: 0,
         }),
+        services: None,
     };
     let now = Instant::now();
     board.replied(reply, Duration::from_secs(5), now);

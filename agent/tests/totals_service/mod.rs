@@ -72,6 +72,7 @@ pub(crate) fn reply(fate: Fate, stamp: &str, totals: impl IntoIterator<Item = To
         at_ms: 1_795_397_680_000,
         totals: totals.into_iter().collect(),
         podless: None,
+        services: None,
     }
 }
 
@@ -273,6 +274,7 @@ fn measured() -> Measured {
                 kind,
                 uid,
                 counted: 1,
+                members: None,
                 values: [(Metric::Millicores, 100.0)].into_iter().collect(),
             }],
             left_out: 0,

@@ -62,6 +62,8 @@ fn the_service_may_do_what_it_does_and_no_more() {
             ("apps daemonsets ", "list watch"),
             ("batch jobs ", "list watch"),
             ("batch cronjobs ", "list watch"),
+            ("discovery.k8s.io endpointslices ", "list watch"),
+            (" services ", "list watch"),
             ("authentication.k8s.io tokenreviews ", "create"),
         ])
     );
@@ -74,9 +76,8 @@ fn the_service_may_do_what_it_does_and_no_more() {
         ("discovery.k8s.io endpointslices/restricted ", "create"),
         (
             "discovery.k8s.io endpointslices scope-totals-ipv4,scope-totals-ipv6",
-            "list watch patch delete",
+            "patch delete",
         ),
-        (" services scope-totals", "list watch"),
     ]);
     let authorities = lines(&[(" secrets scope-totals-authorities", "list watch patch")]);
     let in_own = |objects: &Objects| granted(objects, "Role", Some("scope-system"));

@@ -26,8 +26,8 @@ use rustls::{
     version::TLS13,
 };
 use scope_totals_wire::{
-    AUDIENCE, Health, Kind, Metric, Node, Off, PATH, Partial, Reply, Report, Sampled, Stamp,
-    VERSION,
+    AUDIENCE, Health, Kind, Members, Metric, Node, Off, PATH, Partial, Reply, Report, Sampled,
+    Stamp, VERSION,
 };
 use serde_json::json;
 use tokio::net::TcpSocket;
@@ -50,6 +50,8 @@ const METRICS: [Metric; 12] = [
     Metric::BlockDelay,
     Metric::OomKills,
 ];
+/// And those of Services.
+const METRICS_OF_SERVICES: &[Metric] = &[Metric::Millicores, Metric::Memory];
 /// What each pod uses of each of them, by the number of its node.
 const PER_NODE: f64 = 0.125;
 
@@ -134,6 +136,7 @@ pub(crate) fn start(cluster: Arc<Cluster>, address: SocketAddr, bundle: &str) ->
             token: token(number),
             sequence: 0,
             stamp: None,
+            services: (0, Vec::new()),
             connection: None,
             outcome: Arc::clone(&outcome),
         };
@@ -183,6 +186,8 @@ struct Agent {
     token: String,
     sequence: u64,
     stamp: Option<(Stamp, Instant)>,
+    /// The list of the node's Services, and its version.
+    services: (u64, Vec<Members>),
     connection: Option<SendRequest<Full<Bytes>>>,
     outcome: Arc<Mutex<Outcome>>,
 }
@@ -219,7 +224,13 @@ impl Agent {
             .iter()
             .filter(|total| !self.is_right(total))
             .count();
-        let all = reply.totals.len() == self.cluster.controllers_of(self.number).count();
+        // Of each controller and its Service.
+        let all = reply.totals.len() == 2 * self.cluster.controllers_of(self.number).count();
+        if let Some(told) = reply.services
+            && let Some(services) = told.services
+        {
+            self.services = (told.version, services);
+        }
         let mut outcome = self.outcome();
         outcome.took.push(took);
         outcome.totals += reply.totals.len();
@@ -242,7 +253,21 @@ impl Agent {
             kind: Kind::Deployment,
             uid: Cluster::uid(1, controller),
             counted: 1,
+            members: None,
             values: METRICS.iter().map(|metric| (*metric, value)).collect(),
+        };
+        let of_service = |service: &Members| {
+            let pods = service.pods.len();
+            let values = METRICS_OF_SERVICES.iter();
+            Partial {
+                kind: Kind::Service,
+                uid: service.uid,
+                counted: pods as u32,
+                members: Some(service.version),
+                values: values
+                    .map(|metric| (*metric, value * pods as f64))
+                    .collect(),
+            }
         };
         Report {
             version: VERSION,
@@ -260,10 +285,12 @@ impl Agent {
                 .cluster
                 .controllers_of(self.number)
                 .map(partial)
+                .chain(self.services.1.iter().map(of_service))
                 .collect(),
             wanted: Vec::new(),
             podless: None,
             server_away: false,
+            services: Some(self.services.0),
             health: Some(health()),
         }
     }
@@ -271,7 +298,11 @@ impl Agent {
     /// The pods of a controller are on neighbouring nodes, counted round and round.
     fn is_right(&self, total: &scope_totals_wire::Total) -> bool {
         let mut mine = self.cluster.controllers_of(self.number);
-        let Some(controller) = mine.find(|one| Cluster::uid(1, *one) == total.uid) else {
+        let (of, metrics) = match total.kind {
+            Kind::Service => (5, METRICS_OF_SERVICES),
+            _ => (1, &METRICS[..]),
+        };
+        let Some(controller) = mine.find(|one| Cluster::uid(of, *one) == total.uid) else {
             return false;
         };
         let (pods, nodes) = (self.cluster.pods_of(controller), self.cluster.nodes);
@@ -280,7 +311,7 @@ impl Agent {
         let sum: f64 = on.sum();
         total.counted as usize == pods
             && total.pods as usize == pods
-            && METRICS
+            && metrics
                 .iter()
                 .all(|metric| total.values.get(*metric) == Some(sum))
     }

@@ -1,4 +1,5 @@
-//! A cluster that stands still: nodes, each with as many pods, every pod of another controller.
+//! A cluster that stands still: nodes, each with as many pods, every pod of another controller, and each controller
+//! with a Service.
 
 use scope_totals_wire::Uid;
 use serde_json::{Value, json};
@@ -71,6 +72,34 @@ impl Cluster {
                 "ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "app",
                     "uid": Self::uid(1, number), "controller": true}],
             }}),
+            "services" => json!({"metadata": {
+                "name": format!("some-service-{number}"), "namespace": "apps", "resourceVersion": "1",
+                "uid": Self::uid(5, number),
+            }}),
+            "endpointslices" => {
+                let first = number * REPLICAS;
+                let pods = first..first + self.pods_of(number);
+                let endpoint = |pod: usize| {
+                    json!({
+                        "addresses": ["10.0.0.1"], "nodeName": Self::node(pod % self.nodes),
+                        "conditions": {"ready": true, "serving": true, "terminating": false},
+                        "targetRef": {"kind": "Pod", "namespace": "apps",
+                            "name": format!("app-{number}-{pod}"), "uid": Self::uid(3, pod)},
+                    })
+                };
+                json!({
+                    "metadata": {
+                        "name": format!("some-service-{number}-x"), "namespace": "apps",
+                        "uid": Self::uid(6, number), "resourceVersion": "1",
+                        "labels": {"kubernetes.io/service-name": format!("some-service-{number}")},
+                        "ownerReferences": [{"apiVersion": "v1", "kind": "Service",
+                            "name": format!("some-service-{number}"), "uid": Self::uid(5, number),
+                            "controller": true}],
+                    },
+                    "addressType": "IPv4",
+                    "endpoints": pods.map(endpoint).collect::<Vec<_>>(),
+                })
+            }
             _ => {
                 let (slot, node) = (number / self.nodes, number % self.nodes);
                 let controller = (slot * self.nodes + node) / REPLICAS;
@@ -92,7 +121,7 @@ impl Cluster {
         match kind {
             "nodes" => self.nodes,
             "namespaces" => 1,
-            "deployments" | "replicasets" => self.controllers(),
+            "deployments" | "replicasets" | "services" | "endpointslices" => self.controllers(),
             "pods" => self.pods(),
             _ => 0,
         }

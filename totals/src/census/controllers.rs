@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Listed, Places};
 
-/// Where a controller is found. There are many, so namespaces are shared.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a controller or a Service is found. There are many, so namespaces are shared.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Name {
     /// Its namespace.
     pub namespace: Arc<str>,

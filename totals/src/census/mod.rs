@@ -4,6 +4,8 @@
 mod controllers;
 mod listed;
 mod seen;
+mod seen_slice;
+mod services;
 pub mod watch;
 
 use std::{
@@ -17,6 +19,8 @@ use scope_totals_wire::{Kind, MAX_PODLESS, Object, Uid};
 pub use controllers::{Controllers, Name, WithoutPods};
 pub use listed::Listed;
 pub use seen::{SeenOwner, SeenPod};
+pub use seen_slice::SeenSlice;
+pub use services::{Memberships, Services, Slice};
 
 /// After the time at which a deleted pod was to be gone, it counts for so long: the kubelet may be late. One
 /// on a dead node stays for ever, and its controller has replaced it long ago.
@@ -29,6 +33,8 @@ pub enum Maker {
     ReplicaSet(Uid),
     /// A controller that totals are of.
     Controller(Object),
+    /// Anything else, or nobody. It can still belong to a Service.
+    Other,
 }
 
 /// A pod on a node that has not ended.
@@ -55,6 +61,8 @@ pub struct Census {
     pub nodes: Listed<Arc<str>, ()>,
     /// The controllers by name.
     pub controllers: Controllers,
+    /// The Services, and what belongs to them.
+    pub services: Services,
 }
 
 /// The nodes with pods of an object, in the order of their names, and how many.
@@ -69,6 +77,8 @@ pub struct Holdings {
     pub nodes: HashSet<Arc<str>>,
     /// The controllers that have no pod anywhere, once all are known.
     pub without_pods: Option<WithoutPods>,
+    /// Which pods belong to which Services, once that is known.
+    pub memberships: Option<Memberships>,
 }
 
 impl Census {
@@ -87,6 +97,7 @@ impl Census {
             + self.jobs.edition()
             + self.nodes.edition()
             + self.controllers.edition()
+            + self.services.edition()
     }
 
     /// Where the pods of every object are. Pods on nodes that there are no more do not count: the cluster is
@@ -94,7 +105,7 @@ impl Census {
     pub fn holdings(&self, wall: Timestamp) -> Holdings {
         let mut counts: HashMap<Object, HashMap<&Arc<str>, u32>> = HashMap::new();
         for (_, pod) in self.pods.iter() {
-            if self.nodes.get(&pod.node).is_none() || is_overdue(pod, wall) {
+            if !self.has(pod, wall) {
                 continue;
             }
             for object in self.objects_of(pod.maker) {
@@ -104,6 +115,13 @@ impl Census {
                     .entry(&pod.node)
                     .or_default() += 1;
             }
+        }
+        let has = |pod: &Pod| self.has(pod, wall);
+        let memberships = self.services.memberships(&self.pods, has);
+        for (node, uid, pods) in memberships.iter().flat_map(Memberships::counts) {
+            let kind = Kind::Service;
+            let by_node = counts.entry(Object { kind, uid }).or_default();
+            by_node.insert(node, pods);
         }
         let places = |by_node: HashMap<&Arc<str>, u32>| {
             let mut places: Vec<_> = by_node
@@ -120,6 +138,7 @@ impl Census {
         Holdings {
             without_pods: self.controllers.without_pods(&objects, MAX_PODLESS),
             objects,
+            memberships,
             nodes: self
                 .nodes
                 .iter()
@@ -128,7 +147,12 @@ impl Census {
         }
     }
 
-    /// What the totals are of that such a pod is in.
+    /// Whether the pod counts now.
+    fn has(&self, pod: &Pod, wall: Timestamp) -> bool {
+        self.nodes.get(&pod.node).is_some() && !is_overdue(pod, wall)
+    }
+
+    /// The controllers whose totals such a pod is in.
     fn objects_of(&self, maker: Maker) -> impl Iterator<Item = Object> {
         let (itself, above) = match maker {
             Maker::ReplicaSet(uid) => (None, self.replica_sets.get(&uid)),
@@ -136,6 +160,7 @@ impl Census {
                 (Some(object), self.jobs.get(&object.uid))
             }
             Maker::Controller(object) => (Some(object), None),
+            Maker::Other => (None, None),
         };
         itself.into_iter().chain(above.copied())
     }

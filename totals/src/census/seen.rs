@@ -18,7 +18,7 @@ pub struct SeenPod {
     /// Name, namespace, UID and version; nothing else.
     metadata: ObjectMeta,
     node: Option<Box<str>>,
-    maker: Option<Maker>,
+    maker: Maker,
     ended: bool,
     gone_by: Option<Timestamp>,
 }
@@ -29,11 +29,10 @@ impl SeenPod {
         self.metadata.uid.as_deref()?.parse().ok()
     }
 
-    /// Its node, its maker and when it is to be gone, if it is on a node, has a controller that totals are of,
-    /// and has not ended.
+    /// Its node, its maker and when it is to be gone, if it is on a node and has not ended.
     pub fn counts(&self) -> Option<(&str, Maker, Option<Timestamp>)> {
-        let (node, maker) = (self.node.as_deref()?, self.maker?);
-        (!self.ended).then_some((node, maker, self.gone_by))
+        let node = self.node.as_deref()?;
+        (!self.ended).then_some((node, self.maker, self.gone_by))
     }
 }
 
@@ -74,7 +73,9 @@ impl From<Told> for SeenPod {
     fn from(told: Told) -> Self {
         let metadata = told.metadata;
         Self {
-            maker: controller(&metadata.owner_references).and_then(maker),
+            maker: controller(&metadata.owner_references)
+                .and_then(maker)
+                .unwrap_or(Maker::Other),
             node: told.spec.node_name.filter(|node| !node.is_empty()),
             ended: matches!(&*told.status.phase, "Succeeded" | "Failed"),
             gone_by: metadata.deletion_timestamp.map(|time| time.0),
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_of_the_controllers_that_totals_are_of() {
+    fn pods_and_the_controllers_that_totals_are_of() {
         let two: Uid = TWO.parse().unwrap();
         let itself = |kind| Some(Maker::Controller(Object { kind, uid: two }));
         for (version, kind, wanted) in [
@@ -170,8 +171,8 @@ mod tests {
             ("apps/v1", "StatefulSet", itself(Kind::StatefulSet)),
             ("apps/v1", "DaemonSet", itself(Kind::DaemonSet)),
             ("batch/v1", "Job", itself(Kind::Job)),
-            ("batch.volcano.sh/v1alpha1", "Job", None),
-            ("v1", "ReplicationController", None),
+            ("batch.volcano.sh/v1alpha1", "Job", Some(Maker::Other)),
+            ("v1", "ReplicationController", Some(Maker::Other)),
         ] {
             let pod = pod(&owner(version, kind), "Running");
             let found = pod
@@ -186,11 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn ended_free_and_unscheduled_pods_do_not_count() {
+    fn ended_and_unscheduled_pods_do_not_count() {
         let owner = owner("batch/v1", "Job");
         assert!(pod(&owner, "Succeeded").counts().is_none());
         assert!(pod(&owner, "Failed").counts().is_none());
-        assert!(pod(&json!([]), "Running").counts().is_none());
+        let free = pod(&json!([]), "Running");
+        let (_, maker, _) = free.counts().unwrap();
+        assert_eq!(maker, Maker::Other, "a Service may have it");
         let waiting: SeenPod =
             serde_json::from_value(json!({"metadata": {"uid": ONE, "ownerReferences": owner}}))
                 .unwrap();

@@ -11,7 +11,7 @@ use futures::{Stream, StreamExt, future};
 use k8s_openapi::api::{
     apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet},
     batch::v1::{CronJob, Job},
-    core::v1::{Namespace, Node},
+    core::v1::{Namespace, Node, Service},
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -25,7 +25,7 @@ use scope_process::{
 use scope_totals_wire::{Object, Uid};
 use serde::de::DeserializeOwned;
 
-use super::{Census, Listed, Pod, SeenOwner, SeenPod, controllers};
+use super::{Census, Listed, Pod, SeenOwner, SeenPod, SeenSlice, controllers, services};
 use crate::metrics::Metrics;
 
 /// A page is in memory as text and decoded at once, and pods are large.
@@ -76,6 +76,7 @@ pub async fn follow(client: Client, census: Shared, metrics: Arc<Metrics>) {
         () = jobs => {}
         () = nodes => {}
         () = follow_names(&watches, &census) => {}
+        () = follow_services(&watches, &census) => {}
     }
 }
 
@@ -117,6 +118,26 @@ async fn follow_names(watches: &Watches, census: &Shared) {
         () = daemon_sets => {}
         () = cron_jobs => {}
         () = namespaces => {}
+    }
+}
+
+/// Follows the Services and which pods belong to them.
+async fn follow_services(watches: &Watches, census: &Shared) {
+    let slices = fill(
+        census,
+        watches.all::<SeenSlice>("EndpointSlice"),
+        |census| &mut census.services.slices,
+        services::slice(),
+    );
+    let names = fill(
+        census,
+        watches.metadata::<Service>("Service"),
+        |census| &mut census.services.names,
+        services::service(),
+    );
+    tokio::select! {
+        () = slices => {}
+        () = names => {}
     }
 }
 
@@ -298,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_all_but_pods_the_metadata_is_asked_for_and_it_is_soon_known() {
+    async fn of_all_but_pods_and_slices_the_metadata_is_asked_for_and_it_is_soon_known() {
         let census = Shared::default();
         let asked = Arc::default();
         let client = empty(Arc::clone(&asked));
@@ -307,7 +328,8 @@ mod tests {
             loop {
                 {
                     let census = lock(&census);
-                    if census.is_filled() && census.controllers.is_filled() {
+                    let names = census.controllers.is_filled();
+                    if census.is_filled() && names && census.services.is_filled() {
                         return;
                     }
                 }
@@ -326,16 +348,19 @@ mod tests {
             ("/api/v1/namespaces", true),
             ("/api/v1/nodes", true),
             ("/api/v1/pods", false),
+            ("/api/v1/services", true),
             ("/apis/apps/v1/daemonsets", true),
             ("/apis/apps/v1/deployments", true),
             ("/apis/apps/v1/replicasets", true),
             ("/apis/apps/v1/statefulsets", true),
             ("/apis/batch/v1/cronjobs", true),
             ("/apis/batch/v1/jobs", true),
+            ("/apis/discovery.k8s.io/v1/endpointslices", false),
         ];
         let wanted = wanted.map(|(path, is_metadata)| (path.to_owned(), is_metadata));
         assert_eq!(*asked.lock().unwrap(), BTreeMap::from(wanted));
         let holdings = lock(&census).holdings(jiff::Timestamp::now());
         assert!(holdings.without_pods.unwrap().objects().is_empty());
+        assert_eq!(holdings.memberships.unwrap().services(), 0);
     }
 }

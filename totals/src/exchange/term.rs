@@ -55,6 +55,10 @@ pub struct Counts {
     pub podless_left_out: usize,
     /// Agents that are told of them.
     pub designated: usize,
+    /// Services with pods that agents sum up.
+    pub services: usize,
+    /// And those whose pods cannot be told, or for which a node's list has no room.
+    pub services_left_out: usize,
 }
 
 impl Term {
@@ -102,12 +106,15 @@ impl Term {
         };
         let round = Round::new(&ledger, &holdings, now, interval);
         let without_pods = holdings.without_pods.as_ref();
+        let memberships = holdings.memberships.as_ref();
         let counts = Counts {
             agents,
             totals: round.len(),
             podless: without_pods.map_or(0, |list| list.objects().len()),
             podless_left_out: without_pods.map_or(0, |list| list.left_out()),
             designated: designated.len(),
+            services: memberships.map_or(0, |of| of.services()),
+            services_left_out: memberships.map_or(0, |of| of.left_out()),
         };
         self.added.store(Arc::new(Added {
             round,
@@ -178,6 +185,7 @@ impl Term {
                     .collect()
             }),
             podless: added.podless(agent, report.podless, interval),
+            services: added.services(agent, report.services, interval),
         }
     }
 
@@ -228,5 +236,17 @@ impl Added {
         let valid_ms = reach(interval).as_millis() as u64;
         let is_told = self.designated.is(agent);
         is_told.then(|| list.told(held, valid_ms))
+    }
+
+    /// The Services of the pods on the agent's node, if it can read that.
+    fn services(
+        &self,
+        agent: &Agent,
+        held: Option<u64>,
+        interval: Duration,
+    ) -> Option<wire::Services> {
+        let memberships = self.holdings.memberships.as_ref()?;
+        let valid_ms = reach(interval).as_millis() as u64;
+        Some(memberships.told(&agent.node, held?, valid_ms))
     }
 }

@@ -28,6 +28,7 @@ pub(super) fn report(boot: &str, health: Option<Health>) -> Report {
         wanted: Vec::new(),
         podless: None,
         server_away: false,
+        services: None,
         health,
     }
 }

@@ -228,6 +228,7 @@ impl World {
                     kind: Kind::Deployment,
                     uid: object(number).uid,
                     counted: pods,
+                    members: None,
                     values: [(Metric::Rss, sum as f64)].into_iter().collect(),
                 });
             }
@@ -249,6 +250,7 @@ impl World {
             wanted: Vec::new(),
             podless: None,
             server_away: false,
+            services: None,
             health: None,
         };
         assert_eq!(report.check(), Ok(()));

@@ -22,6 +22,8 @@ pub(super) struct Kept {
 struct Place {
     object: Object,
     counted: u32,
+    /// The version of the set of a Service's pods that it is of; 0 where none was named.
+    members: u64,
     begin: u32,
     end: u32,
     /// Where its metrics begin. Most objects of a node have the same ones, which are kept once.
@@ -32,6 +34,7 @@ struct Place {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part<'a> {
     pub(super) counted: u32,
+    pub(super) members: u64,
     pub(super) metrics: &'a [Metric],
     pub(super) numbers: &'a [f64],
 }
@@ -56,6 +59,7 @@ impl Kept {
             Place {
                 object: partial.object(),
                 counted: partial.counted,
+                members: partial.members.unwrap_or_default(),
                 begin,
                 end: numbers.len() as u32,
                 metrics: before.start as u32,
@@ -102,6 +106,7 @@ impl Kept {
             counted: place.counted,
             metrics: &self.metrics[place.metrics as usize..][..numbers.len()],
             numbers,
+            members: place.members,
         })
     }
 }

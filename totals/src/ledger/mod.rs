@@ -118,4 +118,6 @@ impl Ledger {
 #[cfg(test)]
 mod history;
 #[cfg(test)]
+mod members_history;
+#[cfg(test)]
 mod tests;

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use scope_totals_wire::{MAX_VALUES, Metric, Object, Total};
+use scope_totals_wire::{Kind, MAX_VALUES, Metric, Object, Total, Uid};
 
-use super::{Ledger, Nodes, reach};
+use super::{Ledger, Nodes, kept::Part, reach};
 use crate::{
     census::{Holdings, Places},
     time::Moment,
@@ -70,7 +70,11 @@ impl Totals {
         let mut totals = Self::default();
         let mut sum = Sum::default();
         for (object, places) in &holdings.objects {
-            if sum.over(nodes, *object, places, now, interval) {
+            let is_of = |node: &str, part: Option<&Part<'_>>| match object.kind {
+                Kind::Service => is_of_members(holdings, node, object.uid, part),
+                _ => true,
+            };
+            if sum.over(nodes, *object, places, is_of, now, interval) {
                 totals.push(*object, &sum);
             }
         }
@@ -124,12 +128,13 @@ struct Sum {
 }
 
 impl Sum {
-    /// Adds up. Whether there is a total.
+    /// Adds up. Whether there is a total: `is_of` says whether what a node told is of the pods that there are.
     fn over(
         &mut self,
         nodes: &Nodes,
         object: Object,
         places: &Places,
+        is_of: impl Fn(&str, Option<&Part<'_>>) -> bool,
         now: Moment,
         interval: Duration,
     ) -> bool {
@@ -147,10 +152,14 @@ impl Sum {
             if !kept.sampled().within(reach(interval), now) {
                 return false;
             }
+            let part = kept.part(object);
+            if !is_of(node, part.as_ref()) {
+                return false;
+            }
             self.oldest = self.oldest.min(kept.sampled());
             self.cpus = self.cpus.saturating_add(kept.node().cpus);
             self.memory = self.memory.saturating_add(kept.node().memory);
-            let part = kept.part(object).filter(|part| part.counted > 0);
+            let part = part.filter(|part| part.counted > 0);
             let counted = part.map_or(0, |part| part.counted);
             // A node may still count a pod that the API server has forgotten, for an interval or two.
             self.pods = self.pods.saturating_add(counted.max(*pods));
@@ -170,6 +179,14 @@ impl Sum {
         }
         self.counted > 0
     }
+}
+
+/// Whether a node's sum is of just the pods that the Service has on it now. The agent knows them by the list that it
+/// was told, and that may be an older one.
+fn is_of_members(holdings: &Holdings, node: &str, service: Uid, part: Option<&Part<'_>>) -> bool {
+    let memberships = holdings.memberships.as_ref();
+    let version = memberships.and_then(|of| of.version(node, service));
+    version.is_some() && version == part.map(|part| part.members)
 }
 
 /// Status codes with a figure of their own in a total.

@@ -33,6 +33,7 @@ fn report(boot: &str, sequence: u64, parts: &[Part<'_>]) -> Report {
         kind: Kind::Deployment,
         uid: deployment(*number).uid,
         counted: *counted,
+        members: None,
         values: values.iter().copied().collect(),
     };
     Report {
@@ -48,6 +49,7 @@ fn report(boot: &str, sequence: u64, parts: &[Part<'_>]) -> Report {
         wanted: Vec::new(),
         podless: None,
         server_away: false,
+        services: None,
         health: None,
     }
 }
@@ -67,6 +69,7 @@ fn holdings(objects: &[(u8, &[(&str, u32)])]) -> Holdings {
             .flat_map(|(_, on)| on.iter().map(|(node, _)| Arc::from(*node)))
             .collect(),
         without_pods: None,
+        memberships: None,
     }
 }
 

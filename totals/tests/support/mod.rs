@@ -202,6 +202,7 @@ impl Service {
             stamp: None,
             podless: None,
             server_away: false,
+            services: None,
             health: None,
         }
     }
@@ -389,6 +390,8 @@ pub(crate) struct Agent {
     pub(crate) podless: Option<u64>,
     /// Whether the API server does not answer it.
     pub(crate) server_away: bool,
+    /// The version of the list of its node's Services, 0 for none yet; nothing of an older agent.
+    pub(crate) services: Option<u64>,
     pub(crate) health: Option<Health>,
 }
 
@@ -412,11 +415,13 @@ impl Agent {
                 kind: Kind::Deployment,
                 uid: deployment(1).uid,
                 counted: 1,
+                members: None,
                 values: [(Metric::Millicores, millicores)].into_iter().collect(),
             }],
             wanted: Vec::new(),
             podless: self.podless,
             server_away: self.server_away,
+            services: self.services,
             health: self.health.clone(),
         }
     }

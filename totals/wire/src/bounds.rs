@@ -11,8 +11,13 @@ use crate::{
 pub const MAX_BODY: usize = 512 << 10;
 /// Bytes of a reply.
 pub const MAX_REPLY: usize = 2 << 20;
-/// Objects in a report: two for each of 500 pods, and a few.
-pub const MAX_OBJECTS: usize = 1024;
+/// Objects in a report: two controllers for each of 500 pods, and a few; and the Services.
+pub const MAX_OBJECTS: usize = 1024 + MAX_SERVICES;
+/// Services with pods on a node: one for each of 500 pods, and a few.
+pub const MAX_SERVICES: usize = 512;
+/// Pods in the list of a node's Services, one in several of them counted for each: 500 pods in eight
+/// Services each. Some 160 KB of text.
+pub const MAX_MEMBERS: usize = 4096;
 /// Values of an object: what there is besides HTTP, and 32 status codes.
 pub const MAX_VALUES: usize = 64;
 /// Wanted objects in a report.
@@ -253,6 +258,7 @@ mod tests {
             wanted: Vec::new(),
             podless: Some(7),
             server_away: true,
+            services: Some(8),
             health: Some(Health {
                 asked_ms_ago: Some(900),
                 collectors_off: vec![off("HTTPStatistics", &"é".repeat(MAX_WHY))],
@@ -275,6 +281,7 @@ mod tests {
             kind: Kind::Deployment,
             uid: Uid::from_bytes([uid; 16]),
             counted,
+            members: None,
             values: Values::from_iter(values),
         }
     }
@@ -397,13 +404,18 @@ mod tests {
     fn agents_and_services_from_before_lists_and_health_are_understood() {
         let mut value = serde_json::to_value(report()).unwrap();
         let fields = value.as_object_mut().unwrap();
-        assert!(fields.remove("podless").is_some() && fields.remove("health").is_some());
+        for field in ["podless", "services", "health"] {
+            assert!(fields.remove(field).is_some(), "{field}");
+        }
         let read: Report = serde_json::from_value(value).unwrap();
-        assert_eq!((read.podless, &read.health), (None, &None));
+        assert_eq!(
+            (read.podless, read.services, &read.health),
+            (None, None, &None)
+        );
         assert_eq!(read.check(), Ok(()));
         let reply = r#"{"version":1,"fate":"Taken","stamp":"1-2","interval_ms":5000,"at_ms":1,"totals":[]}"#;
         let read: crate::Reply = serde_json::from_str(reply).unwrap();
-        assert_eq!(read.podless, None);
+        assert_eq!((&read.podless, &read.services), (&None, &None));
         assert_eq!(serde_json::to_string(&read).unwrap(), reply);
     }
 

@@ -1,9 +1,16 @@
 //! What agents and `scope-totals` say to each other: `POST /v1/exchange`, JSON both ways. And what it tells the
 //! operator of them: `GET /v1/fleet`.
 //!
-//! An agent sends a [`Report`]: for each controller with pods on its node, the sum of what these pods use.
+//! An agent sends a [`Report`]: for each controller and Service with pods on its node, the sum of what these
+//! pods use.
 //! The [`Reply`] holds the sums over all nodes, and when to come again. A total is right or absent: what
 //! cannot be known of all pods concerned is left out, never guessed.
+//!
+//! # Services
+//!
+//! Which pods a controller has on a node the agent knows by itself. Which Services they belong to it is
+//! [told](Services), and it names with each sum which [set of pods](Members) that is of: a sum of another set
+//! than the present one is not counted.
 //!
 //! # What adds up
 //!
@@ -30,18 +37,20 @@ mod metric;
 mod podless;
 mod reply;
 mod report;
+mod services;
 mod uid;
 
 pub use bounds::{
-    Bad, MAX_BODY, MAX_BOOT, MAX_CPUS, MAX_FLEET, MAX_MEMORY, MAX_OBJECTS, MAX_OFF, MAX_PODLESS,
-    MAX_PODS, MAX_REPLY, MAX_SILENT, MAX_STAMP, MAX_VALUES, MAX_VERSIONS, MAX_WANTED, MAX_WHY,
-    MAX_WORD,
+    Bad, MAX_BODY, MAX_BOOT, MAX_CPUS, MAX_FLEET, MAX_MEMBERS, MAX_MEMORY, MAX_OBJECTS, MAX_OFF,
+    MAX_PODLESS, MAX_PODS, MAX_REPLY, MAX_SERVICES, MAX_SILENT, MAX_STAMP, MAX_VALUES,
+    MAX_VERSIONS, MAX_WANTED, MAX_WHY, MAX_WORD,
 };
 pub use health::{ASKED, Fleet, Health, Off, OffNodes, PluginHealth, Share, VersionNodes};
 pub use metric::{Metric, Values};
 pub use podless::{Controller, Podless};
 pub use reply::{Fate, Reason, Refusal, Reply, Total, Warming};
 pub use report::{Kind, Node, Object, Partial, Report, Sampled, Stamp};
+pub use services::{Members, Services};
 pub use uid::{NotAUid, Uid};
 
 /// The version of these types.

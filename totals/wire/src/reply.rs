@@ -6,6 +6,7 @@ use crate::{
     metric::Values,
     podless::Podless,
     report::{Kind, Object, Stamp},
+    services::Services,
     uid::Uid,
 };
 
@@ -32,6 +33,9 @@ pub struct Reply {
     /// Controllers without pods, if this agent is to draw them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub podless: Option<Podless>,
+    /// The Services of the pods on the agent's node, if they are known and the agent can read that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<Services>,
 }
 
 /// What became of a report.
@@ -74,10 +78,10 @@ pub struct Warming {
     pub left_ms: u64,
 }
 
-/// The sum over all pods of a controller in the cluster.
+/// The sum over all pods of a controller or Service in the cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Total {
-    /// What the controller is.
+    /// What it is.
     pub kind: Kind,
     /// Its UID.
     pub uid: Uid,
@@ -98,7 +102,7 @@ pub struct Total {
 }
 
 impl Total {
-    /// The controller.
+    /// What it is of.
     pub fn object(&self) -> Object {
         Object {
             kind: self.kind,

@@ -20,7 +20,7 @@ pub struct Report {
     pub sampled: Option<Sampled>,
     /// The node itself.
     pub node: Node,
-    /// What the pods of this node use, by controller.
+    /// What the pods of this node use, by controller and Service.
     pub objects: Vec<Partial>,
     /// Objects without pods here whose totals are wanted, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -33,6 +33,10 @@ pub struct Report {
     /// the service that is cut off, and then others may know better.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub server_away: bool,
+    /// The version of the list of this node's [Services](crate::Services) that this agent has, if that is still
+    /// valid: then it is not sent again. 0 while it has none. Nothing: it cannot read one, and is sent none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<u64>,
     /// How the agent itself is. What cannot be read is taken for a health without a version, which
     /// [is no health](Report::remove_bad_health): the sums do not suffer for it.
     #[serde(
@@ -67,7 +71,7 @@ pub struct Node {
     pub memory: u64,
 }
 
-/// A kind of controller. Others are left out on reading.
+/// A kind of what totals are of: controllers, and Services. Others are left out on reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// Of apps/v1; its pods are those of its ReplicaSets.
@@ -80,12 +84,14 @@ pub enum Kind {
     Job,
     /// Of batch/v1; its pods are those of its Jobs.
     CronJob,
+    /// Of v1; its pods are those that its EndpointSlices name.
+    Service,
     /// A kind that this version does not know.
     #[serde(other)]
     Other,
 }
 
-/// A controller.
+/// What totals are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Object {
     /// What it is.
@@ -94,22 +100,26 @@ pub struct Object {
     pub uid: Uid,
 }
 
-/// What the pods of one controller on one node use.
+/// What the pods of one controller or Service on one node use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Partial {
-    /// What the controller is.
+    /// What it is.
     pub kind: Kind,
     /// Its UID.
     pub uid: Uid,
     /// Its pods on this node that the values are of: those that were found and measured.
     pub counted: u32,
+    /// Of a Service: the [version of the set of pods](crate::Members::version) that it is of. Of all else
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<u64>,
     /// Sums over just those pods. A metric that is not known of each of them is left out; what is
     /// [part of HTTP](crate::Metric::is_part_of_http) is known of each whose requests are.
     pub values: Values,
 }
 
 impl Partial {
-    /// The controller.
+    /// What it is of.
     pub fn object(&self) -> Object {
         Object {
             kind: self.kind,

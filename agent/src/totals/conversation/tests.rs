@@ -15,6 +15,7 @@ fn measured(taken: Instant, objects: usize, values: u16) -> Measured {
             kind: Kind::Deployment,
             uid: Uid::from_bytes(bytes),
             counted: 1,
+            members: None,
             values: codes.chain(cpu).collect(),
         }
     };
@@ -41,13 +42,17 @@ fn reply(fate: Fate, stamp: &str, interval_ms: u64) -> Reply {
         at_ms: 0,
         totals: Vec::new(),
         podless: None,
+        services: None,
     }
 }
 
 fn told(talk: &mut Conversation, measured: &Measured) -> Bytes {
     talk.report(
         measured,
-        Some(7),
+        HeldLists {
+            podless: Some(7),
+            services: Some(8),
+        },
         Present {
             server_away: true,
             health: health(None, Collectors::ALL, &Problems::default()),

@@ -111,7 +111,7 @@ fn pods_count_for_their_controllers_at_any_distance() {
         pod("g", &[]),
     ]);
     let usage = usage(&["a", "b", "c", "d", "e", "f", "g"].map(|id| (id, used(10.0))));
-    let sums = sums(&usage, &inventory, Collectors::default()).expect("measured");
+    let sums = sums(&usage, &inventory, Collectors::default(), &[]).expect("measured");
     let one = |cpu| vec![(CPU, cpu), (MEM, 100.0 * cpu), (LIMIT, 200.0 * cpu)];
     for (kind, number, counted) in [
         (Kind::Deployment, 1, 2),
@@ -142,7 +142,7 @@ fn a_pod_that_was_not_measured_does_not_count_and_spoils_nothing() {
         ..used(0.0)
     };
     let usage = usage(&[("a", used(10.0)), ("found just now", fresh)]);
-    let sums = sums(&usage, &inventory, Collectors::default()).expect("measured");
+    let sums = sums(&usage, &inventory, Collectors::default(), &[]).expect("measured");
     let (counted, values) = reported(&sums, Kind::StatefulSet, 1).expect("there");
     assert_eq!((counted, values[0]), (1, (CPU, 10.0)));
     assert_eq!(reported(&sums, Kind::StatefulSet, 2), Some((0, Vec::new())));
@@ -167,7 +167,7 @@ fn what_is_not_known_of_each_pod_is_left_out() {
     };
     let told = |figures: &[(&str, Figures)], pods: &[Pod], collectors| {
         let inventory = inventory(pods.iter().cloned());
-        let sums = sums(&usage(figures), &inventory, collectors).expect("measured");
+        let sums = sums(&usage(figures), &inventory, collectors, &[]).expect("measured");
         let (_, values) = reported(&sums, Kind::DaemonSet, 1).expect("there");
         values
             .into_iter()
@@ -194,8 +194,8 @@ fn there_is_nothing_to_say_before_the_node_is_known() {
     let pods = [pod("a", &[owner(Topology::DaemonSet, 1)])];
     let (known, usage) = (inventory(pods), usage(&[("a", used(1.0))]));
     let all = Collectors::default();
-    assert!(sums(&usage, &known, all).is_some());
-    assert!(sums(&usage, &Inventory::default(), all).is_none());
+    assert!(sums(&usage, &known, all, &[]).is_some());
+    assert!(sums(&usage, &Inventory::default(), all, &[]).is_none());
     type Change = fn(&mut Usage);
     let changes: [Change; 3] = [
         |usage| usage.interval = None,
@@ -205,7 +205,7 @@ fn there_is_nothing_to_say_before_the_node_is_known() {
     for change in changes {
         let mut usage = usage.clone();
         change(&mut usage);
-        assert!(sums(&usage, &known, all).is_none());
+        assert!(sums(&usage, &known, all, &[]).is_none());
     }
 }
 
@@ -227,7 +227,7 @@ fn of_http_a_pod_that_serves_nothing_has_0_where_it_is_counted() {
     http.insert("a".into(), rates(2.0, &[(200, 1.5), (777, 0.5)]));
     http.insert("b".into(), rates(1.0, &[(404, 1.0)]));
     let told = |usage: &Usage, collectors| {
-        let sums = sums(usage, &inventory, collectors).expect("measured");
+        let sums = sums(usage, &inventory, collectors, &[]).expect("measured");
         let (_, values) = reported(&sums, Kind::Deployment, 1).expect("there");
         values
             .into_iter()
@@ -249,6 +249,116 @@ fn of_http_a_pod_that_serves_nothing_has_0_where_it_is_counted() {
     assert_eq!(told(&usage, Collectors::default()), [], "not asked for");
 }
 
+fn members(number: u8, version: u64, pods: &[u8]) -> Members {
+    Members {
+        uid: Uid::from_bytes([number; 16]),
+        version,
+        pods: pods.iter().map(|pod| Uid::from_bytes([*pod; 16])).collect(),
+    }
+}
+
+#[test]
+fn of_services_the_pods_count_that_are_told_to_belong_to_them() {
+    let set = [owner(Topology::StatefulSet, 1)];
+    let names = [10, 11, 12, 13].map(uid);
+    let [a, b, c, static_pod] = &names;
+    let mut known = inventory([pod(a, &set), pod(b, &[]), pod(c, &set)]);
+    let hash = "0123456789abcdef0123456789abcdef";
+    known.pods.insert(hash.into(), pod(hash, &[]));
+    let fresh = Figures {
+        cpu: None,
+        ..used(0.0)
+    };
+    let files = |cpu| Figures {
+        files: Some(7),
+        ..used(cpu)
+    };
+    let mut usage = usage(&[
+        (a, files(10.0)),
+        (b, files(5.0)),
+        (c, fresh),
+        (hash, used(1.0)),
+    ]);
+    usage.http.counted = true;
+    usage
+        .http
+        .pods
+        .insert((&**a).into(), rates(2.0, &[(200, 2.0)]));
+    let services = [
+        members(1, 71, &[10, 11]),
+        members(2, 72, &[11]),
+        members(3, 73, &[10, 12, 99]),
+        members(4, 74, &[12]),
+        members(5, 75, &[13]),
+    ];
+    let told = sums(&usage, &known, Collectors::ALL, &services).expect("measured");
+    let without = sums(&usage, &known, Collectors::ALL, &[]).expect("measured");
+    let of: Vec<_> = told
+        .objects
+        .iter()
+        .filter(|one| one.kind == Kind::Service)
+        .collect();
+    assert_eq!(told.objects.len(), without.objects.len() + of.len());
+    let counted: Vec<_> = of.iter().map(|one| (one.members, one.counted)).collect();
+    let wanted = [(71, 2), (72, 1), (73, 1), (74, 0), (75, 0)];
+    assert_eq!(
+        counted,
+        wanted.map(|(version, counted)| (Some(version), counted))
+    );
+    let http = |requests| {
+        [
+            (Metric::HttpRequests, requests),
+            (Metric::HttpClass(2), requests),
+            (Metric::HttpClass(5), 0.0),
+        ]
+    };
+    let both = [(CPU, 15.0), (MEM, 2000.0), (LIMIT, 4000.0)];
+    let values = |one: &Partial| one.values.iter().collect::<Vec<_>>();
+    assert_eq!(
+        values(of[0]),
+        [&both[..], &http(2.0)].concat(),
+        "no files, no codes"
+    );
+    let alone = [
+        (CPU, 5.0),
+        (MEM, 1000.0),
+        (LIMIT, 2000.0),
+        (Metric::HttpRequests, 0.0),
+    ];
+    assert_eq!(values(of[1]), alone);
+    assert_eq!(values(of[3]), []);
+    assert!(known.pods.contains_key(hash) && !known.pods.contains_key(static_pod));
+    assert!(without.objects.iter().all(|one| one.members.is_none()));
+}
+
+#[test]
+fn services_have_room_beside_controllers() {
+    let pods = (0..1100u32).map(|n| {
+        let set = Owner {
+            uid: format!("{n:08x}-0000-4000-8000-000000000000"),
+            ..owner(Topology::StatefulSet, 0)
+        };
+        pod(&format!("p{n}"), &[set])
+    });
+    let services: Vec<Members> = (0..600u16)
+        .map(|n| {
+            let mut uid = [7; 16];
+            uid[..2].copy_from_slice(&n.to_be_bytes());
+            Members {
+                uid: Uid::from_bytes(uid),
+                ..members(0, 1, &[1])
+            }
+        })
+        .collect();
+    let known = inventory(pods);
+    let sums = sums(&usage(&[]), &known, Collectors::ALL, &services).expect("measured");
+    let of = |kind| sums.objects.iter().filter(|one| one.kind == kind).count();
+    assert_eq!(of(Kind::Service), MAX_SERVICES);
+    assert_eq!(of(Kind::StatefulSet), MAX_CONTROLLERS);
+    assert_eq!(sums.objects.len(), MAX_OBJECTS);
+    assert_eq!(sums.left_out, 1100 - MAX_CONTROLLERS);
+}
+
 #[test]
 fn there_are_bounds() {
     let pods = (0..600u32).map(|n| {
@@ -261,10 +371,10 @@ fn there_are_bounds() {
         pod(&format!("p{n}"), &owners)
     });
     let inventory = inventory(pods);
-    let sums = sums(&usage(&[]), &inventory, Collectors::ALL).expect("measured");
+    let sums = sums(&usage(&[]), &inventory, Collectors::ALL, &[]).expect("measured");
     assert_eq!(
         (sums.objects.len(), sums.left_out),
-        (MAX_OBJECTS, 1200 - MAX_OBJECTS)
+        (MAX_CONTROLLERS, 1200 - MAX_CONTROLLERS)
     );
 
     let codes: Vec<(u16, f64)> = (200..300).map(|code| (code, f64::from(code))).collect();
@@ -356,7 +466,8 @@ proptest! {
                 usage.http.pods.insert((&**name).into(), rates(*rate, &[(200, *rate)]));
             }
         }
-        let sums = sums(&usage, &known, Collectors::ALL).expect("measured");
+        let services = [members(1, 9, &[1, 2]), members(2, 8, &[])];
+        let sums = sums(&usage, &known, Collectors::ALL, &services).expect("measured");
         let report = Report {
             version: VERSION,
             boot: "b".into(),
@@ -367,6 +478,7 @@ proptest! {
             wanted: Vec::new(),
             podless: None,
             server_away: false,
+            services: None,
             health: None,
         };
         prop_assert_eq!(report.check(), Ok(()));

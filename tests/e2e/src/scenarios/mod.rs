@@ -18,6 +18,7 @@ mod local_controls;
 mod official;
 mod rights;
 mod rollouts;
+mod service_totals;
 mod standalone;
 mod totals;
 mod traffic;

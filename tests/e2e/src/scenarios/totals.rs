@@ -10,6 +10,7 @@ use scope_emulator::{ProbeSetup, Runtime, Tab, Version, World as Scope};
 
 use super::app_view::whole_truth;
 use super::kubelet::{Reading, Sample, kubelet_readings, mean};
+use super::service_totals;
 use crate::kubectl::Kubectl;
 use crate::product::{PLUGINS, SYSTEM, agent_pods};
 use crate::progress::await_some;
@@ -18,13 +19,13 @@ use crate::world::World;
 
 pub(super) use outage::outlive_the_api_server;
 
-const NAMESPACE: &str = "added-up";
-const BUSY: &str = "deployment/busy";
-const REPLICAS: usize = 6;
+pub(super) const NAMESPACE: &str = "added-up";
+pub(super) const BUSY: &str = "deployment/busy";
+pub(super) const REPLICAS: usize = 6;
 /// What each replica uses, by its limit.
 const MILLICORES: f64 = 40.0;
 /// What the total may differ by from the sum of the kubelets' readings over the same time.
-const PART: f64 = 0.05;
+pub(super) const PART: f64 = 0.05;
 /// What a single total may differ by: it is of a few seconds, in which each of the processes gets its part of
 /// CPU now a little sooner and now a little later.
 const SINGLE_PART: f64 = 0.25;
@@ -32,8 +33,8 @@ const SINGLE_PART: f64 = 0.25;
 const RIGHT_WITHIN: Duration = Duration::from_secs(15);
 /// The kubelet looks at a container every 10 to 15 s; so long lies between the first reading and the last.
 const LONG: f64 = 25.0;
-const PATIENT: Duration = Duration::from_secs(120);
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub(super) const PATIENT: Duration = Duration::from_secs(120);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// In every so many of these looks the kubelets are asked, too.
 const KUBELETS_EVERY: u32 = 4;
 /// The nodes of the Deployment; the fleet has one more.
@@ -71,6 +72,14 @@ spec:
           # Some memory, of which what others touch meanwhile is a small part.
           command: [sh, -c, "x=$(head -c 4194304 /dev/zero | tr '\\0' x); while :; do :; done"]
           resources: {limits: {cpu: 40m, memory: 64Mi}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: busy, namespace: added-up}
+spec:
+  clusterIP: None
+  selector: {app: busy}
+  ports: [{port: 80}]
 "#;
 
 /// The Deployment's node in Scope.
@@ -81,7 +90,7 @@ fn busy(kubectl: &Kubectl) -> anyhow::Result<String> {
 }
 
 /// One steady total, from all nodes the same and on the page, which is what the kubelets' figures add up to; and
-/// right again soon after the Deployment has another size.
+/// right again soon after the Deployment has another size. A Service over its pods has the same.
 pub(super) fn are_true(world: &mut World) -> anyhow::Result<()> {
     let kubectl = world.kubectl.clone();
     kubectl.apply(OBJECTS)?;
@@ -93,7 +102,7 @@ pub(super) fn are_true(world: &mut World) -> anyhow::Result<()> {
     for replicas in [2, 0, REPLICAS] {
         resized(world, &id, replicas).with_context(|| format!("{replicas} replicas"))?;
     }
-    Ok(())
+    service_totals::equal_the_deployments(world, &id)
 }
 
 /// One round's total of the Deployment, as the nodes show it.
@@ -312,7 +321,7 @@ fn compare(
 }
 
 /// A page with a probe on each node.
-fn page(world: &World) -> anyhow::Result<Scope> {
+pub(super) fn page(world: &World) -> anyhow::Result<Scope> {
     let pods = truth::pods(&world.kubectl)?;
     let mut scope = Scope::live(Version::default());
     *scope.truth() = whole_truth(world, &pods)?;

@@ -33,7 +33,7 @@ fn listed(controllers: &mut Controllers, kind: Kind) -> &mut Listed<Uid, Name> {
         Kind::StatefulSet => &mut controllers.stateful_sets,
         Kind::DaemonSet => &mut controllers.daemon_sets,
         Kind::CronJob => &mut controllers.cron_jobs,
-        Kind::Job | Kind::Other => panic!("{kind:?} is not followed by name"),
+        Kind::Job | Kind::Service | Kind::Other => panic!("{kind:?} is not followed by name"),
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) fn add(composer: &mut Composer<'_>) {
             for pod in inventory.pods.values() {
                 let used = usage.pods.get(&*pod.id).copied().unwrap_or_default();
                 add_pod(composer, scales, &pod.id, used, Some(pod));
-                add_owners(composer, &pod.owners);
+                add_owners(composer, inventory, pod);
             }
             controllers::add(composer, inventory);
             podless::add(composer, inventory);
@@ -145,7 +145,9 @@ fn is_told(composer: &Composer<'_>, owner: &Owner) -> bool {
 /// Controllers carry no metrics of this node alone: its pods are only some of theirs, and Scope would
 /// show the sums of all nodes in turn. They carry their names, since the probe cannot list CronJobs
 /// of any current Kubernetes, and their controls.
-fn add_owners(composer: &mut Composer<'_>, owners: &[Owner]) {
+fn add_owners(composer: &mut Composer<'_>, inventory: &Inventory, pod: &Pod) {
+    let owners = &pod.owners;
+    let namespace = &*pod.namespace;
     for (n, owner) in owners.iter().enumerate() {
         let Some(id) = owner_id(owner) else {
             continue;
@@ -159,6 +161,14 @@ fn add_owners(composer: &mut Composer<'_>, owners: &[Owner]) {
                 name_controls(composer, &mut told, owner.topology, &owner.name, ours);
             }
             _ => {}
+        }
+        // By this Scope finds what is in a namespace, and no probe says it of a CronJob. The Namespace has to be
+        // in the same report, or the app invents one.
+        if owner.topology == Topology::CronJob
+            && !told.latest.is_empty()
+            && inventory.namespaces.contains_key(namespace)
+        {
+            told.set(NAMESPACE, composer.stamp, namespace);
         }
         // The app replaces a pod's ReplicaSet by the ReplicaSet's Deployment.
         if has_state

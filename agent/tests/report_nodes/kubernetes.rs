@@ -191,7 +191,11 @@ fn controllers_name_scopes_own_buttons_and_ours_whether_mended_or_not() {
             let ahead = now().plus(Duration::from_secs(30));
             assert_eq!(controller.latest["active_controls"].timestamp, ahead);
             assert_eq!(latest(controller, "kubernetes_name"), Some(name));
-            assert_eq!(controller.latest.len(), 2, "nothing else");
+            // In Scope's filter by namespace it stays where it was while it had no pods.
+            let namespace = (topology == Topology::CronJob).then_some("demo");
+            assert_eq!(latest(controller, "kubernetes_namespace"), namespace);
+            let told = 2 + usize::from(namespace.is_some());
+            assert_eq!(controller.latest.len(), told, "nothing else");
             assert!(controller.metrics.is_empty() && controller.parents.is_empty());
             // Scope's probe lists the others, and says which probe takes their clicks.
             let ours = topology == Topology::CronJob;

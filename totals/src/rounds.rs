@@ -39,7 +39,7 @@ pub async fn run(exchange: Arc<Exchange>) {
                 return;
             }
         }
-        while !watch::lock(exchange.census()).is_filled() {
+        while !watch::lock(exchange.census()).is_current() {
             tokio::time::sleep(FILL).await;
         }
         let number = exchange.claim().term();
@@ -51,10 +51,10 @@ pub async fn run(exchange: Arc<Exchange>) {
         ));
         exchange.set_term(Some(Arc::clone(&term)));
         tracing::info!(number, "this replica serves totals");
-        let mut alone = false;
+        let mut told = false;
         while exchange.is_open() && exchange.claim().term() == number {
             add_up(&exchange, &term, &mut looked).await;
-            alone = tell_if_alone(&exchange, &term, alone);
+            told |= tell_if_alone(&exchange, &term, told);
             let pause = match term.is_young(exchange.now()) {
                 true => YOUNG,
                 false => term.interval(),
@@ -71,12 +71,11 @@ pub async fn run(exchange: Arc<Exchange>) {
     }
 }
 
-/// Says when totals begin to be served without the Lease, and when that is over. `before` is what this said
-/// last.
-fn tell_if_alone(exchange: &Exchange, term: &Term, before: bool) -> bool {
+/// Whether totals are served without the Lease. It is said once in a term.
+fn tell_if_alone(exchange: &Exchange, term: &Term, told: bool) -> bool {
     let alone = exchange.serves_without_lease(term);
     exchange.metrics().serves_without_lease(alone);
-    if alone && !before {
+    if alone && !told {
         tracing::warn!(
             "the API server answers neither this replica nor any agent: totals go on, by the pods that were \
              known"

@@ -71,17 +71,25 @@ pub(super) fn events(
     })
 }
 
-/// Whether the API server itself said what is wrong. That of a proxy before it which finds none, or of one that
-/// cannot reach its store, is no answer.
+/// Whether the API server answered, whatever it said. A proxy before it that finds none is no answer, and neither is
+/// a store that it cannot reach.
 pub(super) fn is_answered(error: &watcher::Error) -> bool {
-    let code = match error {
-        watcher::Error::WatchError(status) => Some(status.code),
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status.code),
-        _ => None,
+    let error = match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => error,
+        watcher::Error::WatchError(status) => return !is_from_a_proxy(status.code),
+        watcher::Error::NoResourceVersion => return true,
     };
-    code.is_some_and(|code| !(502..=504).contains(&code))
+    match error {
+        kube::Error::Api(status) => !is_from_a_proxy(status.code),
+        kube::Error::Service(_) | kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => false,
+        _ => true,
+    }
+}
+
+fn is_from_a_proxy(code: u16) -> bool {
+    (502..=504).contains(&code)
 }
 
 /// What went wrong, in the API server's own words where it gave any. A status in kube's words is printed
@@ -147,5 +155,6 @@ mod tests {
         let lost = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let lost = kube::Error::Service(Box::new(lost));
         assert!(!is_answered(&watcher::Error::WatchFailed(lost)));
+        assert!(is_answered(&watcher::Error::NoResourceVersion));
     }
 }

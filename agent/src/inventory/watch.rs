@@ -226,6 +226,7 @@ impl Keeper {
         if source::is_expired(error) {
             // A list follows, and if that fails it is told.
             *self.state.failures.entry("expired").or_default() += 1;
+            self.state.server_away = false;
             tracing::info!(
                 "the API server has forgotten where the watch was: listing the pods anew"
             );

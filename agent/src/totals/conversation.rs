@@ -18,6 +18,8 @@ const FIRST_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The pause after one failure; it doubles with each, up to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// The longest one while no replica leads.
+const STANDBY: Duration = Duration::from_secs(10);
 /// What another report alone does not mend, somebody has to see to.
 const REFUSED: Duration = Duration::from_secs(60);
 /// Until one of the two is of another release, nothing changes.
@@ -117,7 +119,7 @@ impl Conversation {
             wanted: Vec::new(),
             podless: held.podless,
             services: Some(held.services.unwrap_or_default()),
-            server_away: present.server_away,
+            server_away: present.server_away && !measured.sums.strangers,
             health: Some(present.health),
         };
         if self.lean {
@@ -180,7 +182,9 @@ impl Conversation {
         self.lean |= reason == Reason::Size;
         let wait = match reason {
             // The token is read anew before each report.
-            Reason::Token | Reason::Slow | Reason::Standby | Reason::Other => pause,
+            Reason::Token | Reason::Slow | Reason::Other => pause,
+            // Less than a total is valid: one of the replicas may lead, or go on, at any time.
+            Reason::Standby => pause.min(STANDBY),
             Reason::Account | Reason::Syntax | Reason::Value => REFUSED.mul_f64(spread),
             Reason::Size if !was_lean => pause,
             Reason::Size => REFUSED.mul_f64(spread),

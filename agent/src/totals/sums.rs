@@ -29,6 +29,9 @@ pub struct Sums {
     pub objects: Vec<Partial>,
     /// How many controllers more there are.
     pub left_out: usize,
+    /// Whether a pod runs here that the inventory does not know: then the kubelet has heard of the API server what
+    /// this agent has not.
+    pub strangers: bool,
 }
 
 /// Adds up, of Services by which pods are told to belong to them. A pod counts that was found and whose CPU was
@@ -82,6 +85,10 @@ pub fn sums(
         node,
         objects: controllers.chain(services).collect(),
         left_out,
+        strangers: usage
+            .pods
+            .keys()
+            .any(|id| !inventory.pods.contains_key(&**id)),
     })
 }
 

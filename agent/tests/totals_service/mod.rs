@@ -278,6 +278,7 @@ fn measured() -> Measured {
                 values: [(Metric::Millicores, 100.0)].into_iter().collect(),
             }],
             left_out: 0,
+            strangers: false,
         },
     }
 }

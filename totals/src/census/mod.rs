@@ -26,6 +26,9 @@ pub use services::{Memberships, Services, Slice};
 /// on a dead node stays for ever, and its controller has replaced it long ago.
 const LATE: SignedDuration = SignedDuration::from_secs(30);
 
+/// The kinds that totals are of.
+const TOTALLED: [&str; 4] = ["Pod", "ReplicaSet", "Job", "Node"];
+
 /// What made a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Maker {
@@ -63,6 +66,8 @@ pub struct Census {
     pub controllers: Controllers,
     /// The Services, and what belongs to them.
     pub services: Services,
+    /// Kinds whose watch has failed and has brought nothing whole since.
+    pub behind: HashSet<&'static str>,
 }
 
 /// The nodes with pods of an object, in the order of their names, and how many.
@@ -88,6 +93,13 @@ impl Census {
             && self.replica_sets.is_filled()
             && self.jobs.is_filled()
             && self.nodes.is_filled()
+    }
+
+    /// Whether it is also what the API server says now, as far as that is heard of: none of these watches fails,
+    /// or is listed anew after it did.
+    pub fn is_current(&self) -> bool {
+        let behind = |kind| self.behind.contains(kind);
+        self.is_filled() && !TOTALLED.into_iter().any(behind)
     }
 
     /// Changes whenever something else does.

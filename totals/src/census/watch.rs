@@ -43,7 +43,11 @@ pub fn lock(census: &Shared) -> MutexGuard<'_, Census> {
 
 /// Follows all kinds; ends only if a watch does.
 pub async fn follow(client: Client, census: Shared, metrics: Arc<Metrics>) {
-    let watches = Watches { client, metrics };
+    let watches = Watches {
+        client,
+        census: Arc::clone(&census),
+        metrics,
+    };
     // A node's name is in each of its pods and in each place.
     let mut names = Words::default();
     let pods = fill(
@@ -144,6 +148,7 @@ async fn follow_services(watches: &Watches, census: &Shared) {
 /// Makes the watches, each of all objects of a kind.
 struct Watches {
     client: Client,
+    census: Shared,
     metrics: Arc<Metrics>,
 }
 
@@ -159,8 +164,16 @@ impl Watches {
         };
         let api = Api::all(self.client.clone());
         let delays = Delays::up_to(LONGEST);
-        events(api, config, kind, delays, Arc::clone(&self.metrics))
-            .filter_map(|event| future::ready(event.ok()))
+        let census = Arc::clone(&self.census);
+        events(api, config, kind, delays, Arc::clone(&self.metrics)).filter_map(move |event| {
+            match &event {
+                Err(_) => drop(lock(&census).behind.insert(kind)),
+                // A list says nothing before it is complete.
+                Ok(Event::Init | Event::InitApply(_)) => {}
+                Ok(_) => drop(lock(&census).behind.remove(kind)),
+            }
+            future::ready(event.ok())
+        })
     }
 
     /// The API server is asked for nothing but the metadata.

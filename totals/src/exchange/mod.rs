@@ -168,14 +168,15 @@ impl Exchange {
     }
 
     /// Whether what this replica says is right. Without the Lease it is as long as the API server is away for
-    /// all agents, too: then no other replica can take the Lease, and no pod come that this one does not know.
+    /// all agents, too: whoever leads otherwise has none of them, and a pod that this one does not know is on no node
+    /// of theirs.
     pub(crate) fn serves(&self, term: &Term) -> bool {
         self.claim.is_held() || self.serves_without_lease(term)
     }
 
     /// Whether it is by the agents' word alone that this replica serves.
     pub(crate) fn serves_without_lease(&self, term: &Term) -> bool {
-        self.claim.has_lapsed() && term.server_is_away(self.now())
+        self.claim.has_lapsed() && term.server_is_away()
     }
 
     async fn speaker(&self, from: IpAddr, headers: &HeaderMap) -> Result<Speaker, Refuse> {

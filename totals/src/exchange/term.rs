@@ -202,8 +202,8 @@ impl Term {
     }
 
     /// Whether the API server answers no agent either.
-    pub(super) fn server_is_away(&self, now: Moment) -> bool {
-        self.fleet().server_is_away(now, self.interval())
+    pub(super) fn server_is_away(&self) -> bool {
+        self.fleet().server_is_away()
     }
 
     fn fleet(&self) -> MutexGuard<'_, Fleet> {

@@ -25,6 +25,8 @@ pub use designated::Designated;
 #[derive(Debug, Default)]
 pub struct Fleet {
     plugins: BTreeMap<Arc<str>, HashMap<Arc<str>, Told>>,
+    /// Agents whose last word was that the API server answers them.
+    answered: usize,
 }
 
 /// What an agent said.
@@ -63,7 +65,9 @@ impl Fleet {
             server_away: report.server_away,
             health: report.health.clone(),
         };
-        agents.insert(Arc::clone(&agent.node), told);
+        let before = agents.insert(Arc::clone(&agent.node), told);
+        self.answered += usize::from(!report.server_away);
+        self.answered -= usize::from(before.is_some_and(|told| !told.server_away));
     }
 
     /// Forgets nodes that there are no more, and plugins of which no agent is left.
@@ -72,14 +76,14 @@ impl Fleet {
             agents.retain(|node, _| nodes.contains(node));
         }
         self.plugins.retain(|_, agents| !agents.is_empty());
+        let agents = self.plugins.values().flat_map(HashMap::values);
+        self.answered = agents.filter(|told| !told.server_away).count();
     }
 
-    /// Whether the API server is away for all agents that were heard of within three intervals. Nobody else can
-    /// lead meanwhile, and hardly a pod comes or goes.
-    pub fn server_is_away(&self, now: Moment, interval: Duration) -> bool {
-        let agents = self.heard(now, interval).flat_map(|(_, agents)| agents);
-        let mut away = agents.map(|(_, told)| told.server_away).peekable();
-        away.peek().is_some() && away.all(|away| away)
+    /// Whether the API server is away for all agents, by the last word of each, however old that is: one that is
+    /// not heard any more may have found a replica that leads.
+    pub fn server_is_away(&self) -> bool {
+        self.answered == 0 && !self.plugins.is_empty()
     }
 
     /// Every plugin, with its agents that were heard of within three intervals.

@@ -55,32 +55,29 @@ fn one(fleet: &Fleet, seconds: u64) -> PluginHealth {
 }
 
 #[test]
-fn the_server_is_away_if_it_is_for_all_that_were_heard_of() {
+fn the_server_is_away_if_it_is_by_the_last_word_of_all() {
     let mut fleet = Fleet::default();
-    let mut says = |node: &str, server_away, seconds| {
+    assert!(!fleet.server_is_away(), "nobody says so");
+    let mut says = |plugin: &str, node: &str, server_away| {
         let told = Report {
             server_away,
             ..report("x", None)
         };
-        fleet.take(&agent("p", node), &told, at(seconds));
-        fleet.server_is_away(at(seconds), INTERVAL)
+        fleet.take(&agent(plugin, node), &told, at(10));
+        fleet.server_is_away()
     };
-    assert!(says("a", true, 10));
-    assert!(!says("b", false, 11));
-    assert!(!says("a", true, 15));
-    // What one said that is gone for three intervals says nothing of now.
-    assert!(says("a", true, 27));
-    assert!(!says("a", false, 28));
-    assert!(!Fleet::default().server_is_away(at(0), INTERVAL));
-    let mut of_two = Fleet::default();
-    for (plugin, server_away) in [("p", true), ("q", false)] {
-        let told = Report {
-            server_away,
-            ..report("x", None)
-        };
-        of_two.take(&agent(plugin, "a"), &told, at(10));
-    }
-    assert!(!of_two.server_is_away(at(10), INTERVAL));
+    assert!(says("p", "a", true));
+    assert!(!says("p", "b", false));
+    assert!(!says("p", "a", true) && !says("p", "b", false));
+    assert!(says("p", "b", true));
+    assert!(!says("q", "c", false) && !says("p", "b", true));
+    // It may be heard no more since it has found another replica; as a node that there is no more it says nothing.
+    fleet.forget(&["a".into(), "b".into(), "c".into()].into());
+    assert!(!fleet.server_is_away());
+    fleet.forget(&["a".into(), "b".into()].into());
+    assert!(fleet.server_is_away());
+    fleet.forget(&HashSet::new());
+    assert!(!fleet.server_is_away());
 }
 
 #[test]

@@ -28,6 +28,8 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const PROOF: Duration = Duration::from_secs(10);
 /// More than the longest interval: so long may a kept connection be without a request.
 const IDLE: Duration = Duration::from_secs(90);
+/// Saying goodbye takes one packet.
+const CLOSE: Duration = Duration::from_secs(1);
 /// A request and its answer take at most this time, with all that either may wait for.
 const TURN: Duration = Duration::from_secs(30);
 /// At the end a request that is being answered has so long.
@@ -142,7 +144,7 @@ async fn requests(
             () = stop.cancelled() => false,
         };
         if !asked {
-            return waiting.close().await;
+            return tokio::time::timeout(CLOSE, waiting.close()).await?;
         }
         // In a box of its own: the connection has no need of that room while it waits.
         let turn = Box::pin(answered(waiting.turn(answers.clone()), &stop));

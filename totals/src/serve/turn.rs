@@ -238,6 +238,8 @@ impl AsyncWrite for Line {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Whatever comes now is no request.
+        self.so_far.quiet.store(false, Relaxed);
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

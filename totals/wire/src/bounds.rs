@@ -33,6 +33,8 @@ pub const MAX_OFF: usize = 16;
 pub const MAX_WORD: usize = 64;
 /// Characters of a reason.
 pub const MAX_WHY: usize = 256;
+/// Bytes of what an agent says of itself: as much as it may, were each character written as an escape.
+pub(crate) const MAX_HEALTH: usize = 32 << 10;
 /// Names of silent nodes that the operator hears of a plugin: enough to begin with.
 pub const MAX_SILENT: usize = 10;
 /// Versions that the operator hears of a plugin: an upgrade has two.
@@ -392,6 +394,18 @@ mod tests {
             assert_eq!(read.check(), Ok(()), "{health}");
             assert!(read.remove_bad_health().is_some(), "{health}");
             assert_eq!(read.objects, report().objects, "{health}");
+        }
+        // Deeper than JSON is read, and as long as a report may be.
+        let text = serde_json::to_string(&report()).unwrap();
+        let health = serde_json::to_string(&report().health).unwrap();
+        for odd in [
+            "[".repeat(10_000) + &"]".repeat(10_000),
+            format!("[{}0]", "[[0]],".repeat(70_000)),
+        ] {
+            let mut read: Report =
+                serde_json::from_slice(text.replace(&health, &odd).as_bytes()).unwrap();
+            assert!(read.remove_bad_health().is_some());
+            assert_eq!(read.objects, report().objects);
         }
         let mut value = serde_json::to_value(report()).unwrap();
         value["health"] = json!(null);

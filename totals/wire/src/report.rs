@@ -1,8 +1,9 @@
 //! What an agent says.
 
-use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
-use crate::{health::Health, metric::Values, uid::Uid};
+use crate::{bounds::MAX_HEALTH, health::Health, metric::Values, uid::Uid};
 
 /// The partial sums of a node, complete: an object that is not in it has no pods there any more.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,17 +129,12 @@ impl Partial {
     }
 }
 
+/// It is kept as text first: a tree of whatever JSON somebody sends would take fifty times as much room.
 fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Health>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Said {
-        Health(Health),
-        Nothing(()),
-        Other(IgnoredAny),
-    }
-    Ok(match Said::deserialize(deserializer)? {
-        Said::Health(health) => Some(health),
-        Said::Nothing(()) => None,
-        Said::Other(_) => Some(Health::default()),
-    })
+    let Some(said) = Option::<Box<RawValue>>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let is_long = said.get().len() > MAX_HEALTH;
+    let health = (!is_long).then(|| serde_json::from_str(said.get()).ok());
+    Ok(Some(health.flatten().unwrap_or_default()))
 }

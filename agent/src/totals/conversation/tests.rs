@@ -28,6 +28,7 @@ fn measured(taken: Instant, objects: usize, values: u16) -> Measured {
             },
             objects: (0..objects).map(partial).collect(),
             left_out: 0,
+            strangers: false,
         },
     }
 }
@@ -78,6 +79,10 @@ fn a_report_says_how_long_after_the_last_reply_its_sample_is_of() {
     let first = read(&told(&mut talk, &measured(at(0), 1, 0)));
     assert_eq!((first.sequence, first.sampled), (1, None));
     assert_eq!((first.podless, first.server_away), (Some(7), true));
+    let mut with_a_stranger = measured(at(0), 1, 0);
+    with_a_stranger.sums.strangers = true;
+    let with_a_stranger = read(&told(&mut Conversation::new("b".into()), &with_a_stranger));
+    assert!(!with_a_stranger.server_away, "the kubelet hears of it");
     assert!(
         first
             .health

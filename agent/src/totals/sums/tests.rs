@@ -149,6 +149,17 @@ fn a_pod_that_was_not_measured_does_not_count_and_spoils_nothing() {
 }
 
 #[test]
+fn a_pod_that_only_the_kubelet_knows_is_a_stranger() {
+    let set = [owner(Topology::StatefulSet, 1)];
+    let inventory = inventory([pod("a", &set), pod("not found", &set)]);
+    for (running, strangers) in [(&["a"][..], false), (&["a", "new"], true)] {
+        let pods: Vec<_> = running.iter().map(|id| (*id, used(1.0))).collect();
+        let sums = sums(&usage(&pods), &inventory, Collectors::default(), &[]).expect("measured");
+        assert_eq!(sums.strangers, strangers, "{running:?}");
+    }
+}
+
+#[test]
 fn what_is_not_known_of_each_pod_is_left_out() {
     let set = [owner(Topology::DaemonSet, 1)];
     let mut on_host = pod("c", &set);

@@ -396,3 +396,22 @@ async fn who_has_nothing_to_tell_asks_for_a_sample_and_says_so() {
     let next = agent.asked(Step::Silence).await;
     assert!(next.report.sampled.is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_connected_to_before_the_first_sample() {
+    let mut agent = Agent::start();
+    agent.measure(false);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(outcome(&agent, "no_sample") >= 1);
+    assert_eq!(agent.connections(), 0);
+    assert!(!agent.board.standing().connected);
+    agent.measure(true);
+    let first = agent
+        .asked(Step::Reply(reply(Fate::Unstamped, "7-1", [])))
+        .await;
+    assert_eq!((first.connection, first.report.sequence), (0, 1));
+    let second = agent
+        .asked(Step::Reply(reply(Fate::Taken, "7-2", [])))
+        .await;
+    assert_eq!((second.connection, second.report.sequence), (0, 2));
+}

@@ -84,6 +84,11 @@ impl Talk {
     /// One exchange.
     async fn round(&mut self) -> Result<Next, ExchangeError> {
         let Credentials { token, peer } = Credentials::read(&self.settings.directory)?;
+        if self.board.measured().borrow().is_none() {
+            // Nobody is to be bothered before there is anything to tell: after a restart of all agents the
+            // service has handshakes enough. The report stays open until there is a connection.
+            self.report().await?;
+        }
         let mut is_new = self.connect(&peer).await?;
         let report = self.report().await?;
         let Answer { reply, closes } = loop {

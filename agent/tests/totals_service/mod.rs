@@ -246,6 +246,11 @@ impl Agent {
         self.service.requests.load(Ordering::SeqCst)
     }
 
+    /// How many connections there were so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.service.connections.load(Ordering::SeqCst)
+    }
+
     /// From now on the service's certificate is by this authority.
     pub(crate) fn serve_by(&self, authority: &Authority) {
         self.serve_under(authority, NAME);

@@ -531,3 +531,55 @@ fn the_sampler_slows_down_unasked_and_the_next_request_wakes_it() {
     eventually("and stays so", || thread.ticks() > asleep + 2);
     assert_eq!(thread.sampler.state().cadence, interval);
 }
+
+#[test]
+fn while_nobody_asks_what_totals_want_is_reported_only_when_a_report_is_nearly_due() {
+    let interval = Duration::from_secs(1);
+    let (sender, ticks) = std::sync::mpsc::channel();
+    let publication = Arc::new(Publication::new("first"));
+    let demand = Arc::new(Demand::new());
+    let (sampler, _ends) = SamplerThread::start(
+        Box::new(move |tick: &Tick| {
+            let _ = sender.send((Instant::now(), *tick));
+            numbered(tick.number)
+        }),
+        interval,
+        publication.clone(),
+        demand.clone(),
+    )
+    .expect("starts");
+    let next = || ticks.recv_timeout(Duration::from_secs(30)).expect("a look");
+    let reported = loop {
+        let (at, tick) = next();
+        assert!(tick.reported && !tick.for_totals);
+        if tick.cadence == SLOW_CADENCE {
+            break at;
+        }
+    };
+    let published = |number: u64| {
+        eventually("it is published", || {
+            tick_of(&publication.get().body) == Some(number)
+        });
+    };
+    let mut last = None;
+    for _ in 0..2 {
+        demand.want_look();
+        let (at, tick) = next();
+        assert!(tick.for_totals && !tick.reported);
+        assert!(at < reported + SLOW_CADENCE / 2);
+        last = Some(tick.number);
+    }
+    let last = last.expect("two looks");
+    published(last - 2);
+    // As the exchange does some seconds later.
+    std::thread::sleep((reported + SLOW_CADENCE * 3 / 4).saturating_duration_since(Instant::now()));
+    demand.want_look();
+    let (_, tick) = next();
+    assert!(tick.for_totals && tick.reported && tick.number == last + 1);
+    published(tick.number);
+    // Who asks gets a report of now.
+    demand.asked(Some("ab"), 0);
+    let (_, tick) = next();
+    assert!(tick.reported && !tick.for_totals && tick.cadence == interval);
+    sampler.stop();
+}

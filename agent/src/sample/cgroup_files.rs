@@ -26,6 +26,8 @@ pub(super) struct CgroupReader<'a> {
     pub(super) stacked: Option<&'a Stacked>,
     pub(super) room: &'a Room,
     pub(super) clock: &'a dyn Fn() -> Moment,
+    /// The time by which turns are taken.
+    pub(super) turns: Duration,
     /// What is read is what these tell.
     pub(super) collectors: Collectors,
     /// What is found out of the present cgroup.

@@ -53,7 +53,7 @@ impl CgroupReader<'_> {
             lasting: kept.half_since.is_some_and(since),
             seen: false,
         };
-        if kept.turn.take(now, seed(place.relative)) {
+        if kept.turn.take(self.turns, seed(place.relative)) {
             let before = kept.sample;
             let mut sample = FurtherSample {
                 pressure: self.pressure(place, before.pressure),

@@ -1,6 +1,7 @@
 //! The machine as a whole: `/proc/stat`, `/proc/meminfo`, `/proc/pressure`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use scope_crds::Collector;
 
@@ -25,11 +26,13 @@ const MALFORMED: ReadError = ReadError::Missing(Cause::Malformed);
 
 impl HostReader {
     /// Reads them below this root.
+    #[allow(clippy::too_many_arguments)] // A part of `Sampler::take`, with its borrows.
     pub(super) fn read(
         &mut self,
         root: &Path,
         collectors: Collectors,
         reader: &mut Reader,
+        turns: Duration,
         nanoseconds: impl Fn(u64) -> u64,
         clock: &dyn Fn() -> Moment,
         problems: &mut Problems,
@@ -63,7 +66,7 @@ impl HostReader {
         }
         let all = collectors.has(Collector::Resources);
         let io = all || collectors.has(Collector::IOWait);
-        if io && self.turn.take(clock().monotonic, 0) {
+        if io && self.turn.take(turns, 0) {
             let mut read = |wanted: bool, file, before| {
                 if !wanted {
                     return None;

@@ -60,13 +60,14 @@ impl Sum {
 }
 
 impl ProcessIo {
-    /// Fills in the disk bytes of these groups and pods. All processes of a pod are read at once.
+    /// Fills in the disk bytes of these groups and pods, now; `turns` is the time by which turns are taken.
+    /// All processes of a pod are read at once.
     #[allow(clippy::too_many_arguments)] // A part of `Sampler::take`, with its borrows.
     pub(super) fn read(
         &mut self,
         proc: &Path,
         reader: &mut Reader,
-        now: Duration,
+        (now, turns): (Duration, Duration),
         processes: &[ProcessSample],
         groups: &mut [GroupSample],
         pods: &mut BTreeMap<Arc<str>, PodSample>,
@@ -92,7 +93,7 @@ impl ProcessIo {
             .into_iter()
             .filter_map(|key| {
                 let turn = self.turns.entry(key.clone()).or_default();
-                let its_turn = turn.take(now, seed(key.as_bytes()));
+                let its_turn = turn.take(turns, seed(key.as_bytes()));
                 (its_turn || again.contains(key)).then_some((key, its_turn))
             })
             .collect();

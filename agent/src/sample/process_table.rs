@@ -109,13 +109,13 @@ impl ProcessTable {
         u64::try_from(ticks).unwrap_or(u64::MAX)
     }
 
-    /// Reads all processes below this root.
+    /// Reads all processes below this root, now; `turns` is the time by which turns are taken.
     pub(super) fn scan(
         &mut self,
         root: &Path,
         reader: &mut Reader,
         groups: &mut GroupTable,
-        now: Duration,
+        (now, turns): (Duration, Duration),
         problems: &mut Problems,
     ) -> Scan {
         let mut scan = Scan {
@@ -150,7 +150,7 @@ impl ProcessTable {
                 before,
                 reader,
                 groups,
-                now,
+                (now, turns),
                 problems,
                 &mut scan,
             );
@@ -189,7 +189,7 @@ impl ProcessTable {
         before: Option<Known>,
         reader: &mut Reader,
         groups: &mut GroupTable,
-        now: Duration,
+        (now, turns): (Duration, Duration),
         problems: &mut Problems,
         scan: &mut Scan,
     ) {
@@ -272,7 +272,7 @@ impl ProcessTable {
         }
         if self.counts_files && known.place != KnownPlace::Outside {
             let before = known.files_turn;
-            if known.files_turn.take(now, u64::from(pid)) {
+            if known.files_turn.take(turns, u64::from(pid)) {
                 match self.files.count(root, proc, name, reader, problems) {
                     Counted::Files(files) => known.files = Some(files),
                     Counted::Unknown => known.files = None,

@@ -48,6 +48,8 @@ pub struct Sampler {
     room: Room,
     /// The part of the room that is for the files of cgroups.
     cgroup_room: Room,
+    /// The time by which turns are taken of what is read every few seconds.
+    turns: Duration,
     /// The container that this agent runs in, where it cannot be told from a path.
     own: Option<Arc<str>>,
     problems: Problems,
@@ -78,6 +80,7 @@ impl Sampler {
             process_io: ProcessIo::default(),
             sandboxes: Sandboxes::default(),
             stacked: None,
+            turns: Duration::ZERO,
             own: None,
             problems: Problems::default(),
         }
@@ -85,13 +88,26 @@ impl Sampler {
 
     /// Reads the node once.
     pub fn take(&mut self, mode: Mode<'_>) -> Sample {
+        let at = (self.clock)();
+        self.turns = at.monotonic;
+        self.read(at, mode)
+    }
+
+    /// Reads the node between two times that count: what is read every few seconds is what it was then, but of
+    /// what is new. Costs half.
+    pub fn take_between(&mut self, mode: Mode<'_>) -> Sample {
+        let at = (self.clock)();
+        self.read(at, mode)
+    }
+
+    fn read(&mut self, at: Moment, mode: Mode<'_>) -> Sample {
         let mut problems = Problems::default();
         let resources = self.collectors.has(Collector::Resources);
-        let at = (self.clock)();
         let host = self.host.read(
             &self.roots.proc,
             self.collectors,
             &mut self.reader,
+            self.turns,
             |ticks| self.processes.nanoseconds(ticks),
             &*self.clock,
             &mut problems,
@@ -106,7 +122,7 @@ impl Sampler {
             &self.roots.proc,
             &mut self.reader,
             &mut self.groups,
-            at.monotonic,
+            (at.monotonic, self.turns),
             &mut problems,
         );
         let mut groups = self.groups.end();
@@ -145,7 +161,7 @@ impl Sampler {
             self.process_io.read(
                 &self.roots.proc,
                 &mut self.reader,
-                at.monotonic,
+                (at.monotonic, self.turns),
                 &processes,
                 &mut groups,
                 &mut pods,
@@ -440,6 +456,7 @@ impl Sampler {
             stacked: self.stacked.as_ref(),
             room: &self.cgroup_room,
             clock: &*self.clock,
+            turns: self.turns,
             collectors: self.collectors,
             half: Half::default(),
             problems,
@@ -469,6 +486,7 @@ impl Sampler {
             stacked: self.stacked.as_ref(),
             room: &self.cgroup_room,
             clock: &*self.clock,
+            turns: self.turns,
             collectors: self.collectors,
             half: Half::default(),
             problems,

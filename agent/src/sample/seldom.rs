@@ -72,6 +72,16 @@ mod tests {
     }
 
     #[test]
+    fn while_time_stands_still_only_what_is_new_is_read() {
+        let mut turn = Turn::default();
+        let now = Duration::from_secs(60);
+        assert_eq!(
+            [(); 4].map(|()| turn.take(now, 3)),
+            [true, true, false, false]
+        );
+    }
+
+    #[test]
     fn seeds_spread_what_was_found_together() {
         let mut due = [0; 5];
         for n in 0..1000u32 {

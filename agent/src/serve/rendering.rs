@@ -132,7 +132,10 @@ pub fn renderer(
         let inventory = inventory.as_ref().map(|shared| shared.load_full());
         let mode = inventory.as_deref().map_or(Mode::Standalone, Mode::Cluster);
         let looked = tokio::time::Instant::now();
-        let sample = sampler.take(mode);
+        let sample = match tick.reported {
+            true => sampler.take(mode),
+            false => sampler.take_between(mode),
+        };
         let mut usage = attribute(previous.as_ref(), &sample, mode);
         if looks_at_volumes {
             volumes.tell_processes(&usage);
@@ -176,6 +179,10 @@ pub fn renderer(
                 }
             }
             settings.totals = Some(totals.totals(tokio::time::Instant::now()));
+        }
+        if !tick.reported {
+            previous = Some(sample);
+            return Rendered::default();
         }
         // What is read in turns fails in its turns only, and what Scope shows of it is not to come
         // and go with them.

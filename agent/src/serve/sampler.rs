@@ -36,9 +36,11 @@ pub struct Tick {
     pub pace: Option<Duration>,
     /// Whether the exchange of totals waits for this look.
     pub for_totals: bool,
+    /// Whether a report is made of it. While nobody asks, what the exchange wants in between is only added up.
+    pub reported: bool,
 }
 
-/// What comes of a look at the node.
+/// What comes of a look at the node; nothing if it is not [reported](Tick::reported).
 #[derive(Debug, Clone, Default)]
 pub struct Rendered {
     /// The report's body.
@@ -167,17 +169,23 @@ impl Worker {
         let mut due = Instant::now();
         let mut number = 0;
         let mut turns = Turns::default();
+        let mut turn = 0;
+        let mut reported = true;
         while !self.stopped() {
             let asked = self.demand.idle_for() <= ASKED_LATELY;
             let cadence = if asked { self.interval } else { slow };
             let began = Instant::now();
             let pace = self.demand.pace().filter(|_| asked);
+            if reported {
+                turn = turns.next(self.publication.get().sequence, self.demand.seen_by_all());
+            }
             self.tick(Tick {
                 number,
                 cadence,
-                turn: turns.next(self.publication.get().sequence, self.demand.seen_by_all()),
+                turn,
                 pace,
                 for_totals: self.demand.take_look(),
+                reported,
             });
             number += 1;
             let (next, skipped) = next_deadline(due, cadence, Instant::now());
@@ -186,12 +194,17 @@ impl Worker {
             }
             let is_slow = cadence != self.interval;
             let earliest = began + self.interval;
-            due = match self.sleep(next, is_slow.then_some(earliest), began + OUT_OF_TURN) {
+            let woken = self.sleep(next, is_slow.then_some(earliest), began + OUT_OF_TURN);
+            let now = Instant::now();
+            let in_between = is_slow && next.saturating_duration_since(now) > slow / 3;
+            reported = !(matches!(woken, Woken::Wanted) && in_between);
+            due = match woken {
                 Woken::Due => next,
-                Woken::Asked => Instant::now(),
-                // The grid of who asks every so often stays as it is.
-                Woken::Wanted if is_slow => Instant::now(),
-                Woken::Wanted => due,
+                Woken::Asked => now,
+                // The grid of who asks every so often stays as it is, and so does that of reports while nobody
+                // does. Shortly before one is due, this look is in its place.
+                Woken::Wanted if !is_slow || in_between => due,
+                Woken::Wanted => now,
             };
         }
     }
@@ -208,8 +221,10 @@ impl Worker {
             contents,
             problems,
         } = (self.render)(&tick);
-        let probes = self.demand.probes_for_copies();
-        self.publication.publish(body, &contents.slots, &probes);
+        if tick.reported {
+            let probes = self.demand.probes_for_copies();
+            self.publication.publish(body, &contents.slots, &probes);
+        }
         let ended = Instant::now();
         self.note(|state| {
             let took = ended - began;
@@ -219,6 +234,9 @@ impl Worker {
             state.last = ended;
             state.cadence = tick.cadence;
             state.ticks += 1;
+            if !tick.reported {
+                return;
+            }
             state.detail = contents.detail;
             if *state.problems != problems {
                 state.problems = Arc::new(problems);

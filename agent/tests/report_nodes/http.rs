@@ -124,6 +124,7 @@ fn next(render: &mut Render, number: u64) -> Value {
         turn: number,
         pace: None,
         for_totals: false,
+        reported: true,
     };
     let body = (render)(&tick).body;
     let answer = Answer::ok(&body, Duration::ZERO);

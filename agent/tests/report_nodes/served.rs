@@ -39,6 +39,7 @@ fn next(render: &mut Render, number: u64) -> String {
         turn: number,
         pace: None,
         for_totals: false,
+        reported: true,
     };
     String::from_utf8((render)(&tick).body).unwrap()
 }

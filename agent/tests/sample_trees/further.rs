@@ -178,6 +178,58 @@ fn after_the_first_two_samples_the_figures_are_of_five_seconds() {
 }
 
 #[test]
+fn between_two_times_that_count_only_what_each_sample_reads_is_new() {
+    for layout in [Layout::V1Systemd, Layout::V2Systemd] {
+        let made = Made::new(layout);
+        let mut sampler = made.node.sampler();
+        let mut previous = None;
+        let mut told = Vec::new();
+        for (pass, second, between) in [
+            (1, 0, false),
+            (14, 1, false),
+            (5, 15, false),
+            (5, 20, true),
+            (5, 25, true),
+            (0, 30, false),
+        ] {
+            made.write(second);
+            let more_and_more = Further {
+                read: 1000 * second * second,
+                ..app(second).further
+            };
+            made.node.cgroup(
+                &made.app,
+                Cgroup {
+                    further: more_and_more,
+                    ..app(second)
+                },
+            );
+            let sample = match between {
+                true => sampler.take_between(Mode::Standalone),
+                false => sampler.take(Mode::Standalone),
+            };
+            let usage = attribute(previous.as_ref(), &sample, Mode::Standalone);
+            let figures = made.figures(&usage);
+            let millicores = figures.cpu.map(|cpu| cpu.millicores.round());
+            told.push((millicores, figures.disk.map(|disk| disk.read)));
+            previous = Some(sample);
+            made.node.pass(SECOND * pass);
+        }
+        let cpu = Some(250.0);
+        assert_eq!(
+            told[2..],
+            [
+                (cpu, Some(16_000.0)),
+                (cpu, Some(16_000.0)),
+                (cpu, Some(16_000.0)),
+                (cpu, Some(45_000.0)),
+            ],
+            "{layout:?}"
+        );
+    }
+}
+
+#[test]
 fn counters_that_step_back_give_no_figure() {
     for layout in [Layout::V1Cgroupfs, Layout::V2Systemd] {
         let made = Made::new(layout);

@@ -24,6 +24,32 @@ pub(crate) enum Task {
         #[arg(long, default_value_t = 15)]
         seconds: u64,
     },
+    /// The agent with totals of controllers beside one without, at the same time on such a node, with
+    /// scope-totals and an API server in memory: what the exchange costs, while a probe asks every second and
+    /// while nobody does
+    Exchange {
+        /// Idle processes
+        #[arg(long, default_value_t = 2000)]
+        processes: u64,
+        /// Pods that they are in
+        #[arg(long, default_value_t = 110)]
+        pods: u64,
+        /// Pods of each Deployment, all on this node
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+        replicas: u64,
+        /// Rounds, each with two new agents
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+        rounds: u64,
+        /// Seconds of each round in which both are asked
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+        /// Seconds of each round in which nobody asks
+        #[arg(long, default_value_t = 60)]
+        idle_seconds: u64,
+        /// Fail if a target is missed: 1 ms of CPU a second and 1 MiB
+        #[arg(long)]
+        strict: bool,
+    },
     /// What counting HTTP costs a server: CPU of nginx for each request under wrk, with and without
     Http {
         /// Rounds, each without and with [default: 5, in a virtual machine 1, where all are alike]
@@ -92,6 +118,25 @@ pub(crate) fn run(task: Task) -> anyhow::Result<()> {
             ("--rounds", rounds as u64),
             ("--seconds", seconds),
         ]),
+        Task::Exchange {
+            processes,
+            pods,
+            replicas,
+            rounds,
+            seconds,
+            idle_seconds,
+            strict,
+        } => exchange(
+            &[
+                ("--processes", processes),
+                ("--pods", pods),
+                ("--replicas", replicas),
+                ("--rounds", rounds),
+                ("--seconds", seconds),
+                ("--idle-seconds", idle_seconds),
+            ],
+            strict,
+        ),
         Task::Http {
             rounds,
             seconds,
@@ -138,12 +183,28 @@ pub(crate) fn run(task: Task) -> anyhow::Result<()> {
 }
 
 fn agent(numbers: &[(&str, u64)]) -> anyhow::Result<()> {
-    let program = build::agent_program()?.display().to_string();
-    let mut command = vec!["run", "--quiet", "--locked", "--release", "--package"];
-    command.extend(["scope-bench", "--", "agent", "--program", &program]);
-    let numbers = words(numbers);
-    command.extend(numbers.iter().map(String::as_str));
-    build::cargo(&command)
+    let (program, bench) = build::agent_programs()?;
+    let mut command = Command::new(bench);
+    command
+        .arg("agent")
+        .arg("--program")
+        .arg(program)
+        .args(words(numbers));
+    build::run(&mut command)
+}
+
+fn exchange(numbers: &[(&str, u64)], strict: bool) -> anyhow::Result<()> {
+    let (program, bench) = build::agent_programs()?;
+    let mut command = Command::new(bench);
+    command
+        .arg("exchange")
+        .arg("--program")
+        .arg(program)
+        .arg("--totals-program")
+        .arg(build::totals_program()?)
+        .args(words(numbers))
+        .args(strict.then_some("--strict"));
+    build::run(&mut command)
 }
 
 /// nginx and wrk come from Debian's packages, which are unpacked and not installed.

@@ -70,11 +70,14 @@ pub(crate) fn guest_programs() -> anyhow::Result<throwaway_vm::Programs> {
     })
 }
 
-/// Builds the agent as it is shipped.
-pub(crate) fn agent_program() -> anyhow::Result<PathBuf> {
+/// Builds the agent as it is shipped, and what measures it.
+pub(crate) fn agent_programs() -> anyhow::Result<(PathBuf, PathBuf)> {
     throwaway_cluster::packages::ensure(&Progress::to_stderr())?;
     add_target()?;
-    static_program("scope-agent")
+    Ok((
+        static_program("scope-agent")?,
+        static_program("scope-bench")?,
+    ))
 }
 
 /// Builds the operator as it is shipped, and what measures it. Both for the same target, so that
@@ -96,6 +99,11 @@ pub(crate) fn totals_programs() -> anyhow::Result<(PathBuf, PathBuf)> {
         static_program("scope-totals")?,
         static_program("totals-bench")?,
     ))
+}
+
+/// Builds the totals service as it is shipped.
+pub(crate) fn totals_program() -> anyhow::Result<PathBuf> {
+    static_program("scope-totals")
 }
 
 /// Adds what the compiler needs for [`TARGET`], unless it has it.

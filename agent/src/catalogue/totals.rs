@@ -32,5 +32,11 @@ pub(super) fn section() -> &'static str {
      lists Services they have no names.\n\
      * The date is that at which the service added up, by its clock.\n\
      * Jobs and CronJobs have totals where Scope is mended; a CronJob also where it has a button.\n\
-     * HTTP is told of controllers whose pods have served since their agents started.\n"
+     * HTTP is told of controllers whose pods have served since their agents started.\n\
+     * What that costs an agent, by `cargo xtask bench exchange` beside an agent without, on a busy machine of \
+     two CPUs with 2,000 processes in 110 pods of 28 Deployments: 0.3 ms of CPU a second while a probe asks every \
+     second (-0.4 to 0.8 in three rounds; 0.1 to 0.2 of it for TLS, HTTP and JSON), and 0.8 MiB of resident \
+     memory; with 110 Deployments, in one round, 0.7 ms and 0.9 MiB. While nobody asks it is 5.9 ms a second more \
+     than 6.0, since the node is looked at every 5 s instead of every 15 s; a look without a report costs half of \
+     one with.\n"
 }

@@ -3,7 +3,9 @@
 //! the ratios can.
 
 mod asking;
+mod exchange;
 mod gates;
+mod node;
 mod population;
 mod process;
 mod yardstick;
@@ -17,7 +19,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use asking::{Asker, bare_server, quantile};
 use population::Population;
-use process::Agent;
+use process::{Agent, Place};
 use yardstick::Scanner;
 
 /// Measures the agent. Needs root, cgroups and a machine that is otherwise quiet.
@@ -50,6 +52,8 @@ enum Task {
         #[arg(long)]
         at_most: Option<f64>,
     },
+    /// The agent with totals of controllers beside one without
+    Exchange(exchange::Arguments),
     /// One of the idle processes
     #[command(hide = true)]
     Idle,
@@ -58,6 +62,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Idle => population::be_idle(),
+        Task::Exchange(arguments) => exchange::run(&arguments),
         Task::Agent {
             program,
             processes,
@@ -98,7 +103,7 @@ fn round(
     population: &Population,
     seconds: Duration,
 ) -> anyhow::Result<f64> {
-    let agent = Agent::start(program)?;
+    let agent = Agent::start(program, Place::Standalone)?;
     let mut asker = Asker::connect(&agent.socket())?;
     // Rates come with the second sample and dear figures with the first five.
     let mut body = Vec::new();

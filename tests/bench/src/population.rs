@@ -66,7 +66,8 @@ impl Population {
         };
         let mut network = None;
         for n in 0..processes {
-            let scope = format!("{slice}/cri-containerd-{number:060x}{:04x}.scope", n % 2);
+            let id = container_id(number, n % 2);
+            let scope = format!("{slice}/cri-containerd-{id}.scope");
             let groups = if n < 2 {
                 self.make(hierarchies, &scope)?
             } else {
@@ -119,6 +120,11 @@ impl Drop for Population {
             }
         }
     }
+}
+
+/// The ID of one of the two containers of a pod.
+pub(crate) fn container_id(pod: usize, container: usize) -> String {
+    format!("{pod:060x}{container:04x}")
 }
 
 /// Every hierarchy in which pods have a cgroup here. One without a controller that matters would only

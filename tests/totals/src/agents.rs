@@ -10,7 +10,6 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, StatusCode,
@@ -18,7 +17,6 @@ use hyper::{
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
-use jiff::Timestamp;
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
@@ -26,16 +24,14 @@ use rustls::{
     version::TLS13,
 };
 use scope_totals_wire::{
-    AUDIENCE, Health, Kind, Members, Metric, Node, Off, PATH, Partial, Reply, Report, Sampled,
-    Stamp, VERSION,
+    Health, Kind, Members, Metric, Node, Off, PATH, Partial, Reply, Report, Sampled, Stamp, VERSION,
 };
-use serde_json::json;
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
+use totals_bench::{api::token, service::NAME};
 
 use crate::cluster::Cluster;
 
-const NAME: &str = "scope-totals.scope-system.svc";
 const METRICS: [Metric; 12] = [
     Metric::Millicores,
     Metric::Memory,
@@ -133,7 +129,7 @@ pub(crate) fn start(cluster: Arc<Cluster>, address: SocketAddr, bundle: &str) ->
             cluster: Arc::clone(&cluster),
             address,
             tls: tls.clone(),
-            token: token(number),
+            token: token(&Cluster::node(number)),
             sequence: 0,
             stamp: None,
             services: (0, Vec::new()),
@@ -359,17 +355,4 @@ fn connector(bundle: &str) -> TlsConnector {
         .with_root_certificates(roots)
         .with_no_client_auth();
     TlsConnector::from(Arc::new(config))
-}
-
-/// As long as a real one, whose claims and signature take some 1,200 characters.
-fn token(node: usize) -> String {
-    let claims = json!({
-        "aud": [AUDIENCE],
-        "exp": Timestamp::now().as_second() + 3600,
-        "sub": "system:serviceaccount:scope-plugins:scope-plugin-node-metrics",
-        "node": Cluster::node(node),
-        "rest": "x".repeat(500),
-    });
-    let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
-    format!("e30.{payload}.{}", "s".repeat(342))
 }

@@ -1,4 +1,4 @@
-//! As much of an API server as the service needs.
+//! As much of an API server as the service and agents need.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,20 +19,30 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::{StreamExt, stream};
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use jiff::Timestamp;
+use scope_totals_wire::AUDIENCE;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::cluster::Cluster;
+/// What is in a cluster that stands still.
+pub trait Objects: Send + Sync {
+    /// How many there are of a kind, by its name in paths, such as `replicasets`; 0 of a kind that is not
+    /// in this cluster.
+    fn count(&self, kind: &str) -> usize;
+    /// The object with this number, below [`count`](Objects::count), in the list of the kind.
+    fn object(&self, kind: &str, number: usize) -> Value;
+}
 
 /// A running server.
-pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
+pub struct Server {
+    /// Where it serves, without TLS.
+    pub address: SocketAddr,
     world: World,
 }
 
 #[derive(Clone)]
 struct World {
-    cluster: Arc<Cluster>,
+    cluster: Arc<dyn Objects>,
     /// What the service itself reads and writes, by path.
     own: Arc<Mutex<BTreeMap<String, Value>>>,
     changed: watch::Sender<u64>,
@@ -43,8 +53,11 @@ const SECRET: &str = "/api/v1/namespaces/scope-system/secrets/scope-totals-autho
 const SERVICE: &str = "/api/v1/namespaces/scope-system/services/scope-totals";
 const MAP: &str = "/api/v1/namespaces/scope-plugins/configmaps/scope-totals-ca";
 
-/// Serves the cluster on a port of its own, without TLS.
-pub(crate) fn serve(cluster: Arc<Cluster>) -> anyhow::Result<Server> {
+/// Kinds whose objects are asked for by name.
+const BY_NAME: [&str; 3] = ["nodes", "namespaces", "replicasets"];
+
+/// Serves the cluster on a port of its own until the process ends. Fails if there is no port, or no thread.
+pub fn serve(cluster: Arc<dyn Objects>) -> anyhow::Result<Server> {
     let object = |path: &str| {
         let name = path.rsplit('/').next();
         (
@@ -89,8 +102,8 @@ async fn accept(listener: std::net::TcpListener, router: Router) -> std::io::Res
 }
 
 impl Server {
-    /// What agents trust, once the service has said so.
-    pub(crate) async fn bundle(&self) -> anyhow::Result<String> {
+    /// What agents trust, as PEM, once the service has said so. Fails if it does not within a minute.
+    pub async fn bundle(&self) -> anyhow::Result<String> {
         let mut changed = self.world.changed.subscribe();
         let published = async {
             loop {
@@ -162,13 +175,24 @@ async fn answer(
         (Method::GET, path) if query.contains_key("watch") => world.watch(path, &query),
         (Method::GET, path) => match world.get(path) {
             Some(object) => object.to_string().into_response(),
-            None => world.list(&head.uri, &query),
+            None => match by_name(path) {
+                Some((kind, name)) => world.find(kind, name),
+                None => world.list(&head.uri, &query),
+            },
         },
         _ => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
 impl World {
+    fn find(&self, kind: &str, name: &str) -> Response {
+        let mut all = (0..self.cluster.count(kind)).map(|number| self.cluster.object(kind, number));
+        match all.find(|object| object["metadata"]["name"] == name) {
+            Some(object) => object.to_string().into_response(),
+            None => StatusCode::NOT_FOUND.into_response(),
+        }
+    }
+
     fn list(&self, uri: &Uri, query: &HashMap<String, String>) -> Response {
         let number = |key: &str| query.get(key).and_then(|text| text.parse::<usize>().ok());
         let version = self.changed.borrow().to_string();
@@ -182,8 +206,12 @@ impl World {
                 if to < count {
                     metadata["continue"] = to.to_string().into();
                 }
+                let of_node = query
+                    .get("fieldSelector")
+                    .and_then(|selector| selector.strip_prefix("spec.nodeName="));
                 (from..to)
                     .map(|number| self.cluster.object(kind, number))
+                    .filter(|object| of_node.is_none_or(|node| object["spec"]["nodeName"] == node))
                     .collect()
             }
         };
@@ -199,18 +227,19 @@ impl World {
             return Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>())
                 .into_response();
         };
-        let version = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok());
-        let since = version(query.get("resourceVersion").map(String::as_str)).unwrap_or(0);
-        let start = (self.clone(), self.changed.subscribe(), since);
-        let events = stream::unfold(start, move |(world, mut changed, since)| {
+        let changed = self.changed.subscribe();
+        // What was written between the list and this is an event too.
+        let since = query.get("resourceVersion").cloned().unwrap_or_default();
+        let known = self.get(&path).filter(|object| !is_newer(object, &since));
+        let events = stream::unfold((self.clone(), changed, known), move |start| {
+            let (world, mut changed, known) = start;
             let path = path.clone();
             async move {
                 loop {
-                    let now = world.get(&path).unwrap_or_default();
-                    let of_now = version(now["metadata"]["resourceVersion"].as_str());
-                    if let Some(of_now) = of_now.filter(|of_now| *of_now > since) {
+                    let now = world.get(&path);
+                    if now != known {
                         let event = json!({"type": "MODIFIED", "object": now});
-                        return Some((Ok(format!("{event}\n")), (world, changed, of_now)));
+                        return Some((Ok(format!("{event}\n")), (world, changed, now)));
                     }
                     changed.changed().await.ok()?;
                 }
@@ -220,10 +249,47 @@ impl World {
     }
 }
 
+/// Whether an object was written after this version.
+fn is_newer(object: &Value, version: &str) -> bool {
+    let number = |text: &str| text.parse::<u64>().unwrap_or_default();
+    let own = object["metadata"]["resourceVersion"].as_str();
+    number(own.unwrap_or_default()) > number(version)
+}
+
 /// The path of the object that a list or watch is of, if it is of one.
 fn named(path: &str, query: &HashMap<String, String>) -> Option<String> {
     let name = query.get("fieldSelector")?.strip_prefix("metadata.name=")?;
     Some(format!("{path}/{name}"))
+}
+
+/// The kind and the name of the object that a path is of, if it is of one that is found so.
+fn by_name(path: &str) -> Option<(&str, &str)> {
+    let (rest, name) = path.rsplit_once('/')?;
+    let (_, kind) = rest.rsplit_once('/')?;
+    BY_NAME.contains(&kind).then_some((kind, name))
+}
+
+/// A configuration for clients of the API server at this address.
+pub fn kubeconfig(api: SocketAddr) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: x\nclusters: [{{name: x, cluster: {{server: \
+         'http://{api}'}}}}]\nusers: [{{name: x, user: {{}}}}]\ncontexts: [{{name: x, context: \
+         {{cluster: x, user: x}}}}]\n"
+    )
+}
+
+/// The token of an agent on this node, which the server finds good for an hour. As long as a real one, whose
+/// claims and signature take some 1,200 characters.
+pub fn token(node: &str) -> String {
+    let claims = json!({
+        "aud": [AUDIENCE],
+        "exp": Timestamp::now().as_second() + 3600,
+        "sub": "system:serviceaccount:scope-plugins:scope-plugin-node-metrics",
+        "node": node,
+        "rest": "x".repeat(500),
+    });
+    let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
+    format!("e30.{payload}.{}", "s".repeat(342))
 }
 
 /// Every token is good, and says itself whose it is.

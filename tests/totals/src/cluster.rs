@@ -3,6 +3,7 @@
 
 use scope_totals_wire::Uid;
 use serde_json::{Value, json};
+use totals_bench::api::Objects;
 
 /// Pods of a controller, each on another node.
 const REPLICAS: usize = 20;
@@ -54,9 +55,10 @@ impl Cluster {
         bytes[8..].copy_from_slice(&(number as u64).to_be_bytes());
         Uid::from_bytes(bytes)
     }
+}
 
-    /// The object of this number in the list of a kind.
-    pub(crate) fn object(&self, kind: &str, number: usize) -> Value {
+impl Objects for Cluster {
+    fn object(&self, kind: &str, number: usize) -> Value {
         match kind {
             "nodes" => json!({"metadata": {"name": Self::node(number), "resourceVersion": "1"}}),
             "namespaces" => json!({"metadata": {
@@ -117,7 +119,7 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn count(&self, kind: &str) -> usize {
+    fn count(&self, kind: &str) -> usize {
         match kind {
             "nodes" => self.nodes,
             "namespaces" => 1,

@@ -2,19 +2,17 @@
 //! of nodes, and an agent for each of them that reports at the pace that the service asks for.
 
 mod agents;
-mod api;
 mod cluster;
-mod service;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::ensure;
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use totals_bench::{api, service::Service};
 
 use agents::Outcome;
 use cluster::Cluster;
-use service::Service;
 
 /// Resident memory of the service, in MiB.
 const RESIDENT: f64 = 150.0;
@@ -62,7 +60,7 @@ fn main() -> anyhow::Result<()> {
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let cluster = Arc::new(Cluster::new(arguments.agents, arguments.pods));
-    let api = api::serve(Arc::clone(&cluster))?;
+    let api = api::serve(cluster.clone())?;
     let service = Service::start(&arguments.program, api.address)?;
     let bundle = api.bundle().await?;
     service.ready().await?;

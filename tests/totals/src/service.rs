@@ -14,25 +14,27 @@ use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use crate::api::kubeconfig;
+
+/// What the service's certificate says.
+pub const NAME: &str = "scope-totals.scope-system.svc";
+
 /// A running service; ended when dropped.
-pub(crate) struct Service {
+#[derive(Debug)]
+pub struct Service {
     child: Child,
-    pub(crate) exchange: SocketAddr,
+    /// Where agents reach it.
+    pub exchange: SocketAddr,
     http: SocketAddr,
     _directory: tempfile::TempDir,
 }
 
 impl Service {
-    /// Starts it against this API server.
-    pub(crate) fn start(program: &Path, api: SocketAddr) -> anyhow::Result<Self> {
+    /// Starts this program, built for release, against this API server.
+    pub fn start(program: &Path, api: SocketAddr) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let config = directory.path().join("kubeconfig");
-        let text = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: x\nclusters: [{{name: x, cluster: {{server: \
-             'http://{api}'}}}}]\nusers: [{{name: x, user: {{}}}}]\ncontexts: [{{name: x, context: \
-             {{cluster: x, user: x}}}}]\n"
-        );
-        fs::write(&config, text)?;
+        fs::write(&config, kubeconfig(api))?;
         let (exchange, http) = (free_port()?, free_port()?);
         let child = Command::new(program)
             .args(["run", "--namespace", "scope-system", "--pod-name", "bench"])
@@ -51,8 +53,8 @@ impl Service {
         })
     }
 
-    /// Waits until it is ready and leads.
-    pub(crate) async fn ready(&self) -> anyhow::Result<()> {
+    /// Waits until it is ready and leads. Fails if it does not within two minutes.
+    pub async fn ready(&self) -> anyhow::Result<()> {
         let started = std::time::Instant::now();
         let mut last = String::new();
         while started.elapsed() < Duration::from_secs(120) {
@@ -85,7 +87,7 @@ impl Service {
     }
 
     /// CPU of all its threads so far.
-    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
         let mut nanos = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
             // A thread that adds up may end meanwhile, and takes its time along; it lives for seconds.
@@ -101,7 +103,7 @@ impl Service {
     }
 
     /// Resident MiB, now and at most.
-    pub(crate) fn resident(&self) -> anyhow::Result<(f64, f64)> {
+    pub fn resident(&self) -> anyhow::Result<(f64, f64)> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let mebibytes = |key: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(key));
@@ -122,6 +124,7 @@ impl Drop for Service {
     }
 }
 
-fn free_port() -> anyhow::Result<SocketAddr> {
+/// A port of this machine that nobody listens on at present.
+pub fn free_port() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }

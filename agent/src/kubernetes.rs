@@ -17,7 +17,9 @@ use crate::exit;
 /// Longer than the API server leaves a watch without a word (it sends a bookmark every minute) and
 /// than a watch lasts. Without it a dead connection would be waited for without end.
 const WATCH_READ_TIMEOUT: Duration = Duration::from_secs(300);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Enough for two packets that are lost. Totals go on without the API server only when all agents have noticed that
+/// it is away, and packets to a Service without an endpoint may be lost without a word.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A click has to be answered in less than a second; its own deadline is shorter still.
 const CLICK_TIMEOUT: Duration = Duration::from_secs(1);
 

@@ -16,6 +16,8 @@ impl Containers {
             return ending.cancelled().await;
         };
         let mut looks = board.looks();
+        // There may have been one before this was begun.
+        looks.mark_changed();
         loop {
             tokio::select! {
                 biased;

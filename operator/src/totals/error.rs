@@ -1,6 +1,6 @@
 //! Why scope-totals said nothing.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{error::Error, io, path::PathBuf, time::Duration};
 
 use scope_totals_wire::{MAX_FLEET, Reason, VERSION};
 
@@ -40,13 +40,19 @@ pub(crate) enum AskError {
         "what answers at {address} is not scope-totals, as far as its certificate says: {source}; see the log of \
          scope-totals for its certificate"
     )]
-    Handshake { address: String, source: io::Error },
+    NotTrusted {
+        address: String,
+        source: rustls::Error,
+    },
     #[error(
         "scope-totals did not {what} within {} s; see its log and its CPU", limit.as_secs()
     )]
     Late { what: &'static str, limit: Duration },
-    #[error("the connection to scope-totals ended before the answer: {0}; see its log")]
-    Cut(#[from] hyper::Error),
+    #[error(
+        "the connection to scope-totals at {address} broke off before the answer: {why}; see its log and whether \
+         something stands between"
+    )]
+    Cut { address: String, why: String },
     #[error(
         "the answer of scope-totals has more than {MAX_FLEET} bytes: bring it and the operator to the same \
          release"
@@ -60,8 +66,39 @@ pub(crate) enum AskError {
         "scope-totals answered in version {0}, and the operator reads {VERSION}: bring them to the same release"
     )]
     Version(u32),
-    #[error("scope-totals refused to answer: {message}")]
+    #[error("{}: {message}; {}", refused(*reason).1, refused(*reason).2)]
     Refused { reason: Reason, message: String },
+}
+
+/// A refusal in one word for the condition and the metric, what it means, and what to do about it.
+fn refused(reason: Reason) -> (&'static str, &'static str, &'static str) {
+    match reason {
+        Reason::Token => (
+            "TotalsRefused",
+            "scope-totals does not take the operator's token",
+            "it has to be a token of the operator's ServiceAccount for the audience scope-totals",
+        ),
+        Reason::Account => (
+            "TotalsRefused",
+            "scope-totals does not take the operator for the operator",
+            "its flag --operator-account has to name the operator's ServiceAccount",
+        ),
+        Reason::Busy | Reason::Rate => (
+            "TotalsBusy",
+            "scope-totals has no time for an answer now",
+            "it is asked again in half a minute; if that lasts, give it more CPU",
+        ),
+        Reason::Standby => (
+            "TotalsStandby",
+            "the replica of scope-totals that was asked is not the active one",
+            "if that does not end, see why its pods restart",
+        ),
+        _ => (
+            "TotalsRefused",
+            "scope-totals refused to answer",
+            "bring it and the operator to the same release",
+        ),
+    }
 }
 
 impl AskError {
@@ -72,16 +109,45 @@ impl AskError {
             Self::Malformed { .. } => "TotalsMalformed",
             Self::Token { .. } => "NoToken",
             Self::Connect { .. } => "TotalsUnreachable",
-            Self::Handshake { .. } => "TotalsNotTrusted",
+            Self::NotTrusted { .. } => "TotalsNotTrusted",
             Self::Late { .. } => "TotalsLate",
-            Self::Cut(_) => "TotalsCutOff",
+            Self::Cut { .. } => "TotalsCutOff",
             Self::TooLarge => "TotalsTooLarge",
             Self::NotAnAnswer(_) => "TotalsUnreadable",
             Self::Version(_) => "TotalsOfAnotherRelease",
-            Self::Refused { reason, .. } => match reason {
-                Reason::Standby => "TotalsStandby",
-                _ => "TotalsRefused",
+            Self::Refused { reason, .. } => refused(*reason).0,
+        }
+    }
+
+    /// The handshake failed. Whether the certificate is to blame, the TLS library says inside of the error.
+    pub(super) fn handshake(address: &str, error: io::Error) -> Self {
+        let inner = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match inner {
+            Some(source @ rustls::Error::InvalidCertificate(_)) => Self::NotTrusted {
+                address: address.to_owned(),
+                source: source.clone(),
             },
+            _ => Self::cut(address, &error),
+        }
+    }
+
+    /// The connection broke off.
+    pub(super) fn cut(address: &str, error: &dyn Error) -> Self {
+        let mut why = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let cause_words = cause.to_string();
+            // Some say what their cause says.
+            if !why.ends_with(&cause_words) {
+                why = format!("{why}: {cause_words}");
+            }
+            source = cause.source();
+        }
+        Self::Cut {
+            address: address.to_owned(),
+            why: words(&why),
         }
     }
 }
@@ -91,6 +157,11 @@ const MAX_WORDS: usize = 240;
 
 /// What somebody else says, as one line that is not long.
 pub(super) fn words(text: &str) -> String {
+    line(text, MAX_WORDS)
+}
+
+/// The first characters of what somebody else says, as one line.
+pub(super) fn line(text: &str, most: usize) -> String {
     let line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    line.take(MAX_WORDS).collect()
+    line.take(most).collect()
 }

@@ -19,7 +19,11 @@ use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer, version::TLS1
 use scope_totals_wire::{FLEET_PATH, MAX_FLEET, PluginHealth, Reason, Refusal, VERSION};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::AbortHandle};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    task::AbortHandle,
+};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -228,10 +232,7 @@ async fn what_goes_wrong_is_said() {
         })
         .unwrap()
     };
-    let other_version = Fleet {
-        version: VERSION + 1,
-        ..fleet(1, 0)
-    };
+    let other_version = json!({"version": VERSION + 1, "plugins": "as they are then"});
     let ok = |body: Vec<u8>| Answer::Body(StatusCode::OK, body);
     for (answer, wanted) in [
         (
@@ -239,7 +240,34 @@ async fn what_goes_wrong_is_said() {
                 StatusCode::FORBIDDEN,
                 refusal(Reason::Account, "only the operator\nmay ask"),
             ),
-            "TotalsRefused: scope-totals refused to answer: only the operator may ask",
+            "TotalsRefused: scope-totals does not take the operator for the operator: only the operator may ask; \
+             its flag --operator-account ",
+        ),
+        (
+            Answer::Body(
+                StatusCode::UNAUTHORIZED,
+                refusal(Reason::Token, "it is over"),
+            ),
+            "TotalsRefused: scope-totals does not take the operator's token: it is over; it has to be a token of the \
+             operator's ServiceAccount for the audience scope-totals",
+        ),
+        (
+            Answer::Body(
+                StatusCode::TOO_MANY_REQUESTS,
+                refusal(Reason::Rate, "too often"),
+            ),
+            "TotalsBusy: scope-totals has no time for an answer now: too often; ",
+        ),
+        (
+            Answer::Body(
+                StatusCode::SERVICE_UNAVAILABLE,
+                refusal(Reason::Busy, "too many connections"),
+            ),
+            "TotalsBusy: ",
+        ),
+        (
+            Answer::Body(StatusCode::BAD_REQUEST, refusal(Reason::Other, "so")),
+            "TotalsRefused: scope-totals refused to answer: so; ",
         ),
         (
             Answer::Body(
@@ -254,7 +282,7 @@ async fn what_goes_wrong_is_said() {
         ),
         (
             Answer::Body(StatusCode::BAD_GATEWAY, vec![b'x'; 1 << 20]),
-            "TotalsTooLarge: ",
+            "TotalsUnreadable: scope-totals answered what the operator cannot read (status 502 Bad Gateway)",
         ),
         (ok(b"{".to_vec()), "TotalsUnreadable: "),
         (ok(vec![b' '; MAX_FLEET + 1]), "TotalsTooLarge: "),
@@ -272,6 +300,42 @@ async fn what_goes_wrong_is_said() {
             "{words}"
         );
     }
+}
+
+/// A handshake that fails without a certificate that is to blame.
+#[tokio::test]
+async fn what_speaks_no_tls_is_not_said_to_have_a_bad_certificate() {
+    let mut world = World::new(NAME).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    world.map["address"] = json!(address);
+    world.publish();
+    let serving = tokio::spawn(async move {
+        for words in ["HTTP/1.1 400 Bad Request\r\n\r\n", ""] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(words.as_bytes()).await.unwrap();
+            // All that comes is read, so that the end is none by force.
+            let _ = stream.read(&mut [0; 4096]).await;
+        }
+    });
+    for _ in 0..2 {
+        let words = world.ask().await.unwrap_err();
+        assert!(words.starts_with("TotalsCutOff: "), "{words}");
+        assert!(words.contains(&address), "{words}");
+    }
+    serving.await.unwrap();
+}
+
+#[test]
+fn causes_are_said_once() {
+    let cause = std::io::Error::other("by peer\nof the connection");
+    let error = AskError::cut("a:1", &kube::Error::Service(Box::new(cause)));
+    let words = error.to_string();
+    assert_eq!(
+        words.matches("by peer of the connection").count(),
+        1,
+        "{words}"
+    );
 }
 
 #[tokio::test]

@@ -3,8 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// On how many nodes Scope's probes ask the agents. Nodes whose agent does not tell, or began less than a minute
-/// ago and was not asked yet, are in neither count.
+/// On how many nodes Scope's probes ask the agents.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ScopeCounts {
@@ -14,6 +13,11 @@ pub struct ScopeCounts {
     /// Nodes on which none did: Scope shows nothing of what these agents know.
     #[schemars(range(min = 0))]
     pub nodes_silent: i32,
+    /// Nodes of which that is not known: the agent does not tell, does not reach scope-totals, or began less than a
+    /// minute ago and was not asked yet.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub nodes_unknown: i32,
 }
 
 /// A collector, or a part of one, that is asked for and brings nothing on some nodes.

@@ -399,6 +399,7 @@ pub struct ScopePluginStatus {
 
     /// How many pairs of a collector and a reason there are, the listed ones included. Absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
     pub collectors_off_total: Option<i32>,
 
     /// `Ready`: everything asked for is done, or the plugin is suspended as asked. `Available`: the

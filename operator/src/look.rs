@@ -196,7 +196,7 @@ pub(crate) async fn look(
     let trouble = obstacle.or(stuck).or(outcome.trouble).or(missing);
     let overlap = overlap_of(plugin, &uid, context);
     let progress = rolling.as_deref().map(progress);
-    let connection = connection(plugin, &uid, context);
+    let connection = connection(plugin, &uid, progress.as_ref(), context);
     let counts = connection.counts(plugin.status.as_ref());
     report::figures(plugin, progress.as_ref(), counts, context);
     report::write_status(plugin, &uid, context, |previous| {
@@ -294,8 +294,14 @@ fn overlap_of(plugin: &ScopePlugin, uid: &str, context: &Context) -> Option<Over
 }
 
 /// What to say of whether Scope asks the plugin's agents.
-fn connection(plugin: &ScopePlugin, uid: &str, context: &Context) -> Connection {
-    if context.settings.totals.is_none() || plugin.spec.suspended {
+fn connection(
+    plugin: &ScopePlugin,
+    uid: &str,
+    progress: Option<&Progress<'_>>,
+    context: &Context,
+) -> Connection {
+    let nowhere = progress.is_some_and(|progress| progress.standing.desired == 0);
+    if context.settings.totals.is_none() || plugin.spec.suspended || nowhere {
         return Connection::Unsaid;
     }
     let term = context.writer.claim.term();

@@ -21,6 +21,7 @@ pub(crate) async fn transitions<K: Resource<DynamicType = ()>>(
         let status::Transition {
             warning,
             reason,
+            action,
             message,
         } = transition;
         if warning {
@@ -31,7 +32,7 @@ pub(crate) async fn transitions<K: Resource<DynamicType = ()>>(
         let note = Note {
             warning,
             reason,
-            action: "Rollout",
+            action,
             text: message,
             related: None,
         };

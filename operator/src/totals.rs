@@ -157,16 +157,22 @@ impl Asker {
         ask::fleet(&reach).await
     }
 
-    /// The plugins whose agents should report.
+    /// The plugins whose agents should report: those that run on some node, as far as that is known.
     fn expected(&self) -> Vec<Expected> {
         let plugins = self.plugins.state();
         let readable = plugins.iter().filter_map(|plugin| plugin.0.as_ref().ok());
         readable
             .filter(|plugin| !plugin.spec.suspended && plugin.metadata.deletion_timestamp.is_none())
             .filter_map(|plugin| {
+                let nodes = plugin.status.as_ref().and_then(|status| status.nodes);
+                if nodes.is_some_and(|nodes| nodes.desired == 0) {
+                    return None;
+                }
+                let agents = nodes.map_or(0, |nodes| nodes.ready);
                 Some(Expected {
                     uid: plugin.uid()?,
                     name: names::id(plugin).to_owned(),
+                    agents: u32::try_from(agents).unwrap_or_default(),
                 })
             })
             .collect()

@@ -33,6 +33,7 @@ impl Connection {
                 Shown::Told(told) => Some(ScopeCounts {
                     nodes_asked: number(told.asked),
                     nodes_silent: number(told.silent),
+                    nodes_unknown: number(told.unknown),
                 }),
                 Shown::Unknown { .. } => None,
             },

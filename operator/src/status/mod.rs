@@ -255,6 +255,8 @@ pub(crate) fn condition<'a>(conditions: &'a [Condition], type_: &str) -> Option<
 pub(crate) struct Transition<'a> {
     pub(crate) warning: bool,
     pub(crate) reason: &'a str,
+    /// What the operator was at.
+    pub(crate) action: &'static str,
     pub(crate) message: &'a str,
 }
 
@@ -302,6 +304,10 @@ pub(crate) fn transitions<'a>(
                 reason: match type_ {
                     READY | SCOPE_CONNECTED => &now.reason,
                     type_ => type_,
+                },
+                action: match type_ {
+                    SCOPE_CONNECTED => "AskTotals",
+                    _ => "Rollout",
                 },
                 message: &now.message,
             })

@@ -199,30 +199,42 @@ pub(super) fn available(available: i32, desired: i32) -> String {
 
 /// Whether Scope asks the agents, and what to do where it does not.
 pub(super) fn connected(told: &Told, plugin_directory: &str) -> String {
-    let all = told.asked.saturating_add(told.silent);
+    let all = told.tell();
     let nodes = |count: u32| if count == 1 { "node" } else { "nodes" };
-    let named: Vec<&str> = told.silent_nodes.iter().map(String::as_str).collect();
+    let named = told.silent_nodes.join(", ");
     let more = usize::try_from(told.silent)
         .unwrap_or(usize::MAX)
-        .saturating_sub(named.len());
+        .saturating_sub(told.silent_nodes.len());
     let names = match more {
-        0 => named.join(", "),
-        more => format!("{} (+{more})", named.join(", ")),
+        0 => named,
+        more => format!("{named} (+{more})"),
+    };
+    let rest = match told.unknown {
+        0 => String::new(),
+        1 => "; 1 more does not tell".to_owned(),
+        unknown => format!("; {unknown} more do not tell"),
     };
     let begin = match told.verdict() {
         Verdict::All => {
-            return format!(
-                "Within the last minute Scope asked the agents on all of {all} {}",
+            let begin = format!(
+                "Within the last minute Scope asked the agents on all of {all} {}{rest}",
                 nodes(all)
             );
+            return match told.unknown {
+                0 => begin,
+                _ => format!(
+                    "{begin}. If that lasts, their agents are of an older release, or their logs say why they \
+                     cannot report to scope-totals"
+                ),
+            };
         }
         Verdict::Some => format!(
-            "Scope has not asked the agents on {} of {all} {} for a minute: {names}",
+            "Scope has not asked the agents on {} of {all} {} for a minute: {names}{rest}",
             told.silent,
             nodes(all)
         ),
         Verdict::None => format!(
-            "Scope has asked no agent for a minute, on {all} {}: {names}",
+            "Scope has asked no agent for a minute, on {all} {}: {names}{rest}",
             nodes(all)
         ),
     };

@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use kube::runtime::{reflector, watcher};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer, version::TLS13};
+use scope_crds::{NodeCounts, ScopePluginStatus};
 use scope_totals_wire::{FLEET_PATH, MAX_FLEET, PluginHealth, Reason, Refusal, VERSION};
 use serde_json::json;
 use tempfile::TempDir;
@@ -424,9 +425,9 @@ async fn only_who_leads_asks() {
     running.await.unwrap();
 }
 
-/// Its agents are not expected to report.
+/// Its agents are not expected to report, and a plugin for no node has none.
 #[tokio::test]
-async fn a_suspended_plugin_is_not_on_the_board() {
+async fn a_plugin_without_agents_is_not_on_the_board() {
     let world = World::new(NAME).await;
     let names =
         |asker: &Asker| -> Vec<String> { asker.expected().into_iter().map(|it| it.name).collect() };
@@ -434,6 +435,12 @@ async fn a_suspended_plugin_is_not_on_the_board() {
     let (store, mut plugins) = reflector::store();
     let suspended = testing::plugin("b", json!({"agent": {}, "suspended": true}));
     plugins.apply_watcher_event(&watcher::Event::Apply(guarded(suspended)));
+    let mut nowhere = testing::plugin("c", json!({"agent": {}}));
+    nowhere.status = Some(ScopePluginStatus {
+        nodes: Some(NodeCounts::default()),
+        ..ScopePluginStatus::default()
+    });
+    plugins.apply_watcher_event(&watcher::Event::Apply(guarded(nowhere)));
     let asker = Asker {
         plugins: store,
         looks: looks().0,

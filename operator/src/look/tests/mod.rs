@@ -470,6 +470,7 @@ async fn what_agents_tell_is_written_when_it_changes() {
         let expected = [totals::Expected {
             uid: "uid-a".into(),
             name: "a".into(),
+            agents: 3,
         }];
         let term = given.context.writer.claim.term();
         let board = &given.context.board;
@@ -493,4 +494,48 @@ async fn what_agents_tell_is_written_when_it_changes() {
     given.context.settings.totals = None;
     given.look(&plugin).await;
     assert_eq!(silence(&given).0, Value::Null);
+}
+
+/// A plugin that no node matches has no agents of which anything could be heard.
+#[tokio::test]
+async fn nothing_is_said_of_scope_where_there_are_no_agents() {
+    for (matches, wanted) in [(true, json!("AgentsNotHeard")), (false, Value::Null)] {
+        let plugin = match matches {
+            true => plain(),
+            false => plugin(json!({"agent": {}, "placement": {"nodeSelector": {"pool": "x"}}})),
+        };
+        let mut given = given();
+        given.context.settings.totals = Some(Totals {
+            config_map: "scope-totals-ca".into(),
+            token_file: "/token".into(),
+        });
+        let nothing = Fleet {
+            version: 1,
+            warming_ms: None,
+            plugins: Vec::new(),
+        };
+        let expected = [totals::Expected {
+            uid: "uid-a".into(),
+            name: "a".into(),
+            agents: 0,
+        }];
+        let (term, now) = (given.context.writer.claim.term(), Instant::now());
+        for now in [now, now + Duration::from_secs(300)] {
+            let board = &given.context.board;
+            board.hear(term, &expected, Ok(&nothing), now);
+        }
+        for _ in 0..3 {
+            given.look(&plugin).await;
+            given.hear();
+        }
+        let world = given.world.lock().unwrap();
+        let conditions = &world.objects["scopeplugins/a/status"]["status"]["conditions"];
+        let said = conditions
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|condition| condition["type"] == "ScopeConnected");
+        let reason = said.map_or(Value::Null, |condition| condition["reason"].clone());
+        assert_eq!(reason, wanted, "{conditions}");
+    }
 }

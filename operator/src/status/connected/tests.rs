@@ -16,11 +16,17 @@ fn at(hour: u8) -> Timestamp {
 }
 
 fn told(asked: u32, silent: u32) -> Connection {
+    told_but(asked, silent, 0)
+}
+
+/// Of so many nodes it is not known.
+fn told_but(asked: u32, silent: u32, unknown: u32) -> Connection {
     let nodes = (1..=silent.min(3)).map(|n| format!("n{n}"));
     Connection::Shown(Arc::new(Shown::Told(Told {
         asked,
         silent,
         silent_nodes: nodes.collect(),
+        unknown,
         off: vec![OffNodes {
             collector: "HTTPStatistics".into(),
             why: "no BTF".into(),
@@ -69,10 +75,11 @@ fn said(status: &ScopePluginStatus) -> Option<(String, String, String)> {
     ))
 }
 
-fn counts(asked: i32, silent: i32) -> Option<ScopeCounts> {
+fn counts(asked: i32, silent: i32, unknown: i32) -> Option<ScopeCounts> {
     Some(ScopeCounts {
         nodes_asked: asked,
         nodes_silent: silent,
+        nodes_unknown: unknown,
     })
 }
 
@@ -82,9 +89,30 @@ fn the_condition_and_the_counts() {
         (Connection::Unsaid, None, None, 0),
         (Connection::AsBefore, None, None, 0),
         (unknown(), Some(("Unknown", "TotalsUnreachable")), None, 0),
-        (told(4, 0), Some(("True", "AllNodesAsked")), counts(4, 0), 1),
-        (told(3, 1), Some(("False", "NodesSilent")), counts(3, 1), 1),
-        (told(0, 5), Some(("False", "NoNodeAsked")), counts(0, 5), 1),
+        (
+            told(4, 0),
+            Some(("True", "AllNodesAsked")),
+            counts(4, 0, 0),
+            1,
+        ),
+        (
+            told(3, 1),
+            Some(("False", "NodesSilent")),
+            counts(3, 1, 0),
+            1,
+        ),
+        (
+            told(0, 5),
+            Some(("False", "NoNodeAsked")),
+            counts(0, 5, 0),
+            1,
+        ),
+        (
+            told_but(0, 1, 9),
+            Some(("False", "NodesSilent")),
+            counts(0, 1, 9),
+            1,
+        ),
     ] {
         let what = format!("{connection:?}");
         let status = after(None, connection, 0);
@@ -108,6 +136,9 @@ fn the_words_say_where_and_what_to_do() {
     let words = |connection| said(&after(None, connection, 0)).unwrap().2;
     let wanted = "Within the last minute Scope asked the agents on all of 4 nodes";
     assert_eq!(words(told(4, 0)), wanted);
+    let some = words(told_but(60, 0, 40));
+    let wanted = "Scope asked the agents on all of 60 nodes; 40 more do not tell. If that lasts, ";
+    assert!(some.contains(wanted), "{some}");
     for (connection, begin) in [
         (
             told(3, 1),
@@ -116,6 +147,10 @@ fn the_words_say_where_and_what_to_do() {
         (
             told(0, 5),
             "Scope has asked no agent for a minute, on 5 nodes: n1, n2, n3 (+2). ",
+        ),
+        (
+            told_but(2, 1, 1),
+            "Scope has not asked the agents on 1 of 3 nodes for a minute: n1; 1 more does not tell. ",
         ),
     ] {
         let words = words(connection);
@@ -129,6 +164,21 @@ fn the_words_say_where_and_what_to_do() {
             assert!(words.contains(part), "{part} in {words}");
         }
     }
+}
+
+/// An Event takes 1,024 bytes, and what to do stands at the end.
+#[test]
+fn an_event_takes_the_words() {
+    let name = |letter: &str| letter.repeat(63);
+    let told = Told {
+        asked: 4_000,
+        silent: 1_000,
+        silent_nodes: vec![name("a"), name("b"), name("c")],
+        unknown: 1_000,
+        ..Told::default()
+    };
+    let words = words::connected(&told, "/var/run/scope/plugins");
+    assert!(words.len() <= 1024, "{} bytes", words.len());
 }
 
 /// Another replica leads now and has heard nothing yet: what the one before it said stands.
@@ -170,6 +220,9 @@ fn readiness_does_not_depend_on_it() {
 
 #[test]
 fn silence_and_its_end_are_told() {
+    let silent = after(None, told(3, 1), 0);
+    let actions = transitions(None, &silent).into_iter().map(|it| it.action);
+    assert_eq!(actions.collect::<Vec<_>>(), ["AskTotals"]);
     let of = |before: Option<&ScopePluginStatus>, now: &ScopePluginStatus| -> Vec<(bool, String)> {
         let told = transitions(before, now);
         let told = told.into_iter();

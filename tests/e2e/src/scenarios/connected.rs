@@ -1,6 +1,9 @@
 //! Whether Scope asks the agents: what the agents tell scope-totals, and the operator in the plugin's status.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
@@ -14,12 +17,17 @@ const PLUGIN: &str = "node-metrics";
 const CONNECTED: &str = "ScopeConnected";
 /// As a probe asks.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// An agent that began lately is not known for a minute, and the operator asks every half minute.
-const KNOWN_WITHIN: Duration = Duration::from_secs(150);
-/// A minute without a question, half a minute until the operator hears of it, and some more.
-const SILENT_WITHIN: Duration = Duration::from_secs(120);
-/// Half a minute until the operator hears of it, and some more.
-const ASKED_AGAIN_WITHIN: Duration = Duration::from_secs(60);
+/// The operator's pace of asking, and what it varies by.
+const PACE: Duration = Duration::from_secs(33);
+/// The operator lets a verdict stand so long, and figures beside it.
+const SETTLE: Duration = Duration::from_secs(120);
+/// A verdict that took another one's place lately stands for [`SETTLE`]. The one after it is heard within that time
+/// or, where a node has to be silent for a minute first, about then; twice, since it is disputed. And some more.
+const SAID_WITHIN: Duration = Duration::from_secs(200);
+/// An agent that began lately is not known for a minute, before which all that may happen.
+const KNOWN_WITHIN: Duration = Duration::from_secs(270);
+/// For a status that has held a change back, and then writes it.
+const STILL_WITHIN: Duration = Duration::from_secs(400);
 
 /// Has a probe ask on each of these nodes, a second apart, until the plugin says what is wanted of it.
 fn asking(
@@ -27,7 +35,7 @@ fn asking(
     nodes: &[String],
     what: &str,
     limit: Duration,
-    wanted: impl Fn(&Value) -> bool,
+    mut wanted: impl FnMut(&Value) -> bool,
 ) -> anyhow::Result<Value> {
     let mut next = Instant::now();
     await_some(what, limit, || {
@@ -71,24 +79,37 @@ fn everywhere(world: &mut World, limit: Duration) -> anyhow::Result<()> {
     .map(drop)
 }
 
-/// The same, so that nothing more is to be said of it while the probes go on.
-pub(super) fn is_known(world: &mut World) -> anyhow::Result<()> {
-    everywhere(world, KNOWN_WITHIN)
+/// The same, so that nothing more is to be said of it while the probes go on: no change is held back any more.
+pub(super) fn is_settled(world: &mut World) -> anyhow::Result<()> {
+    let nodes = world.nodes();
+    let all = nodes.len();
+    let mut seen = (String::new(), Instant::now());
+    let what = "every node's agent to be asked, and nothing more to be written of it";
+    let still = |plugin: &Value| {
+        let version = plugin["metadata"]["resourceVersion"].as_str();
+        let version = version.unwrap_or_default();
+        if seen.0 != version {
+            seen = (version.to_owned(), Instant::now());
+        }
+        says(plugin, "True", "AllNodesAsked", all, 0) && seen.1.elapsed() >= SETTLE + PACE
+    };
+    asking(world, &nodes, what, KNOWN_WITHIN + STILL_WITHIN, still).map(drop)
 }
 
 /// A probe asks on all nodes, then one node's probe stops and begins anew: the plugin says each, names the node and
 /// what to do, and stays ready all the while.
 pub(super) fn silence_is_named(world: &mut World) -> anyhow::Result<()> {
-    is_known(world)?;
+    everywhere(world, KNOWN_WITHIN)?;
     let mut nodes = world.nodes();
     let all = nodes.len();
     let silent = nodes.pop().context("a node")?;
+    let before = told(&world.kubectl, "NodesSilent")?;
     let began = Instant::now();
     let plugin = asking(
         world,
         &nodes,
         "the silent node to be named",
-        SILENT_WITHIN,
+        SAID_WITHIN,
         |plugin| says(plugin, "False", "NodesSilent", all - 1, 1),
     )?;
     let took = began.elapsed();
@@ -108,34 +129,59 @@ pub(super) fn silence_is_named(world: &mut World) -> anyhow::Result<()> {
         "silence is no fault of the agents: {}",
         plugin["status"]
     );
-    told_of(&world.kubectl, "NodesSilent")?;
+    told_anew(&world.kubectl, "NodesSilent", &before)?;
+    let before = told(&world.kubectl, "AllNodesAsked")?;
     let began = Instant::now();
-    everywhere(world, ASKED_AGAIN_WITHIN)?;
+    everywhere(world, SAID_WITHIN)?;
     eprintln!(
         "    it is asked again: said after {:.1} s",
         began.elapsed().as_secs_f64()
     );
-    told_of(&world.kubectl, "AllNodesAsked")
+    told_anew(&world.kubectl, "AllNodesAsked", &before)
 }
 
-/// Waits for the Event about the plugin, which comes after the status.
-fn told_of(kubectl: &Kubectl, reason: &str) -> anyhow::Result<()> {
-    let what = format!("an Event {reason}");
+/// The Events about the plugin with this reason: how often each was told. One that is told again within some minutes
+/// is a series of the first.
+fn told(kubectl: &Kubectl, reason: &str) -> anyhow::Result<BTreeMap<String, u64>> {
+    let selector = format!("reason={reason}");
+    let events = kubectl.json(&[
+        "get",
+        "events",
+        "-n",
+        "default",
+        "--field-selector",
+        &selector,
+    ])?;
+    let events = events["items"].as_array().context("a list")?;
+    let about = events
+        .iter()
+        .filter(|event| event["involvedObject"]["name"] == PLUGIN);
+    about
+        .map(|event| {
+            let name = event["metadata"]["name"].as_str().context("a name")?;
+            Ok((
+                name.to_owned(),
+                event["series"]["count"].as_u64().unwrap_or(1),
+            ))
+        })
+        .collect()
+}
+
+/// Waits until it is told once more, which comes after the status.
+fn told_anew(
+    kubectl: &Kubectl,
+    reason: &str,
+    before: &BTreeMap<String, u64>,
+) -> anyhow::Result<()> {
+    let what = format!("one more Event {reason}");
     await_some(&what, Duration::from_secs(10), || {
-        let of_reason = format!("reason={reason}");
-        let events = kubectl.json(&[
-            "get",
-            "events",
-            "-n",
-            "default",
-            "--field-selector",
-            &of_reason,
-        ])?;
-        let about = |event: &Value| event["involvedObject"]["name"] == PLUGIN;
-        let events = events["items"].as_array().context("a list")?;
-        Ok(match events.iter().any(about) {
+        let now = told(kubectl, reason)?;
+        let anew = now
+            .iter()
+            .any(|(name, count)| before.get(name).is_none_or(|before| count > before));
+        Ok(match anew {
             true => Ok(()),
-            false => Err(format!("{} others", events.len())),
+            false => Err(format!("{now:?}")),
         })
     })
 }

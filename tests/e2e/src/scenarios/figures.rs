@@ -73,8 +73,8 @@ pub(super) fn start_workloads(world: &mut World) -> anyhow::Result<()> {
 /// One minute of a probe per node, twice on node 1 as where Scope's cluster agent runs, while nothing
 /// changes in the cluster.
 pub(super) fn minute_of_reports(world: &mut World) -> anyhow::Result<()> {
-    // That probes begin to ask is written down once.
-    connected::is_known(world)?;
+    // That probes begin to ask is written down once, and numbers beside it some minutes later.
+    connected::is_settled(world)?;
     let pods = truth::pods(&world.kubectl)?;
     let audit_from = world.audit_mark()?;
     let mut burner = Vec::new();

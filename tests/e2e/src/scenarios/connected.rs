@@ -17,17 +17,11 @@ const PLUGIN: &str = "node-metrics";
 const CONNECTED: &str = "ScopeConnected";
 /// As a probe asks.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// The operator's pace of asking, and what it varies by.
-const PACE: Duration = Duration::from_secs(33);
-/// The operator lets a verdict stand so long, and figures beside it.
-const SETTLE: Duration = Duration::from_secs(120);
-/// A verdict that took another one's place lately stands for [`SETTLE`]. The one after it is heard within that time
+/// A verdict that took another one's place lately stands for two minutes, as figures beside it do. The one after it is heard within that time
 /// or, where a node has to be silent for a minute first, about then; twice, since it is disputed. And some more.
 const SAID_WITHIN: Duration = Duration::from_secs(200);
 /// An agent that began lately is not known for a minute, before which all that may happen.
 const KNOWN_WITHIN: Duration = Duration::from_secs(270);
-/// For a status that has held a change back, and then writes it.
-const STILL_WITHIN: Duration = Duration::from_secs(400);
 
 /// Has a probe ask on each of these nodes, a second apart, until the plugin says what is wanted of it.
 fn asking(
@@ -79,21 +73,18 @@ fn everywhere(world: &mut World, limit: Duration) -> anyhow::Result<()> {
     .map(drop)
 }
 
-/// The same, so that nothing more is to be said of it while the probes go on: no change is held back any more.
+/// The same, so that nothing more is to be said of it while the probes go on: nodes are alike, so what one of them
+/// lacks all do, and no change is held back any more.
 pub(super) fn is_settled(world: &mut World) -> anyhow::Result<()> {
     let nodes = world.nodes();
     let all = nodes.len();
-    let mut seen = (String::new(), Instant::now());
-    let what = "every node's agent to be asked, and nothing more to be written of it";
-    let still = |plugin: &Value| {
-        let version = plugin["metadata"]["resourceVersion"].as_str();
-        let version = version.unwrap_or_default();
-        if seen.0 != version {
-            seen = (version.to_owned(), Instant::now());
-        }
-        says(plugin, "True", "AllNodesAsked", all, 0) && seen.1.elapsed() >= SETTLE + PACE
+    let what = "every node's agent to be asked, and all to be said of it";
+    let settled = |plugin: &Value| {
+        let off = plugin["status"]["collectorsOff"].as_array();
+        says(plugin, "True", "AllNodesAsked", all, 0)
+            && off.is_none_or(|off| off.iter().all(|one| one["nodes"] == all))
     };
-    asking(world, &nodes, what, KNOWN_WITHIN + STILL_WITHIN, still).map(drop)
+    asking(world, &nodes, what, KNOWN_WITHIN, settled).map(drop)
 }
 
 /// A probe asks on all nodes, then one node's probe stops and begins anew: the plugin says each, names the node and

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use scope_totals_wire::{Fate, MAX_BODY, Metric, Reason, Reply, Report, Sampled, Stamp, VERSION};
+use scope_totals_wire::{
+    Fate, MAX_BODY, Metric, Reason, Reply, Report, Sampled, Stamp, Total, VERSION,
+};
 use tokio::time::Instant;
 
 use super::board::Measured;
@@ -15,6 +17,11 @@ use super::health::Present;
 const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(120));
 /// Until the first reply says it.
 const FIRST_INTERVAL: Duration = Duration::from_secs(5);
+
+/// While a total is not of all pods, as when some have just come, reports come twice as often: for so many
+/// intervals, and not again before the rest is over, or a rollout would double what the service has to do.
+const HURRY: u32 = 3;
+const REST: Duration = Duration::from_secs(60);
 
 /// The pause after one failure; it doubles with each, up to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -43,6 +50,12 @@ pub(super) struct Conversation {
     hurried: bool,
     /// The service found a report too large.
     lean: bool,
+    /// How many objects with pods were in the last report, and how many pods.
+    told: Option<(usize, u32)>,
+    /// That has changed, and not all totals have come since.
+    changed: bool,
+    /// Until when to hurry, and from when on again.
+    hurry: Option<(Instant, Instant)>,
     /// A report that no reply came to, and when its sample was taken.
     open: Option<(Bytes, Instant)>,
 }
@@ -76,6 +89,9 @@ impl Conversation {
             failures: 0,
             hurried: false,
             lean: false,
+            told: None,
+            changed: false,
+            hurry: None,
             open: None,
         }
     }
@@ -125,6 +141,13 @@ impl Conversation {
         if self.lean {
             slim(&mut report);
         }
+        let counted = report.objects.iter().filter(|object| object.counted > 0);
+        let told = (
+            counted.clone().count(),
+            counted.map(|object| object.counted).sum(),
+        );
+        self.changed |= self.told.is_some_and(|before| before != told);
+        self.told = Some(told);
         let mut body = json(&report);
         if body.len() > MAX_BODY {
             slim(&mut report);
@@ -145,12 +168,30 @@ impl Conversation {
         let at_once = matches!(reply.fate, Fate::Unstamped | Fate::Late) && !self.hurried;
         self.hurried = at_once;
         Next {
-            wait: match at_once {
-                true => Duration::ZERO,
-                false => self.interval,
+            wait: match (at_once, self.hurries(reply, now)) {
+                (true, _) => Duration::ZERO,
+                (false, true) => self.interval / 2,
+                (false, false) => self.interval,
             },
             anew: false,
         }
+    }
+
+    /// Whether the next report is wanted soon, since a total is missing or not of all pods.
+    fn hurries(&mut self, reply: &Reply, now: Instant) -> bool {
+        let is_whole = |total: &Total| total.counted >= total.pods;
+        let all = self
+            .told
+            .is_none_or(|(objects, _)| reply.totals.len() >= objects);
+        self.changed &= !all;
+        if reply.warming.is_some() || !self.changed && reply.totals.iter().all(is_whole) {
+            return false;
+        }
+        if self.hurry.is_none_or(|(_, again)| now >= again) {
+            let until = now + self.interval * HURRY;
+            self.hurry = Some((until, until + REST));
+        }
+        self.hurry.is_some_and(|(until, _)| now < until)
     }
 
     /// No reply came, for this reason. `chance` from 0 to 1 is another one on each node.

@@ -1,4 +1,4 @@
-use scope_totals_wire::{Kind, Node, Partial, Uid};
+use scope_totals_wire::{Kind, Node, Partial, Uid, Values};
 
 use super::*;
 use crate::Collectors;
@@ -210,6 +210,46 @@ fn every_reason_has_its_consequence() {
     ] {
         assert_eq!(after(reason, retry_after), (wait, anew), "{reason:?}");
     }
+}
+
+#[test]
+fn reports_come_soon_for_a_while_where_a_total_is_not_of_all_pods() {
+    let start = Instant::now();
+    let mut talk = Conversation::new("b".into());
+    let total = |counted| Total {
+        kind: Kind::Deployment,
+        uid: Uid::from_bytes([1; 16]),
+        pods: 3,
+        counted,
+        cpus: 1,
+        memory: 1,
+        valid_ms: 15_000,
+        values: Values::default(),
+    };
+    told(&mut talk, &measured(start, 1, 0));
+    let wait = |talk: &mut Conversation, seconds: u64, totals: Vec<Total>| {
+        let reply = Reply {
+            totals,
+            ..reply(Fate::Taken, "1-1", 5000)
+        };
+        talk.replied(&reply, start + ms(1000 * seconds)).wait
+    };
+    assert_eq!(wait(&mut talk, 0, Vec::new()), ms(5000), "there is none");
+    assert_eq!(wait(&mut talk, 5, vec![total(2)]), ms(2500));
+    assert_eq!(wait(&mut talk, 7, vec![total(3)]), ms(5000));
+    // Pods of another one have come.
+    told(&mut talk, &measured(start, 2, 0));
+    assert_eq!(
+        wait(&mut talk, 10, vec![total(3)]),
+        ms(2500),
+        "one is missing"
+    );
+    assert_eq!(wait(&mut talk, 12, vec![total(3), total(3)]), ms(5000));
+    assert_eq!(wait(&mut talk, 15, vec![total(3)]), ms(5000), "it is gone");
+    // Some pods never count.
+    assert_eq!(wait(&mut talk, 20, vec![total(2)]), ms(5000));
+    assert_eq!(wait(&mut talk, 79, vec![total(2)]), ms(5000));
+    assert_eq!(wait(&mut talk, 80, vec![total(2)]), ms(2500));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, ensure};
 
 use super::{
-    LOOK_EVERY, MILLICORES, NODES, PATIENT, REPLICAS, SINGLE_PART, active, await_total, busy,
-    holder, never_wrong_until_right, shown_on,
+    LOOK_EVERY, MILLICORES, NODES, OBJECTS, PATIENT, REPLICAS, SINGLE_PART, active, await_total,
+    busy, holder, never_wrong_until_right, shown_on,
 };
 use crate::kubectl::Kubectl;
 use crate::product::SYSTEM;
@@ -20,6 +20,7 @@ const OLDEST: f64 = 24.0;
 
 /// They go on, new and right on each node, and after it, too.
 pub(in crate::scenarios) fn outlive_the_api_server(world: &mut World) -> anyhow::Result<()> {
+    world.kubectl.apply(OBJECTS)?;
     let id = busy(&world.kubectl)?;
     await_total(world, &id, REPLICAS, PATIENT)?;
     let began = Instant::now();

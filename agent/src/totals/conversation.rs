@@ -18,10 +18,10 @@ const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// Until the first reply says it.
 const FIRST_INTERVAL: Duration = Duration::from_secs(5);
 
-/// While a total is not of all pods, as when some have just come, reports come twice as often: for so many
-/// intervals, and not again before the rest is over, or a rollout would double what the service has to do.
+/// After pods came or went, reports come twice as often until all totals are of all pods: for so many intervals at
+/// most, and once in so many, or rollouts would double what the service has to do.
 const HURRY: u32 = 3;
-const REST: Duration = Duration::from_secs(60);
+const REST: u32 = 15;
 
 /// The pause after one failure; it doubles with each, up to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -52,9 +52,9 @@ pub(super) struct Conversation {
     lean: bool,
     /// How many objects with pods were in the last report, and how many pods.
     told: Option<(usize, u32)>,
-    /// That has changed, and not all totals have come since.
+    /// That has changed, and totals of all pods are still waited for.
     changed: bool,
-    /// Until when to hurry, and from when on again.
+    /// Until when to hurry, and from when on it may begin again.
     hurry: Option<(Instant, Instant)>,
     /// A report that no reply came to, and when its sample was taken.
     open: Option<(Bytes, Instant)>,
@@ -177,21 +177,24 @@ impl Conversation {
         }
     }
 
-    /// Whether the next report is wanted soon, since a total is missing or not of all pods.
+    /// Whether the next report is wanted soon: pods came or went here, and a total is missing or not of all pods.
     fn hurries(&mut self, reply: &Reply, now: Instant) -> bool {
         let is_whole = |total: &Total| total.counted >= total.pods;
         let all = self
             .told
             .is_none_or(|(objects, _)| reply.totals.len() >= objects);
-        self.changed &= !all;
-        if reply.warming.is_some() || !self.changed && reply.totals.iter().all(is_whole) {
+        self.changed &= !(all && reply.totals.iter().all(is_whole));
+        if reply.warming.is_some() || !self.changed {
             return false;
         }
-        if self.hurry.is_none_or(|(_, again)| now >= again) {
-            let until = now + self.interval * HURRY;
-            self.hurry = Some((until, until + REST));
-        }
-        self.hurry.is_some_and(|(until, _)| now < until)
+        let (until, again) = match self.hurry {
+            Some((until, again)) if now < again => (until, again),
+            _ => (now + self.interval * HURRY, now + self.interval * REST),
+        };
+        self.hurry = Some((until, again));
+        // Some pods never count, and of some objects there is no total: what did not come in time is not waited for.
+        self.changed = now < until;
+        self.changed
     }
 
     /// No reply came, for this reason. `chance` from 0 to 1 is another one on each node.

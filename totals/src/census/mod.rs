@@ -1,6 +1,7 @@
 //! Which pods there are, on which nodes, and whose: what the API server says. A total is of these pods and
 //! of no others, so an agent can neither leave its node out of a total nor put it into one.
 
+mod behind;
 mod controllers;
 mod listed;
 mod seen;
@@ -16,6 +17,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use scope_totals_wire::{Kind, MAX_PODLESS, Object, Uid};
 
+pub use behind::Behind;
 pub use controllers::{Controllers, Name, WithoutPods};
 pub use listed::Listed;
 pub use seen::{SeenOwner, SeenPod};
@@ -28,6 +30,8 @@ const LATE: SignedDuration = SignedDuration::from_secs(30);
 
 /// The kinds that totals are of.
 const TOTALLED: [&str; 4] = ["Pod", "ReplicaSet", "Job", "Node"];
+/// The kinds by which pods belong to Services.
+const OF_MEMBERS: [&str; 4] = ["Pod", "Node", "EndpointSlice", "Service"];
 
 /// What made a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +70,8 @@ pub struct Census {
     pub controllers: Controllers,
     /// The Services, and what belongs to them.
     pub services: Services,
-    /// Kinds whose watch has failed and has brought nothing whole since.
-    pub behind: HashSet<&'static str>,
+    /// What is not up to date.
+    pub behind: Behind,
 }
 
 /// The nodes with pods of an object, in the order of their names, and how many.
@@ -98,8 +102,7 @@ impl Census {
     /// Whether it is also what the API server says now, as far as that is heard of: none of these watches fails,
     /// or is listed anew after it did.
     pub fn is_current(&self) -> bool {
-        let behind = |kind| self.behind.contains(kind);
-        self.is_filled() && !TOTALLED.into_iter().any(behind)
+        self.is_filled() && self.behind.among(&TOTALLED) == 0
     }
 
     /// Changes whenever something else does.
@@ -110,6 +113,14 @@ impl Census {
             + self.nodes.edition()
             + self.controllers.edition()
             + self.services.edition()
+            + self.behind.edition()
+    }
+
+    /// Whether slices and pods are of one time. With one of them behind, a pod that has come in one is missing in
+    /// the other, and a Service would be taken for smaller than it is; with all of them, as while the API server
+    /// is away, they still fit.
+    fn has_members(&self) -> bool {
+        [0, OF_MEMBERS.len()].contains(&self.behind.among(&OF_MEMBERS))
     }
 
     /// Where the pods of every object are. Pods on nodes that there are no more do not count: the cluster is
@@ -130,6 +141,7 @@ impl Census {
         }
         let has = |pod: &Pod| self.has(pod, wall);
         let memberships = self.services.memberships(&self.pods, has);
+        let memberships = memberships.filter(|_| self.has_members());
         for (node, uid, pods) in memberships.iter().flat_map(Memberships::counts) {
             let kind = Kind::Service;
             let by_node = counts.entry(Object { kind, uid }).or_default();

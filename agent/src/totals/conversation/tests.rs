@@ -213,7 +213,7 @@ fn every_reason_has_its_consequence() {
 }
 
 #[test]
-fn reports_come_soon_for_a_while_where_a_total_is_not_of_all_pods() {
+fn reports_come_soon_for_a_while_where_pods_have_come() {
     let start = Instant::now();
     let mut talk = Conversation::new("b".into());
     let total = |counted| Total {
@@ -226,7 +226,6 @@ fn reports_come_soon_for_a_while_where_a_total_is_not_of_all_pods() {
         valid_ms: 15_000,
         values: Values::default(),
     };
-    told(&mut talk, &measured(start, 1, 0));
     let wait = |talk: &mut Conversation, seconds: u64, totals: Vec<Total>| {
         let reply = Reply {
             totals,
@@ -234,22 +233,38 @@ fn reports_come_soon_for_a_while_where_a_total_is_not_of_all_pods() {
         };
         talk.replied(&reply, start + ms(1000 * seconds)).wait
     };
-    assert_eq!(wait(&mut talk, 0, Vec::new()), ms(5000), "there is none");
-    assert_eq!(wait(&mut talk, 5, vec![total(2)]), ms(2500));
-    assert_eq!(wait(&mut talk, 7, vec![total(3)]), ms(5000));
-    // Pods of another one have come.
+    told(&mut talk, &measured(start, 1, 0));
+    assert_eq!(wait(&mut talk, 0, Vec::new()), ms(5000));
+    assert_eq!(wait(&mut talk, 5, vec![total(2)]), ms(5000), "as it was");
     told(&mut talk, &measured(start, 2, 0));
     assert_eq!(
         wait(&mut talk, 10, vec![total(3)]),
         ms(2500),
         "one is missing"
     );
-    assert_eq!(wait(&mut talk, 12, vec![total(3), total(3)]), ms(5000));
-    assert_eq!(wait(&mut talk, 15, vec![total(3)]), ms(5000), "it is gone");
-    // Some pods never count.
-    assert_eq!(wait(&mut talk, 20, vec![total(2)]), ms(5000));
-    assert_eq!(wait(&mut talk, 79, vec![total(2)]), ms(5000));
-    assert_eq!(wait(&mut talk, 80, vec![total(2)]), ms(2500));
+    assert_eq!(wait(&mut talk, 12, vec![total(3), total(2)]), ms(2500));
+    assert_eq!(wait(&mut talk, 15, vec![total(3), total(3)]), ms(5000));
+    assert_eq!(
+        wait(&mut talk, 20, vec![total(3), total(2)]),
+        ms(5000),
+        "not here"
+    );
+    // Others come, and it is not over yet when the next do.
+    told(&mut talk, &measured(start, 3, 0));
+    assert_eq!(wait(&mut talk, 24, vec![total(2); 3]), ms(2500));
+    assert_eq!(
+        wait(&mut talk, 25, vec![total(2); 3]),
+        ms(5000),
+        "for too long"
+    );
+    told(&mut talk, &measured(start, 2, 0));
+    assert_eq!(
+        wait(&mut talk, 84, vec![total(2); 2]),
+        ms(5000),
+        "too soon again"
+    );
+    told(&mut talk, &measured(start, 3, 0));
+    assert_eq!(wait(&mut talk, 85, vec![total(2); 3]), ms(2500));
 }
 
 #[test]

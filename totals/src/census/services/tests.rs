@@ -285,7 +285,33 @@ fn totals_of_controllers_do_not_wait_for_services() {
     known.jobs.complete();
     known.nodes.complete();
     known.services = Services::default();
-    assert!(known.is_filled());
+    known.behind.fell("EndpointSlice");
+    assert!(known.is_filled() && known.is_current());
+    known.behind.fell("Pod");
+    assert!(known.is_filled() && !known.is_current());
+}
+
+#[test]
+fn with_only_some_watches_behind_no_service_has_a_total() {
+    let mut census = census(&[slice_of(&json!([endpoint(1)]))]);
+    let has = |census: &Census| census.holdings(wall()).memberships.is_some();
+    let kinds = ["Pod", "Node", "EndpointSlice", "Service"];
+    for (n, kind) in kinds.into_iter().enumerate() {
+        let before = census.edition();
+        census.behind.fell(kind);
+        assert_ne!(census.edition(), before, "it has to be looked at anew");
+        assert_eq!(has(&census), n == 3, "all are of the time before: {kind}");
+    }
+    let edition = census.edition();
+    census.behind.fell("Pod");
+    census.behind.caught_up("CronJob");
+    assert_eq!(census.edition(), edition);
+    for (n, kind) in kinds.into_iter().enumerate() {
+        census.behind.caught_up(kind);
+        assert_eq!(has(&census), n == 3, "all are of now: {kind}");
+    }
+    census.behind.fell("Deployment");
+    assert!(has(&census), "Services do not go by its name");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -114,6 +114,8 @@ pub struct Contact {
     epoch: tokio::time::Instant,
     /// Milliseconds after `epoch`, plus one; 0 means never.
     last: AtomicU64,
+    /// What was said last broke off, and nothing was heard since.
+    broken_off: AtomicBool,
 }
 
 impl Default for Contact {
@@ -121,6 +123,7 @@ impl Default for Contact {
         Contact {
             epoch: tokio::time::Instant::now(),
             last: AtomicU64::new(0),
+            broken_off: AtomicBool::new(false),
         }
     }
 }
@@ -128,10 +131,17 @@ impl Default for Contact {
 impl Contact {
     /// Notes that something was heard now.
     pub fn heard(&self) {
+        self.broken_off.store(false, Ordering::Relaxed);
         self.last.store(
             self.epoch.elapsed().as_millis() as u64 + 1,
             Ordering::Relaxed,
         );
+    }
+
+    /// Whether the API server was lost in mid-sentence, and not heard of since: seconds before an attempt to reach
+    /// it is given up.
+    pub fn is_broken_off(&self) -> bool {
+        self.broken_off.load(Ordering::Relaxed)
     }
 
     /// Whether something was heard after that.
@@ -165,8 +175,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Heard<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        if let (Poll::Ready(Some(Ok(_))), Some(contact)) = (&polled, &self.contact) {
-            contact.heard();
+        match (&polled, &self.contact) {
+            (Poll::Ready(Some(Ok(_))), Some(contact)) => contact.heard(),
+            (Poll::Ready(Some(Err(_))), Some(contact)) => {
+                contact.broken_off.store(true, Ordering::Relaxed);
+            }
+            _ => {}
         }
         polled
     }
@@ -177,5 +191,37 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Heard<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use futures::stream;
+    use http_body_util::{BodyExt as _, StreamBody};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_breaks_off_is_away_until_heard_again() {
+        let contact = Arc::new(Contact::default());
+        let body = |breaks_off: bool| {
+            let line = Ok(Frame::data(Bytes::from_static(b"{}")));
+            let lost = breaks_off.then(|| Err(io::Error::from(io::ErrorKind::UnexpectedEof)));
+            Heard {
+                inner: StreamBody::new(stream::iter([line].into_iter().chain(lost))),
+                contact: Some(contact.clone()),
+            }
+        };
+        assert!(body(false).collect().await.is_ok());
+        assert!(
+            !contact.is_broken_off() && contact.age().is_some(),
+            "ended as it should"
+        );
+        assert!(body(true).collect().await.is_err());
+        assert!(contact.is_broken_off());
+        assert!(body(false).collect().await.is_ok());
+        assert!(!contact.is_broken_off(), "it is back");
     }
 }

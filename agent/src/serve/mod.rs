@@ -240,12 +240,11 @@ pub async fn run_with(
         &parts.totals,
         config.cluster.as_ref().and_then(|c| c.totals_dir.clone()),
     ) {
-        let watch = inventory.as_ref().map(|i| i.state.clone());
         let present = starts::present(
             config.collectors,
             demand.clone(),
             sampler.watch(),
-            watch.unwrap_or_default(),
+            inventory.clone().unwrap_or_default(),
         );
         starts::totals(
             directory,

@@ -17,7 +17,7 @@ use super::{KubernetesParts, ServeError};
 use crate::Collectors;
 use crate::container_control::{Containers, Rules, records};
 use crate::control::{Actions, CLICK_WAIT, Desk, controls_report};
-use crate::inventory::{InventoryWatch, NodeLookSettings, WatchSettings, WatchState, chance};
+use crate::inventory::{InventoryWatch, NodeLookSettings, WatchSettings, chance};
 use crate::totals::{self, Present, TalkSettings, TotalsBoard, dial, talk};
 use crate::traffic::{Board, Networks};
 use crate::volumes::{Asker, Look, PATIENCE, VolumeWatch, ask_kernel};
@@ -158,12 +158,14 @@ pub(super) fn present(
     collectors: Collectors,
     demand: Arc<Demand>,
     sampler: Arc<ArcSwap<SamplerState>>,
-    watch: Arc<ArcSwap<WatchState>>,
+    inventory: InventoryWatch,
 ) -> Tell {
     Box::new(move || {
         let problems = &sampler.load().problems;
+        let watch = inventory.state.load();
+        let broken_off = watch.error.is_none() && inventory.contact.is_broken_off();
         Present {
-            server_away: watch.load().server_away,
+            server_away: watch.server_away || broken_off,
             health: totals::health(demand.probe_asked_ago(), collectors, problems),
         }
     })

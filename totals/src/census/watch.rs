@@ -167,10 +167,10 @@ impl Watches {
         let census = Arc::clone(&self.census);
         events(api, config, kind, delays, Arc::clone(&self.metrics)).filter_map(move |event| {
             match &event {
-                Err(_) => drop(lock(&census).behind.fell(kind)),
+                Err(_) => lock(&census).behind.fell(kind),
                 // A list says nothing before it is complete.
                 Ok(Event::Init | Event::InitApply(_)) => {}
-                Ok(_) => drop(lock(&census).behind.caught_up(kind)),
+                Ok(_) => lock(&census).behind.caught_up(kind),
             }
             future::ready(event.ok())
         })

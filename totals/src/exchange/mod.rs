@@ -22,7 +22,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use http_body_util::LengthLimitError;
+use http_body_util::{BodyExt as _, LengthLimitError};
 use jiff::Timestamp;
 use scope_leader::Claim;
 use scope_totals_wire::{Bad, FLEET_PATH, MAX_BODY, PATH, Reason, Reply, Report, VERSION};
@@ -44,6 +44,9 @@ pub use term::{Added, Counts, Term};
 const BODIES: usize = 64;
 /// How long a report waits for its turn; a body takes milliseconds.
 const TURN: Duration = Duration::from_secs(2);
+/// So much of a body that is not wanted is read, and for so long: a usual report, from nearby.
+const UNWANTED: usize = 64 << 10;
+const UNWANTED_FOR: Duration = Duration::from_secs(1);
 /// A body has to come in this time.
 const BODY: Duration = Duration::from_secs(5);
 
@@ -120,23 +123,15 @@ impl Exchange {
         connection: &Connection,
         request: Request<Body>,
     ) -> Result<Reply, Refuse> {
-        let term = self.open_term()?;
-        let (head, body) = request.into_parts();
-        let speaker = self.speaker(connection.from, &head.headers).await?;
-        let Speaker::Agent(agent) = &speaker else {
-            let message = "the operator has nothing to report: only agents do";
-            return Err(Refuse::new(Reason::Account, message.into()));
+        let (head, mut body) = request.into_parts();
+        let (term, agent) = match self.admitted(connection, &head.headers).await {
+            Ok(admitted) => admitted,
+            Err(refuse) => {
+                read_to_no_end(&mut body).await;
+                return Err(refuse);
+            }
         };
-        if !self.knows(&term, agent) {
-            return Err(Refuse::new(
-                Reason::Account,
-                format!("there is no node {} in this cluster", agent.node),
-            ));
-        }
-        connection.seat.prove(&speaker);
-        if !term.may_speak(&speaker, self.now()) {
-            return Err(Refuse::rate(term.interval()));
-        }
+        let agent = &agent;
         let body = self.body(&head.headers, body).await?;
         let mut report = read(&body)?;
         drop(body);
@@ -153,6 +148,31 @@ impl Exchange {
             return Err(Refuse::standby());
         }
         Ok(term.reply(agent, &report, fate, self.now()))
+    }
+
+    /// Who reports, and to which term, if that one may now.
+    async fn admitted(
+        &self,
+        connection: &Connection,
+        headers: &HeaderMap,
+    ) -> Result<(Arc<Term>, Agent), Refuse> {
+        let term = self.open_term()?;
+        let speaker = self.speaker(connection.from, headers).await?;
+        let Speaker::Agent(agent) = &speaker else {
+            let message = "the operator has nothing to report: only agents do";
+            return Err(Refuse::new(Reason::Account, message.into()));
+        };
+        if !self.knows(&term, agent) {
+            return Err(Refuse::new(
+                Reason::Account,
+                format!("there is no node {} in this cluster", agent.node),
+            ));
+        }
+        connection.seat.prove(&speaker);
+        if !term.may_speak(&speaker, self.now()) {
+            return Err(Refuse::rate(term.interval()));
+        }
+        Ok((term, agent.clone()))
     }
 
     /// The term, while this replica leads or nobody is known to. In the latter case it listens, and says
@@ -236,6 +256,23 @@ impl Exchange {
             }
         }
     }
+}
+
+/// Reads what belongs to a request that is refused, within bounds: a client that still writes while the connection
+/// is closed may not see the answer.
+async fn read_to_no_end(body: &mut Body) {
+    let reading = async {
+        let mut left = UNWANTED;
+        while let Some(Ok(frame)) = body.frame().await {
+            let read = frame.data_ref().map_or(0, axum::body::Bytes::len);
+            match left.checked_sub(read) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // Whoever is slower sees the end of the connection.
+    let _ = tokio::time::timeout(UNWANTED_FOR, reading).await;
 }
 
 fn length(value: &HeaderValue) -> Option<u64> {

@@ -347,7 +347,7 @@ const FLEET: &[Scenario] = &[
         name: "fleet-leader-killed-at-a-write",
         run: rollouts::at_a_write,
     },
-    // By this name alone, as on a busy machine an agent may notice too late that nobody answers it.
+    // By this name alone: on a busy machine an agent may notice too late that nobody answers it.
     Scenario {
         name: "totals-without-api-server",
         run: totals::outlive_the_api_server,

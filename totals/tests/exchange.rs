@@ -58,7 +58,7 @@ async fn two_nodes_hear_the_same_total() {
     );
     assert_eq!(b.tell(200.0).await.fate, Fate::Taken);
     // A node reports at its pace, so a few reports are all there is until the next round.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    service.a_round_later().await;
     assert_eq!(total(&mut a, 100.0).await, Some(300.0));
     assert_eq!(total(&mut b, 200.0).await, Some(300.0));
     assert_eq!(service.reviews(), 2, "each token is reviewed once");
@@ -217,7 +217,7 @@ async fn bad_reports_are_refused_alone() {
             refusal.message
         );
     }
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    service.a_round_later().await;
     assert_eq!(total(&mut good, 100.0).await, Some(300.0));
 }
 
@@ -501,7 +501,7 @@ async fn an_agent_that_scope_asks_draws_what_has_no_pods() {
         assert_eq!((reply.fate, reply.podless), (Fate::Taken, None));
         agents.push(agent);
     }
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    service.a_round_later().await;
     let mut told = Vec::new();
     for (number, agent) in agents.iter_mut().enumerate() {
         if let Some(podless) = agent.tell(1.0).await.podless {
@@ -533,14 +533,14 @@ async fn an_agent_that_scope_asks_draws_what_has_no_pods() {
         let mut census = watch::lock(&service.census);
         census.controllers.deployments.remove(&deployment(2).uid);
     }
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    service.a_round_later().await;
     let other = agent.tell(1.0).await.podless.unwrap();
     assert_ne!(other.version, list.version);
     assert_eq!(other.objects, Some(Vec::new()));
     // Nobody asks it any more: another one takes its place.
     agent.health.as_mut().unwrap().asked_ms_ago = Some(60_000);
     agent.tell(1.0).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    service.a_round_later().await;
     assert_eq!(agents[number].tell(1.0).await.podless, None);
     assert_eq!(service.metric("scope_totals_podless_agents "), 2);
 }
@@ -594,7 +594,7 @@ async fn a_service_has_a_total_of_the_pods_that_it_has_now() {
     for agent in [&mut a, &mut b, &mut old] {
         assert_eq!(agent.tell(1.0).await.fate, Fate::Taken);
     }
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    service.a_round_later().await;
     assert_eq!(old.tell(1.0).await.services, None, "it could not read it");
     let [of_a, of_b] = [a.tell(1.0).await, b.tell(1.0).await].map(|reply| reply.services.unwrap());
     let lists = [of_a.services.unwrap(), of_b.services.unwrap()];
@@ -606,10 +606,10 @@ async fn a_service_has_a_total_of_the_pods_that_it_has_now() {
     let again = a.tell(1.0).await.services.unwrap();
     assert_eq!((again.version, again.services), (of_a.version, None));
     assert_eq!(service.metric("scope_totals_services "), 1);
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    service.a_round_later().await;
     service_total(&mut a, &lists[0], 100.0).await;
     service_total(&mut b, &lists[1], 200.0).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    service.a_round_later().await;
     assert_eq!(service_total(&mut a, &lists[0], 100.0).await, Some(300.0));
     // Another pod of the same node takes the place of one: whoever sums up the old set is not counted.
     {
@@ -618,14 +618,14 @@ async fn a_service_has_a_total_of_the_pods_that_it_has_now() {
         census.pods.put(Uid::from_bytes([9; 16]), pod);
     }
     serve(&service, &[0, 9]);
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    service.a_round_later().await;
     assert_eq!(service_total(&mut a, &lists[0], 100.0).await, None);
     let reply = b.tell(1.0).await.services.unwrap();
     let now = reply.services.unwrap();
     assert_eq!(now[0].pods, [Uid::from_bytes([9; 16])]);
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    service.a_round_later().await;
     service_total(&mut b, &now, 50.0).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    service.a_round_later().await;
     assert_eq!(service_total(&mut a, &lists[0], 100.0).await, Some(150.0));
 }
 

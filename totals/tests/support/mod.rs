@@ -186,6 +186,13 @@ impl Service {
         self.reviews.load(Ordering::SeqCst)
     }
 
+    /// Waits until a round is over that began after this. The one under way may not know of what was told last.
+    pub(crate) async fn a_round_later(&self) {
+        let rounds = || self.metric("scope_totals_round_duration_seconds_count ");
+        let now = rounds();
+        eventually(async || (rounds() >= now + 2).then_some(())).await;
+    }
+
     /// The value of a line of the metrics.
     pub(crate) fn metric(&self, line: &str) -> u64 {
         let text = self.metrics.text(None);

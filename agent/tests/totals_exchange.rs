@@ -415,3 +415,33 @@ async fn nobody_is_connected_to_before_the_first_sample() {
         .await;
     assert_eq!((second.connection, second.report.sequence), (0, 2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_rests_reports_as_soon_as_somebody_asks() {
+    let mut agent = Agent::start();
+    // Somebody asked while the service had not said yet that nobody does.
+    agent.ask_again();
+    let rest = |stamp: &str| {
+        Step::Reply(Reply {
+            interval_ms: 15_000,
+            resting: true,
+            ..reply(Fate::Taken, stamp, [])
+        })
+    };
+    let first = agent.asked(rest("7-1")).await;
+    let second = agent.asked(rest("7-2")).await;
+    assert!(seconds(first.at, second.at) < 0.1, "it is not known yet");
+    let third = agent.asked(rest("7-3")).await;
+    assert_eq!(seconds(second.at, third.at).round(), 15.0);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    agent.ask_again();
+    let fourth = agent
+        .asked(Step::Reply(reply(Fate::Taken, "7-4", [total(1, 9000)])))
+        .await;
+    assert_eq!(seconds(third.at, fourth.at).round(), 3.0);
+    agent.ask_again();
+    let fifth = agent
+        .asked(Step::Reply(reply(Fate::Taken, "7-5", [total(1, 9000)])))
+        .await;
+    assert_eq!(seconds(fourth.at, fifth.at).round(), 5.0, "at its pace");
+}

@@ -480,6 +480,7 @@ fn totals(node: &Node, second: u64, collectors: Collectors, podless: Option<Podl
         fate: Fate::Taken,
         stamp: Stamp("1-1".into()),
         interval_ms: 5000,
+        resting: false,
         warming: None,
         at_ms: 1_795_397_680_764 + (second as i64 / 5) * 5003,
         totals: totals.collect(),

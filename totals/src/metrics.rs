@@ -21,7 +21,7 @@ use scope_process::{
     watches::Watched,
 };
 
-use crate::exchange::Counts;
+use crate::{exchange::Counts, pace::Pace};
 
 type Number = Gauge<i64, AtomicI64>;
 
@@ -42,6 +42,7 @@ pub struct Metrics {
     reviews: Family<One, Counter>,
     agents: Number,
     interval_seconds: Float,
+    resting: Number,
     totals: Number,
     round_seconds: Histogram,
     podless: Number,
@@ -93,6 +94,7 @@ impl Metrics {
             reviews: Family::default(),
             agents: Gauge::default(),
             interval_seconds: Gauge::default(),
+            resting: Gauge::default(),
             totals: Gauge::default(),
             // 0.1 ms to 1.6 s.
             round_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 15)),
@@ -190,6 +192,11 @@ impl Metrics {
             "How often agents are asked to report",
             Unit::Seconds,
             self.interval_seconds.clone(),
+        );
+        registry.register(
+            "resting",
+            "1 while nobody asks any agent for a report: they are asked less often, and told no totals",
+            self.resting.clone(),
         );
         registry.register(
             "totals",
@@ -303,9 +310,10 @@ impl Metrics {
     }
 
     /// A round was added up.
-    pub fn added_up(&self, counts: Counts, interval: Duration, took: Duration) {
+    pub fn added_up(&self, counts: Counts, pace: Pace, took: Duration) {
         self.set(counts);
-        self.interval_seconds.set(interval.as_secs_f64());
+        self.interval_seconds.set(pace.period().as_secs_f64());
+        self.resting.set(pace.is_resting().into());
         self.round_seconds.observe(took.as_secs_f64());
     }
 
@@ -399,6 +407,7 @@ impl Watched for Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Moment;
 
     #[test]
     fn the_text_is_open_metrics() {
@@ -416,7 +425,8 @@ mod tests {
             services: 9,
             services_left_out: 4,
         };
-        metrics.added_up(counts, Duration::from_secs(5), Duration::from_millis(1));
+        let pace = Pace::new(5000, Moment::default());
+        metrics.added_up(counts, pace, Duration::from_millis(1));
         metrics.fleet_told();
         metrics.health_ignored();
         metrics.serves_without_lease(true);
@@ -441,6 +451,7 @@ mod tests {
             "scope_totals_healths_ignored_total 1",
             "scope_totals_serves_without_lease 1",
             "scope_totals_interval_seconds 5.0",
+            "scope_totals_resting 0",
             "scope_totals_connections 4",
             "scope_totals_connections_evicted_total 5",
             "scope_totals_certificate_end_timestamp_seconds 1900000000.0",

@@ -57,10 +57,11 @@ pub async fn run(exchange: Arc<Exchange>) {
             told |= tell_if_alone(&exchange, &term, told);
             let pause = match term.is_young(exchange.now()) {
                 true => YOUNG,
-                false => term.interval(),
+                false => term.pace().period(),
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = term.woken() => {}
                 _ = terms.changed() => {}
             }
         }
@@ -92,7 +93,7 @@ async fn add_up(exchange: &Arc<Exchange>, term: &Arc<Term>, looked: &mut Looked)
     let added = blocking(move || adding.add_up(holdings, wall, now)).await;
     if let Some(counts) = added {
         let (metrics, took) = (exchange.metrics(), began.elapsed());
-        metrics.added_up(counts, term.interval(), took);
+        metrics.added_up(counts, term.pace(), took);
     }
 }
 

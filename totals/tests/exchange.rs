@@ -51,7 +51,7 @@ async fn two_nodes_hear_the_same_total() {
     assert_eq!((warming.heard, warming.nodes), (0, 2));
     let reply = a.tell(100.0).await;
     assert_eq!(reply.fate, Fate::Taken);
-    assert_eq!(reply.interval_ms, 5000);
+    assert_eq!(reply.interval_ms, 4000);
     assert!(
         reply.totals.is_empty() && reply.warming.is_some(),
         "b is missing"

@@ -8,6 +8,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 /// Nobody asking for this long means that nobody looks: the slow cadence begins. Ten of Scope's
 /// default intervals.
@@ -36,6 +37,8 @@ pub struct Demand {
     /// The probes in `askers`, for the sampler. Replaced when one comes that was not there.
     known: ArcSwap<Vec<Known>>,
     sampler: OnceLock<Thread>,
+    /// Somebody asks after a time in which nobody did, or who has not asked before.
+    again: Arc<Notify>,
     askers: Mutex<Askers>,
 }
 
@@ -106,6 +109,7 @@ impl Demand {
             odd_ids: AtomicU64::new(0),
             known: ArcSwap::default(),
             sampler: OnceLock::new(),
+            again: Arc::default(),
             askers: Mutex::default(),
         }
     }
@@ -118,7 +122,7 @@ impl Demand {
 
     /// The same at this time.
     pub fn asked_at(&self, probe_id: Option<&str>, sequence: u64, now: Instant) -> bool {
-        self.last.store(self.millis(now), Ordering::SeqCst);
+        let before = self.last.swap(self.millis(now), Ordering::SeqCst);
         // The sampler sets `slow` before it looks at `last`: either it sees this request, or this
         // request sees that it sleeps.
         if self.slow.load(Ordering::SeqCst)
@@ -139,6 +143,10 @@ impl Demand {
         };
         self.pace.store(askers.pace(now), Ordering::Relaxed);
         self.seen.store(askers.seen(now), Ordering::Relaxed);
+        let idle = Duration::from_millis(self.millis(now).saturating_sub(before));
+        if new || idle > ASKED_LATELY {
+            self.again.notify_one();
+        }
         if new {
             let known = askers.probes.iter().map(|probe| Known {
                 id: probe.id.clone(),
@@ -147,6 +155,16 @@ impl Demand {
             self.known.store(Arc::new(known.collect()));
         }
         new
+    }
+
+    /// Is notified when somebody asks after a time in which nobody did.
+    pub(super) fn again(&self) -> Arc<Notify> {
+        Arc::clone(&self.again)
+    }
+
+    /// Whether somebody asked lately. A start counts, too.
+    pub(super) fn is_asked(&self) -> bool {
+        self.idle_for() <= ASKED_LATELY
     }
 
     /// Wants one look at the node, soon, whoever else asks or not.
@@ -332,6 +350,24 @@ pub fn is_probe_id(id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_asks_after_a_pause_or_anew_is_told_of() {
+        let demand = Demand::new();
+        let start = demand.epoch;
+        let told = async |seconds, probe: Option<&str>| {
+            demand.asked_at(probe, 0, start + Duration::from_secs(seconds));
+            let again = demand.again();
+            let told = tokio::time::timeout(Duration::from_secs(1), again.notified());
+            told.await.is_ok()
+        };
+        assert!(told(1, Some("1a")).await, "it is new");
+        assert!(!told(2, Some("1a")).await);
+        assert!(!told(12, Some("1a")).await);
+        assert!(told(23, None).await, "nobody did for more than ten seconds");
+        assert!(!told(30, None).await);
+        assert!(told(31, Some("2b")).await);
+    }
 
     #[test]
     fn remembers_the_latest_probes_only() {

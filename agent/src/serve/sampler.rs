@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use super::demand::{ASKED_LATELY, Demand};
+use super::demand::Demand;
 use super::publication::Publication;
 use crate::collect::{Contents, Detail};
 use crate::sample::Problems;
@@ -172,7 +172,7 @@ impl Worker {
         let mut turn = 0;
         let mut reported = true;
         while !self.stopped() {
-            let asked = self.demand.idle_for() <= ASKED_LATELY;
+            let asked = self.demand.is_asked();
             let cadence = if asked { self.interval } else { slow };
             let began = Instant::now();
             let pace = self.demand.pace().filter(|_| asked);
@@ -256,7 +256,7 @@ impl Worker {
         let woken = loop {
             // In this order: see `Demand::asked`.
             self.demand.set_slow(asked.is_some());
-            let asked = asked.filter(|_| self.demand.idle_for() <= ASKED_LATELY);
+            let asked = asked.filter(|_| self.demand.is_asked());
             let wanted = Some(wanted).filter(|_| self.demand.is_look_wanted());
             let soonest = [
                 Some((due, Woken::Due)),

@@ -166,6 +166,7 @@ pub(super) fn present(
         let broken_off = watch.error.is_none() && inventory.contact.is_broken_off();
         Present {
             server_away: watch.server_away || broken_off,
+            watched: demand.is_asked(),
             health: totals::health(demand.probe_asked_ago(), collectors, problems),
         }
     })
@@ -184,6 +185,7 @@ pub(super) fn totals(
     let settings = TalkSettings {
         directory,
         boot,
+        asked_again: demand.again(),
         want_look: Box::new(move || demand.want_look()),
         present,
         dial: Box::new(dial),

@@ -272,6 +272,7 @@ mod tests {
             fate: Fate::Taken,
             stamp: Stamp("1-1".into()),
             interval_ms: 5000,
+            resting: false,
             warming: None,
             at_ms: 1_795_397_680_764,
             totals,

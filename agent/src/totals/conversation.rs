@@ -76,6 +76,8 @@ pub(super) struct Next {
     pub(super) wait: Duration,
     /// By a new connection.
     pub(super) anew: bool,
+    /// Sooner, if somebody asks for a report.
+    pub(super) until_asked: bool,
 }
 
 impl Conversation {
@@ -136,6 +138,7 @@ impl Conversation {
             podless: held.podless,
             services: Some(held.services.unwrap_or_default()),
             server_away: present.server_away && !measured.sums.strangers,
+            watched: Some(present.watched),
             health: Some(present.health),
         };
         if self.lean {
@@ -174,6 +177,7 @@ impl Conversation {
                 (false, false) => self.interval,
             },
             anew: false,
+            until_asked: reply.resting,
         }
     }
 
@@ -184,7 +188,7 @@ impl Conversation {
             .told
             .is_none_or(|(objects, _)| reply.totals.len() >= objects);
         self.changed &= !(all && reply.totals.iter().all(is_whole));
-        if reply.warming.is_some() || !self.changed {
+        if reply.warming.is_some() || reply.resting || !self.changed {
             return false;
         }
         let (until, again) = match self.hurry {
@@ -209,10 +213,12 @@ impl Conversation {
             ExchangeError::NotPublished(_) => Next {
                 wait: NOT_PUBLISHED.mul_f64(0.75 + chance / 2.0),
                 anew: true,
+                until_asked: false,
             },
             _ => Next {
                 wait: self.pause(chance),
                 anew: !matches!(error, ExchangeError::NoSample),
+                until_asked: false,
             },
         }
     }
@@ -241,6 +247,7 @@ impl Conversation {
         Next {
             wait,
             anew: matches!(reason, Reason::Standby | Reason::Slow),
+            until_asked: false,
         }
     }
 

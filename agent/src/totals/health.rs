@@ -12,6 +12,8 @@ use crate::sample::Problems;
 pub struct Present {
     /// Whether the API server does not answer it.
     pub server_away: bool,
+    /// Whether anybody asked for a report lately.
+    pub watched: bool,
     /// What people should know.
     pub health: Health,
 }

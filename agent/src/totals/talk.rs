@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use scope_totals_wire::VERSION;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,8 @@ pub struct TalkSettings {
     pub directory: PathBuf,
     /// A name that no other process has; letters, digits and dashes.
     pub boot: String,
+    /// Is notified when somebody asks for a report after a time in which nobody did.
+    pub asked_again: Arc<Notify>,
     /// Has the sampler look at the node soon, and [tell](TotalsBoard::tell) what it saw.
     pub want_look: Box<dyn Fn() + Send + Sync>,
     /// How the agent is at present.
@@ -70,7 +73,10 @@ impl Talk {
                 self.connection = None;
             }
             self.board.connected(self.connection.is_some());
-            tokio::time::sleep(next.wait).await;
+            tokio::select! {
+                () = tokio::time::sleep(next.wait) => {}
+                () = self.settings.asked_again.notified(), if next.until_asked => {}
+            }
         }
     }
 

@@ -60,6 +60,7 @@ fn totals(totals: impl IntoIterator<Item = Total>) -> Totals {
         fate: Fate::Taken,
         stamp: Stamp("1-1".into()),
         interval_ms: 5000,
+        resting: false,
         warming: None,
         at_ms: AT_MS,
         totals: totals.into_iter().collect(),

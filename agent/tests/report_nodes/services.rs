@@ -47,6 +47,7 @@ fn totals(numbers: &[u8], pods: u32, values: &[(Metric, f64)], after: Duration) 
         fate: Fate::Taken,
         stamp: Stamp("1-1".into()),
         interval_ms: 5000,
+        resting: false,
         warming: None,
         at_ms: 1_795_397_680_764,
         totals: numbers.iter().map(total).collect(),

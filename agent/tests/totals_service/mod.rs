@@ -68,6 +68,7 @@ pub(crate) fn reply(fate: Fate, stamp: &str, totals: impl IntoIterator<Item = To
         fate,
         stamp: Stamp(stamp.into()),
         interval_ms: 5000,
+        resting: false,
         warming: None,
         at_ms: 1_795_397_680_000,
         totals: totals.into_iter().collect(),
@@ -169,6 +170,7 @@ pub(crate) struct Agent {
     service: Arc<Service>,
     asked: mpsc::UnboundedReceiver<Asked>,
     measures: Arc<AtomicBool>,
+    asked_again: Arc<tokio::sync::Notify>,
     _stop: DropGuard,
 }
 
@@ -191,6 +193,7 @@ impl Agent {
         });
         let board = Arc::new(TotalsBoard::new());
         let measures = Arc::new(AtomicBool::new(true));
+        let asked_again = Arc::new(tokio::sync::Notify::new());
         let stop = CancellationToken::new();
         let agent = Agent {
             volume: Volume(tempfile::tempdir().expect("a directory")),
@@ -199,6 +202,7 @@ impl Agent {
             service: service.clone(),
             asked,
             measures: measures.clone(),
+            asked_again: asked_again.clone(),
             _stop: stop.clone().drop_guard(),
         };
         agent.publish();
@@ -209,6 +213,7 @@ impl Agent {
         let settings = TalkSettings {
             directory: agent.volume.path().to_owned(),
             boot: "b0".into(),
+            asked_again: asked_again.clone(),
             want_look: Box::new(move || {
                 if measures.load(Ordering::SeqCst) {
                     sampled.tell(measured());
@@ -216,6 +221,7 @@ impl Agent {
             }),
             present: Box::new(|| Present {
                 server_away: false,
+                watched: false,
                 health: health(None, Collectors::ALL, &Problems::default()),
             }),
             dial: Box::new(move |address| service.clone().dial(address)),
@@ -261,6 +267,11 @@ impl Agent {
     }
 
     /// Whether the sampler has anything to tell.
+    /// Somebody asks the agent for a report after a time in which nobody did.
+    pub(crate) fn ask_again(&self) {
+        self.asked_again.notify_one();
+    }
+
     pub(crate) fn measure(&self, measures: bool) {
         self.measures.store(measures, Ordering::SeqCst);
     }

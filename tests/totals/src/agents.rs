@@ -286,6 +286,7 @@ impl Agent {
             wanted: Vec::new(),
             podless: None,
             server_away: false,
+            watched: None,
             services: Some(self.services.0),
             health: Some(health()),
         }

@@ -18,7 +18,7 @@ impl Exchange {
         }
         connection.seat.prove(&speaker);
         if !term.may_speak(&speaker, self.now()) {
-            return Err(Refuse::rate(term.interval()));
+            return Err(Refuse::rate(term.pace().period()));
         }
         let fleet = term.fleet_told(self.now());
         // Another replica may lead by now, and then it is the one that agents report to.

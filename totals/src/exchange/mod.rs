@@ -170,7 +170,7 @@ impl Exchange {
         }
         connection.seat.prove(&speaker);
         if !term.may_speak(&speaker, self.now()) {
-            return Err(Refuse::rate(term.interval()));
+            return Err(Refuse::rate(term.pace().period()));
         }
         Ok((term, agent.clone()))
     }

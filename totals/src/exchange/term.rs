@@ -1,22 +1,17 @@
 //! A term of this replica: what it has been told since it began to lead.
 
-use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use scope_totals_wire::{self as wire, Fate, Reply, Report, VERSION, Warming};
+use tokio::sync::Notify;
 
 use crate::{
     census::Holdings,
     fleet::{Designated, Fleet},
-    ledger::{Agent, Ledger, Round, TooManyPlugins, reach},
-    pace,
+    ledger::{Agent, Ledger, Round, TooManyPlugins},
+    pace::Pace,
     rates::Rates,
     time::{Moment, Stamps},
     trust::Speaker,
@@ -26,7 +21,9 @@ use crate::{
 pub struct Term {
     stamps: Stamps,
     began: Moment,
-    interval_ms: AtomicU64,
+    pace: Mutex<Pace>,
+    /// Somebody looks again, so that a round is due.
+    woken: Notify,
     ledger: Mutex<Ledger>,
     fleet: Mutex<Fleet>,
     rates: Mutex<Rates>,
@@ -64,11 +61,11 @@ pub struct Counts {
 impl Term {
     /// A term that begins now. `number` is one that no other term of any replica has.
     pub fn new(number: u64, holdings: Arc<Holdings>, wall: Timestamp, now: Moment) -> Self {
-        let interval = pace::next(pace::SHORTEST, holdings.nodes.len());
         Self {
             stamps: Stamps::new(number),
             began: now,
-            interval_ms: AtomicU64::new(interval.as_millis() as u64),
+            pace: Mutex::new(Pace::new(holdings.nodes.len(), now)),
+            woken: Notify::new(),
             ledger: Mutex::default(),
             fleet: Mutex::default(),
             rates: Mutex::default(),
@@ -82,27 +79,35 @@ impl Term {
     }
 
     /// How often agents are asked to report.
-    pub fn interval(&self) -> Duration {
-        Duration::from_millis(self.interval_ms.load(Ordering::Relaxed))
+    pub fn pace(&self) -> Pace {
+        *self.pace_now()
+    }
+
+    /// Ends when agents that rested are asked to report as often as usual.
+    pub async fn woken(&self) {
+        self.woken.notified().await;
     }
 
     /// Whether the first three intervals are not over.
     pub fn is_young(&self, now: Moment) -> bool {
-        self.began.within(reach(self.interval()), now)
+        self.began.within(self.pace().reach(), now)
     }
 
     /// Adds up what there is, and chooses who draws the controllers without pods.
     pub fn add_up(&self, holdings: Arc<Holdings>, wall: Timestamp, now: Moment) -> Counts {
-        let interval = self.interval();
+        let pace = self.pace();
+        let interval = pace.interval();
         let (ledger, agents) = {
             let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
             ledger.forget(&holdings.nodes);
             (ledger.copy(), ledger.agents(now, interval))
         };
-        let designated = {
+        let (designated, is_watched) = {
             let mut fleet = self.fleet();
             fleet.forget(&holdings.nodes);
-            self.added.load().designated.next(&fleet, now, interval)
+            let heard = pace.heard(now);
+            let designated = self.added.load().designated.next(&fleet, now, heard);
+            (designated, fleet.is_watched(now, heard))
         };
         let round = Round::new(&ledger, &holdings, now, interval);
         let without_pods = holdings.without_pods.as_ref();
@@ -124,12 +129,11 @@ impl Term {
         }));
         // Before all have reported once, their number says nothing; that of the nodes stands for it.
         if !self.is_young(now) {
-            let next = pace::next(interval, agents);
-            self.interval_ms
-                .store(next.as_millis() as u64, Ordering::Relaxed);
+            let mut pace = self.pace_now();
+            *pace = pace.next(agents, is_watched, now);
         }
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        rates.forget(now, interval);
+        rates.forget(now, pace.period());
         counts
     }
 
@@ -141,7 +145,7 @@ impl Term {
     /// Whether an agent may send a report now, or the operator ask.
     pub(super) fn may_speak(&self, speaker: &Speaker, now: Moment) -> bool {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        rates.take(speaker, now, self.interval())
+        rates.take(speaker, now, self.pace().period())
     }
 
     /// Takes a report.
@@ -155,49 +159,65 @@ impl Term {
         let sampled = sampled.and_then(|sampled| self.stamps.sampled(sampled, now));
         let fate = {
             let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-            ledger.take(agent, report, sampled, now, self.interval())?
+            ledger.take(agent, report, sampled, now, self.pace().interval())?
         };
         // What else a report says is as old as the report.
         if fate == Fate::Taken {
             self.fleet().take(agent, report, now);
         }
+        // Only of an agent that says so: one that does not tell is no news in each of its reports.
+        if report.watched == Some(true) {
+            self.wake(now);
+        }
         Ok(fate)
+    }
+
+    /// Has all agents report as often as usual again, if they rest.
+    fn wake(&self, now: Moment) {
+        let nodes = self.added.load().holdings.nodes.len();
+        let mut pace = self.pace_now();
+        if pace.is_resting() {
+            *pace = pace.wake(nodes, now);
+            self.woken.notify_one();
+        }
     }
 
     /// What the agent hears.
     pub(super) fn reply(&self, agent: &Agent, report: &Report, fate: Fate, now: Moment) -> Reply {
-        let interval = self.interval();
+        let pace = self.pace();
         let added = self.added.load();
         let warming = self.warming(&agent.plugin, &added, now);
-        let totals = added.round.of(&agent.plugin).filter(|_| warming.is_none());
+        let totals = added.round.of(&agent.plugin);
+        let totals = totals.filter(|_| warming.is_none() && !pace.is_resting());
         let objects = report.objects.iter().map(|partial| partial.object());
         Reply {
             version: VERSION,
             fate,
             stamp: self.stamps.stamp(now),
-            interval_ms: interval.as_millis() as u64,
+            interval_ms: pace.period().as_millis() as u64,
+            resting: pace.is_resting(),
             warming,
             at_ms: added.at.as_millisecond(),
             totals: totals.map_or_else(Vec::new, |totals| {
                 objects
                     .chain(report.wanted.iter().copied())
-                    .filter_map(|object| totals.get(object, now, interval))
+                    .filter_map(|object| totals.get(object, now, pace.interval()))
                     .collect()
             }),
-            podless: added.podless(agent, report.podless, interval),
-            services: added.services(agent, report.services, interval),
+            podless: added.podless(agent, report.podless, pace),
+            services: added.services(agent, report.services, pace),
         }
     }
 
     /// What the operator hears.
     pub(super) fn fleet_told(&self, now: Moment) -> wire::Fleet {
-        let interval = self.interval();
-        let warming = reach(interval).checked_sub(self.began.age(now));
+        let pace = self.pace();
+        let warming = pace.reach().checked_sub(self.began.age(now));
         let warming = warming.filter(|left| !left.is_zero());
         wire::Fleet {
             version: VERSION,
             warming_ms: warming.map(|left| left.as_millis() as u64),
-            plugins: self.fleet().tally(now, interval),
+            plugins: self.fleet().tally(now, pace.heard(now)),
         }
     }
 
@@ -206,13 +226,17 @@ impl Term {
         self.fleet().server_is_away()
     }
 
+    fn pace_now(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn fleet(&self) -> MutexGuard<'_, Fleet> {
         self.fleet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why nothing is said yet: in the first three intervals, until all nodes have been heard.
     fn warming(&self, plugin: &str, added: &Added, now: Moment) -> Option<Warming> {
-        let left = reach(self.interval()).checked_sub(self.began.age(now))?;
+        let left = self.pace().reach().checked_sub(self.began.age(now))?;
         let ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         let (heard, nodes) = (ledger.heard(plugin), added.holdings.nodes.len());
         let warm = left.is_zero() || heard >= nodes;
@@ -226,27 +250,20 @@ impl Term {
 
 impl Added {
     /// The controllers without pods, for an agent that is to draw them.
-    fn podless(
-        &self,
-        agent: &Agent,
-        held: Option<u64>,
-        interval: Duration,
-    ) -> Option<wire::Podless> {
+    fn podless(&self, agent: &Agent, held: Option<u64>, pace: Pace) -> Option<wire::Podless> {
         let list = self.holdings.without_pods.as_ref()?;
-        let valid_ms = reach(interval).as_millis() as u64;
+        let valid_ms = pace.reach().as_millis() as u64;
         let is_told = self.designated.is(agent);
         is_told.then(|| list.told(held, valid_ms))
     }
 
     /// The Services of the pods on the agent's node, if it can read that.
-    fn services(
-        &self,
-        agent: &Agent,
-        held: Option<u64>,
-        interval: Duration,
-    ) -> Option<wire::Services> {
+    fn services(&self, agent: &Agent, held: Option<u64>, pace: Pace) -> Option<wire::Services> {
         let memberships = self.holdings.memberships.as_ref()?;
-        let valid_ms = reach(interval).as_millis() as u64;
+        let valid_ms = pace.reach().as_millis() as u64;
         Some(memberships.told(&agent.node, held?, valid_ms))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,7 @@ struct Told {
     since: Moment,
     heard: Moment,
     server_away: bool,
+    is_watched: bool,
     health: Option<Health>,
 }
 
@@ -63,6 +64,8 @@ impl Fleet {
             since,
             heard: now,
             server_away: report.server_away,
+            // One of a version that does not tell may be.
+            is_watched: report.watched != Some(false),
             health: report.health.clone(),
         };
         let before = agents.insert(Arc::clone(&agent.node), told);
@@ -84,6 +87,13 @@ impl Fleet {
     /// not heard any more may have found a replica that leads.
     pub fn server_is_away(&self) -> bool {
         self.answered == 0 && !self.plugins.is_empty()
+    }
+
+    /// Whether anybody looks at what agents report, by the last word of those that were heard of within three
+    /// intervals.
+    pub fn is_watched(&self, now: Moment, interval: Duration) -> bool {
+        self.heard(now, interval)
+            .any(|(_, mut agents)| agents.any(|(_, told)| told.is_watched))
     }
 
     /// Every plugin, with its agents that were heard of within three intervals.

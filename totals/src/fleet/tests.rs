@@ -28,6 +28,7 @@ pub(super) fn report(boot: &str, health: Option<Health>) -> Report {
         wanted: Vec::new(),
         podless: None,
         server_away: false,
+        watched: None,
         services: None,
         health,
     }
@@ -199,4 +200,23 @@ fn what_there_are_too_many_of_is_cut_and_counted() {
     assert_eq!(told.versions.len(), MAX_VERSIONS);
     assert_eq!(told.versions_left_out as usize, 40 - MAX_VERSIONS);
     assert_eq!((told.millicores, told.memory), (None, None));
+}
+
+#[test]
+fn somebody_looks_if_one_agent_says_so_or_does_not_tell() {
+    let mut fleet = Fleet::default();
+    let mut says = |node: &str, watched, seconds| {
+        let told = Report {
+            watched,
+            ..report("x", None)
+        };
+        fleet.take(&agent("p", node), &told, at(seconds));
+        fleet.is_watched(at(seconds), INTERVAL)
+    };
+    assert!(!says("a", Some(false), 0));
+    assert!(says("b", Some(true), 0));
+    assert!(says("a", Some(false), 14), "b has said so lately");
+    assert!(!says("a", Some(false), 15));
+    assert!(says("c", None, 16), "it is of a version that cannot tell");
+    assert!(!says("c", Some(false), 17));
 }

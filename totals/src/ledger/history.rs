@@ -250,6 +250,7 @@ impl World {
             wanted: Vec::new(),
             podless: None,
             server_away: false,
+            watched: None,
             services: None,
             health: None,
         };

@@ -289,6 +289,7 @@ impl World {
             wanted: Vec::new(),
             podless: None,
             server_away: false,
+            watched: None,
             services: Some(agent.list.as_ref().map_or(0, |(version, _)| *version)),
             health: None,
         };

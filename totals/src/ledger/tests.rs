@@ -49,6 +49,7 @@ fn report(boot: &str, sequence: u64, parts: &[Part<'_>]) -> Report {
         wanted: Vec::new(),
         podless: None,
         server_away: false,
+        watched: None,
         services: None,
         health: None,
     }

@@ -209,6 +209,7 @@ impl Service {
             stamp: None,
             podless: None,
             server_away: false,
+            watched: None,
             services: None,
             health: None,
         }
@@ -397,6 +398,8 @@ pub(crate) struct Agent {
     pub(crate) podless: Option<u64>,
     /// Whether the API server does not answer it.
     pub(crate) server_away: bool,
+    /// Whether somebody looks at what it reports; nothing of an older agent.
+    pub(crate) watched: Option<bool>,
     /// The version of the list of its node's Services, 0 for none yet; nothing of an older agent.
     pub(crate) services: Option<u64>,
     pub(crate) health: Option<Health>,
@@ -428,6 +431,7 @@ impl Agent {
             wanted: Vec::new(),
             podless: self.podless,
             server_away: self.server_away,
+            watched: self.watched,
             services: self.services,
             health: self.health.clone(),
         }

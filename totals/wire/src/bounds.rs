@@ -260,6 +260,7 @@ mod tests {
             wanted: Vec::new(),
             podless: Some(7),
             server_away: true,
+            watched: Some(true),
             services: Some(8),
             health: Some(Health {
                 asked_ms_ago: Some(900),

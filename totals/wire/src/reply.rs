@@ -22,6 +22,10 @@ pub struct Reply {
     /// When to send the next report, in milliseconds from this reply. After [`Fate::Unstamped`] it may be
     /// sent at once.
     pub interval_ms: u64,
+    /// Whether nobody looks at what agents report: then there are no totals, and the next report is due as soon as
+    /// somebody asks this agent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resting: bool,
     /// Nothing when totals are served; otherwise there are none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warming: Option<Warming>,

@@ -34,6 +34,11 @@ pub struct Report {
     /// the service that is cut off, and then others may know better.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub server_away: bool,
+    /// Whether anybody asked this agent for a report of its node just now, so that somebody looks at totals. While
+    /// nobody does on any node, the service lets all [rest](crate::Reply::resting). Nothing: the agent does not tell,
+    /// and somebody may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<bool>,
     /// The version of the list of this node's [Services](crate::Services) that this agent has, if that is still
     /// valid: then it is not sent again. 0 while it has none. Nothing: it cannot read one, and is sent none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -39,6 +39,7 @@ fn reply(fate: Fate, stamp: &str, interval_ms: u64) -> Reply {
         fate,
         stamp: Stamp(stamp.into()),
         interval_ms,
+        resting: false,
         warming: None,
         at_ms: 0,
         totals: Vec::new(),
@@ -56,6 +57,7 @@ fn told(talk: &mut Conversation, measured: &Measured) -> Bytes {
         },
         Present {
             server_away: true,
+            watched: true,
             health: health(None, Collectors::ALL, &Problems::default()),
         },
     )
@@ -291,4 +293,26 @@ fn what_is_too_large_has_only_what_matters_most() {
         talk.failed(&refused, 0.0).wait >= ms(60_000),
         "nothing is left to leave out"
     );
+}
+
+#[test]
+fn who_is_told_that_nobody_looks_waits_until_somebody_does() {
+    let now = Instant::now();
+    let mut talk = Conversation::new("b".into());
+    assert_eq!(
+        read(&told(&mut talk, &measured(now, 1, 0))).watched,
+        Some(true)
+    );
+    let next = talk.replied(&reply(Fate::Taken, "1-1", 4000), now);
+    assert_eq!((next.wait, next.until_asked), (ms(4000), false));
+    let rest = Reply {
+        resting: true,
+        ..reply(Fate::Taken, "1-2", 15_000)
+    };
+    // A pod has gone since, which nobody sees: there is no hurry.
+    told(&mut talk, &measured(now, 0, 0));
+    let next = talk.replied(&rest, now);
+    assert_eq!((next.wait, next.until_asked), (ms(15_000), true));
+    let next = talk.failed(&ExchangeError::TooLarge, 1.0);
+    assert!(!next.until_asked, "whoever asks does not mend the service");
 }

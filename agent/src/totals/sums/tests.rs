@@ -489,6 +489,7 @@ proptest! {
             wanted: Vec::new(),
             podless: None,
             server_away: false,
+            watched: None,
             services: None,
             health: None,
         };

@@ -18,6 +18,11 @@ const INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// Until the first reply says it.
 const FIRST_INTERVAL: Duration = Duration::from_secs(5);
 
+/// So long before a report is due the sampler is asked for a look. While a probe asks, it looks every second anyhow, and
+/// a look at the next point of its grid is then in time: with a whole second lost at each report, every fifth round would
+/// come and go between two reports.
+const AHEAD: Duration = Duration::from_millis(500);
+
 /// After pods came or went, reports come twice as often until all totals are of all pods: for so many intervals at
 /// most, and once in so many, or rollouts would double what the service has to do.
 const HURRY: u32 = 3;
@@ -174,7 +179,7 @@ impl Conversation {
             wait: match (at_once, self.hurries(reply, now)) {
                 (true, _) => Duration::ZERO,
                 (false, true) => self.interval / 2,
-                (false, false) => self.interval,
+                (false, false) => self.interval.saturating_sub(AHEAD),
             },
             anew: false,
             until_asked: reply.resting,

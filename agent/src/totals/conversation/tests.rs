@@ -104,7 +104,7 @@ fn a_report_says_how_long_after_the_last_reply_its_sample_is_of() {
         (2, "7-1", 250)
     );
     let next = talk.replied(&reply(Fate::Taken, "7-2", 8000), at(400));
-    assert_eq!((next.wait, next.anew), (ms(8000), false));
+    assert_eq!((next.wait, next.anew), (ms(7500), false));
 
     let early = read(&told(&mut talk, &measured(at(399), 1, 0)));
     assert_eq!(early.sampled, None, "older than the reply");
@@ -122,7 +122,7 @@ fn who_has_no_luck_with_stamps_does_not_hurry_for_ever() {
         Fate::Taken,
     ]
     .map(|fate| talk.replied(&reply(fate, "1-1", 5000), now).wait);
-    assert_eq!(waits, [ms(0), ms(5000), ms(0), ms(5000), ms(5000)]);
+    assert_eq!(waits, [ms(0), ms(4500), ms(0), ms(4500), ms(4500)]);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn no_service_makes_an_agent_busy_or_silent() {
         (u64::MAX, 120_000),
     ] {
         let next = talk.replied(&reply(Fate::Taken, "1-1", asked), now);
-        assert_eq!(next.wait, ms(kept));
+        assert_eq!(next.wait, ms(kept - 500), "a look takes up to a second");
         assert_eq!(talk.interval(), ms(kept));
     }
 }
@@ -236,8 +236,8 @@ fn reports_come_soon_for_a_while_where_pods_have_come() {
         talk.replied(&reply, start + ms(1000 * seconds)).wait
     };
     told(&mut talk, &measured(start, 1, 0));
-    assert_eq!(wait(&mut talk, 0, Vec::new()), ms(5000));
-    assert_eq!(wait(&mut talk, 5, vec![total(2)]), ms(5000), "as it was");
+    assert_eq!(wait(&mut talk, 0, Vec::new()), ms(4500));
+    assert_eq!(wait(&mut talk, 5, vec![total(2)]), ms(4500), "as it was");
     told(&mut talk, &measured(start, 2, 0));
     assert_eq!(
         wait(&mut talk, 10, vec![total(3)]),
@@ -245,10 +245,10 @@ fn reports_come_soon_for_a_while_where_pods_have_come() {
         "one is missing"
     );
     assert_eq!(wait(&mut talk, 12, vec![total(3), total(2)]), ms(2500));
-    assert_eq!(wait(&mut talk, 15, vec![total(3), total(3)]), ms(5000));
+    assert_eq!(wait(&mut talk, 15, vec![total(3), total(3)]), ms(4500));
     assert_eq!(
         wait(&mut talk, 20, vec![total(3), total(2)]),
-        ms(5000),
+        ms(4500),
         "not here"
     );
     // Others come, and it is not over yet when the next do.
@@ -256,13 +256,13 @@ fn reports_come_soon_for_a_while_where_pods_have_come() {
     assert_eq!(wait(&mut talk, 24, vec![total(2); 3]), ms(2500));
     assert_eq!(
         wait(&mut talk, 25, vec![total(2); 3]),
-        ms(5000),
+        ms(4500),
         "for too long"
     );
     told(&mut talk, &measured(start, 2, 0));
     assert_eq!(
         wait(&mut talk, 84, vec![total(2); 2]),
-        ms(5000),
+        ms(4500),
         "too soon again"
     );
     told(&mut talk, &measured(start, 3, 0));
@@ -304,7 +304,7 @@ fn who_is_told_that_nobody_looks_waits_until_somebody_does() {
         Some(true)
     );
     let next = talk.replied(&reply(Fate::Taken, "1-1", 4000), now);
-    assert_eq!((next.wait, next.until_asked), (ms(4000), false));
+    assert_eq!((next.wait, next.until_asked), (ms(3500), false));
     let rest = Reply {
         resting: true,
         ..reply(Fate::Taken, "1-2", 15_000)
@@ -312,7 +312,7 @@ fn who_is_told_that_nobody_looks_waits_until_somebody_does() {
     // A pod has gone since, which nobody sees: there is no hurry.
     told(&mut talk, &measured(now, 0, 0));
     let next = talk.replied(&rest, now);
-    assert_eq!((next.wait, next.until_asked), (ms(15_000), true));
+    assert_eq!((next.wait, next.until_asked), (ms(14_500), true));
     let next = talk.failed(&ExchangeError::TooLarge, 1.0);
     assert!(!next.until_asked, "whoever asks does not mend the service");
 }

@@ -308,6 +308,10 @@ const FLEET: &[Scenario] = &[
         run: totals::outlive_their_service,
     },
     Scenario {
+        name: "fleet-totals-without-api-server",
+        run: totals::outlive_the_api_server,
+    },
+    Scenario {
         name: "fleet-totals-stolen-token",
         run: totals::stolen_token,
     },
@@ -346,11 +350,6 @@ const FLEET: &[Scenario] = &[
     Scenario {
         name: "fleet-leader-killed-at-a-write",
         run: rollouts::at_a_write,
-    },
-    // By this name alone: on a busy machine an agent may notice too late that nobody answers it.
-    Scenario {
-        name: "totals-without-api-server",
-        run: totals::outlive_the_api_server,
     },
 ];
 

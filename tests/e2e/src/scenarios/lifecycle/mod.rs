@@ -90,15 +90,20 @@ pub(super) fn install_on_a_fleet(world: &mut World) -> anyhow::Result<()> {
     await_ready(&world.kubectl, PLUGIN, Duration::from_secs(60))?;
     let agents = agent_pods(&world.kubectl, PLUGIN)?;
     ensure!(agents.len() == world.nodes().len(), "agents: {agents:?}");
-    // One lost node must not take both along.
-    let operators = world.kubectl.json(&["get", "pods", "-n", SYSTEM])?;
-    let nodes: BTreeSet<_> = operators["items"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|pod| pod["spec"]["nodeName"].to_string())
-        .collect();
-    ensure!(nodes.len() == 2, "the operator is on {nodes:?}");
+    // One lost node must not take both replicas along.
+    for program in ["scope-operator", "scope-totals"] {
+        let label = format!("app.kubernetes.io/name={program}");
+        let pods = world
+            .kubectl
+            .json(&["get", "pods", "-n", SYSTEM, "-l", &label])?;
+        let nodes: BTreeSet<_> = pods["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|pod| pod["spec"]["nodeName"].to_string())
+            .collect();
+        ensure!(nodes.len() == 2, "{program} is on {nodes:?}");
+    }
     Ok(())
 }
 

@@ -220,8 +220,9 @@ impl Agent {
             .iter()
             .filter(|total| !self.is_right(total))
             .count();
-        // Of each controller and its Service.
-        let all = reply.totals.len() == 2 * self.cluster.controllers_of(self.number).count();
+        // Of each controller and its Service, if it has one.
+        let of_each = 1 + usize::from(self.cluster.services);
+        let all = reply.totals.len() == of_each * self.cluster.controllers_of(self.number).count();
         if let Some(told) = reply.services
             && let Some(services) = told.services
         {

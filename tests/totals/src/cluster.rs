@@ -1,5 +1,5 @@
 //! A cluster that stands still: nodes, each with as many pods, every pod of another controller, and each controller
-//! with a Service.
+//! with a Service unless there are none.
 
 use scope_totals_wire::Uid;
 use serde_json::{Value, json};
@@ -12,18 +12,21 @@ const REPLICAS: usize = 20;
 pub(crate) struct Cluster {
     pub(crate) nodes: usize,
     pods_of_node: usize,
+    /// Whether there are Services.
+    pub(crate) services: bool,
     /// What a real pod has besides, about 5 KB.
     rest: Value,
 }
 
 impl Cluster {
-    pub(crate) fn new(nodes: usize, pods_of_node: usize) -> Self {
+    pub(crate) fn new(nodes: usize, pods_of_node: usize, services: bool) -> Self {
         let env =
             |number: usize| json!({"name": format!("SETTING_{number}"), "value": "x".repeat(60)});
         let env: Vec<Value> = (0..40).map(env).collect();
         Self {
             nodes,
             pods_of_node,
+            services,
             rest: json!([{"name": "c", "image": "registry.example/some/image:1.2.3", "env": env}]),
         }
     }
@@ -123,6 +126,7 @@ impl Objects for Cluster {
         match kind {
             "nodes" => self.nodes,
             "namespaces" => 1,
+            "services" | "endpointslices" if !self.services => 0,
             "deployments" | "replicasets" | "services" | "endpointslices" => self.controllers(),
             "pods" => self.pods(),
             _ => 0,

@@ -28,8 +28,10 @@ use serde::de::DeserializeOwned;
 use super::{Census, Listed, Pod, SeenOwner, SeenPod, SeenSlice, controllers, services};
 use crate::metrics::Metrics;
 
-/// A page is in memory as text and decoded at once, and pods are large.
+/// A page is in memory as text and decoded at once, and pods are large: some 10 KB.
 const PAGE: u32 = 250;
+/// A slice has up to 100 endpoints as a rule, which are some 35 KB, and 1,000 at most.
+const PAGE_OF_SLICES: u32 = 50;
 /// Longest wait before a watch is tried again: two replicas with a few watches are no load.
 const LONGEST: Duration = Duration::from_secs(2);
 
@@ -52,7 +54,7 @@ pub async fn follow(client: Client, census: Shared, metrics: Arc<Metrics>) {
     let mut names = Words::default();
     let pods = fill(
         &census,
-        watches.all("Pod"),
+        watches.all("Pod", PAGE),
         |census| &mut census.pods,
         move |pod: &SeenPod| {
             let uid = pod.uid()?;
@@ -129,7 +131,7 @@ async fn follow_names(watches: &Watches, census: &Shared) {
 async fn follow_services(watches: &Watches, census: &Shared) {
     let slices = fill(
         census,
-        watches.all::<SeenSlice>("EndpointSlice"),
+        watches.all::<SeenSlice>("EndpointSlice", PAGE_OF_SLICES),
         |census| &mut census.services.slices,
         services::slice(),
     );
@@ -154,12 +156,12 @@ struct Watches {
 
 impl Watches {
     /// What goes wrong is said and counted, and then waited out.
-    fn all<K>(&self, kind: &'static str) -> impl Stream<Item = Event<K>> + Send + use<K>
+    fn all<K>(&self, kind: &'static str, page: u32) -> impl Stream<Item = Event<K>> + Send + use<K>
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
     {
         let config = watcher::Config {
-            page_size: Some(PAGE),
+            page_size: Some(page),
             ..watcher::Config::default()
         };
         let api = Api::all(self.client.clone());
@@ -184,7 +186,7 @@ impl Watches {
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
     {
-        self.all(kind)
+        self.all(kind, PAGE)
     }
 }
 

@@ -102,7 +102,8 @@ async fn look(exchange: &Arc<Exchange>, looked: &mut Looked) -> Arc<Holdings> {
     let fresh = |(known, at): (u64, Instant)| known == edition && at.elapsed() < LOOK;
     if !looked.at.is_some_and(fresh) {
         let census = Arc::clone(exchange.census());
-        let holdings = blocking(move || watch::lock(&census).holdings(Timestamp::now())).await;
+        let survey = move || watch::lock(&census).survey(Timestamp::now());
+        let holdings = blocking(move || survey().holdings()).await;
         if let Some(holdings) = holdings {
             looked.holdings = Arc::new(holdings);
             looked.at = Some((edition, Instant::now()));

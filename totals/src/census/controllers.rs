@@ -1,13 +1,13 @@
 //! Controllers by name, and which of them have no pods.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use kube::core::PartialObjectMeta;
 use scope_process::words::Words;
 use scope_totals_wire::{Controller, Kind, Object, Podless, Uid};
 use sha2::{Digest, Sha256};
 
-use super::{Listed, Places};
+use super::Listed;
 
 /// Where a controller or a Service is found. There are many, so namespaces are shared.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -64,12 +64,12 @@ impl Controllers {
         ]
     }
 
-    /// Those that are not among the `objects` with pods, the first `most` of them by namespace and name. Nothing
+    /// Those of which no pods are known, the first `most` of them by namespace and name. Nothing
     /// before everything was listed. One whose namespace is not known yet is passed over: the watches do not
     /// come in step.
     pub fn without_pods(
         &self,
-        objects: &HashMap<Object, Places>,
+        has_pods: impl Fn(&Object) -> bool,
         most: usize,
     ) -> Option<WithoutPods> {
         if !self.is_filled() {
@@ -80,7 +80,7 @@ impl Controllers {
             for (&uid, name) in listed.iter() {
                 let namespace = self.namespaces.get(&name.namespace);
                 if let Some(namespace) = namespace
-                    && !objects.contains_key(&Object { kind, uid })
+                    && !has_pods(&Object { kind, uid })
                 {
                     found.push((&*name.namespace, &*name.name, kind, uid, *namespace));
                 }

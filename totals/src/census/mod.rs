@@ -4,15 +4,13 @@
 mod behind;
 mod controllers;
 mod listed;
+mod places;
 mod seen;
 mod seen_slice;
 mod services;
 pub mod watch;
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use scope_totals_wire::{Kind, MAX_PODLESS, Object, Uid};
@@ -20,9 +18,11 @@ use scope_totals_wire::{Kind, MAX_PODLESS, Object, Uid};
 pub use behind::Behind;
 pub use controllers::{Controllers, Name, WithoutPods};
 pub use listed::Listed;
+pub use places::{Nodes, Objects, Place};
 pub use seen::{SeenOwner, SeenPod};
 pub use seen_slice::SeenSlice;
-pub use services::{Memberships, Services, Slice};
+use services::Found;
+pub use services::{Membership, Memberships, Services, Slice};
 
 /// After the time at which a deleted pod was to be gone, it counts for so long: the kubelet may be late. One
 /// on a dead node stays for ever, and its controller has replaced it long ago.
@@ -74,20 +74,26 @@ pub struct Census {
     pub behind: Behind,
 }
 
-/// The nodes with pods of an object, in the order of their names, and how many.
-pub type Places = Box<[(Arc<str>, u32)]>;
-
 /// Where the pods of every object are.
 #[derive(Debug, Default)]
 pub struct Holdings {
-    /// By object.
-    pub objects: HashMap<Object, Places>,
     /// All nodes.
-    pub nodes: HashSet<Arc<str>>,
+    pub nodes: Arc<Nodes>,
+    /// The objects with pods, and where these are.
+    pub objects: Objects,
     /// The controllers that have no pod anywhere, once all are known.
     pub without_pods: Option<WithoutPods>,
     /// Which pods belong to which Services, once that is known.
     pub memberships: Option<Memberships>,
+}
+
+/// What [holdings](Holdings) are made of, at one moment.
+#[derive(Debug)]
+pub struct Survey {
+    nodes: Nodes,
+    objects: Vec<(Object, Place)>,
+    without_pods: Option<WithoutPods>,
+    members: Option<Found>,
 }
 
 impl Census {
@@ -126,54 +132,40 @@ impl Census {
     /// Where the pods of every object are. Pods on nodes that there are no more do not count: the cluster is
     /// about to remove them.
     pub fn holdings(&self, wall: Timestamp) -> Holdings {
-        let mut counts: HashMap<Object, HashMap<&Arc<str>, u32>> = HashMap::new();
-        for (_, pod) in self.pods.iter() {
-            if !self.has(pod, wall) {
-                continue;
-            }
-            for object in self.objects_of(pod.maker) {
-                *counts
-                    .entry(object)
-                    .or_default()
-                    .entry(&pod.node)
-                    .or_default() += 1;
-            }
-        }
-        let has = |pod: &Pod| self.has(pod, wall);
-        let memberships = self.services.memberships(&self.pods, has);
-        let memberships = memberships.filter(|_| self.has_members());
-        for (node, uid, pods) in memberships.iter().flat_map(Memberships::counts) {
-            let kind = Kind::Service;
-            let by_node = counts.entry(Object { kind, uid }).or_default();
-            by_node.insert(node, pods);
-        }
-        let places = |by_node: HashMap<&Arc<str>, u32>| {
-            let mut places: Vec<_> = by_node
-                .into_iter()
-                .map(|(node, pods)| (Arc::clone(node), pods))
-                .collect();
-            places.sort_unstable();
-            places.into_boxed_slice()
-        };
-        let objects = counts
-            .into_iter()
-            .map(|(object, by_node)| (object, places(by_node)))
-            .collect();
-        Holdings {
-            without_pods: self.controllers.without_pods(&objects, MAX_PODLESS),
-            objects,
-            memberships,
-            nodes: self
-                .nodes
-                .iter()
-                .map(|(node, ())| Arc::clone(node))
-                .collect(),
-        }
+        self.survey(wall).holdings()
     }
 
-    /// Whether the pod counts now.
-    fn has(&self, pod: &Pod, wall: Timestamp) -> bool {
-        self.nodes.get(&pod.node).is_some() && !is_overdue(pod, wall)
+    /// That part of the [holdings](Census::holdings) for which the census has to stand still. It is locked meanwhile,
+    /// and watches and agents wait for it.
+    pub fn survey(&self, wall: Timestamp) -> Survey {
+        let nodes: Nodes = self
+            .nodes
+            .iter()
+            .map(|(node, ())| Arc::clone(node))
+            .collect();
+        // The number of the node of a pod that counts now.
+        let on = |pod: &Pod| nodes.number(&pod.node).filter(|_| !is_overdue(pod, wall));
+        let mut objects = Vec::with_capacity(self.pods.len());
+        for (_, pod) in self.pods.iter() {
+            if let Some(node) = on(pod) {
+                let place = Place { node, pods: 1 };
+                objects.extend(self.objects_of(pod.maker).map(|object| (object, place)));
+            }
+        }
+        places::count(&mut objects);
+        let has_pods = |object: &Object| {
+            let known = objects.binary_search_by_key(object, |(known, _)| *known);
+            known.is_ok()
+        };
+        Survey {
+            without_pods: self.controllers.without_pods(has_pods, MAX_PODLESS),
+            members: match self.has_members() {
+                true => self.services.members(&self.pods, on),
+                false => None,
+            },
+            objects,
+            nodes,
+        }
     }
 
     /// The controllers whose totals such a pod is in.
@@ -187,6 +179,23 @@ impl Census {
             Maker::Other => (None, None),
         };
         itself.into_iter().chain(above.copied())
+    }
+}
+
+impl Survey {
+    /// What it adds up to.
+    pub fn holdings(self) -> Holdings {
+        let nodes = Arc::new(self.nodes);
+        let of = |found| Memberships::new(found, Arc::clone(&nodes));
+        let memberships = self.members.map(of);
+        let mut objects = self.objects;
+        objects.extend(memberships.iter().flat_map(Memberships::places));
+        Holdings {
+            objects: Objects::new(objects),
+            without_pods: self.without_pods,
+            memberships,
+            nodes,
+        }
     }
 }
 
@@ -223,8 +232,11 @@ mod tests {
     }
 
     fn places(holdings: &Holdings, object: Object) -> Vec<(&str, u32)> {
+        let names: Vec<&str> = holdings.nodes.iter().map(|name| &**name).collect();
         let places = holdings.objects.get(&object).into_iter().flatten();
-        places.map(|(node, pods)| (&**node, *pods)).collect()
+        places
+            .map(|place| (names[place.node as usize], place.pods))
+            .collect()
     }
 
     #[test]

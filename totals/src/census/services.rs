@@ -1,15 +1,12 @@
 //! Which pods belong to which Services: by EndpointSlices, as whatever sends traffic to a Service sees it.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use kube::core::PartialObjectMeta;
 use scope_process::words::Words;
-use scope_totals_wire::{self as wire, MAX_MEMBERS, MAX_SERVICES, Members, Uid};
+use scope_totals_wire::{self as wire, Kind, MAX_MEMBERS, MAX_SERVICES, Members, Object, Uid};
 
-use super::{Listed, Name, Pod, SeenSlice};
+use super::{Listed, Name, Nodes, Place, Pod, SeenSlice};
 
 /// What an EndpointSlice says of pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,29 +29,54 @@ pub struct Services {
     pub names: Listed<Name, Uid>,
 }
 
-/// The Services of every node's pods.
+/// The Services of every node's pods. There are many nodes and many pods, so all are in one row.
 #[derive(Debug, Default)]
 pub struct Memberships {
-    nodes: HashMap<Arc<str>, NodeServices>,
+    nodes: Arc<Nodes>,
+    /// By the number of the node.
+    lists: Box<[List]>,
+    rows: Box<[Membership]>,
+    pods: Box<[Uid]>,
     services: usize,
     left_out: usize,
 }
 
-/// The Services of a node's pods. There are many nodes, so their pods are in one row.
-#[derive(Debug, Default)]
-struct NodeServices {
+/// The Services of a node's pods.
+#[derive(Clone, Copy, Debug)]
+struct List {
     version: u64,
-    /// In the order of UIDs.
-    services: Box<[Row]>,
-    pods: Box<[Uid]>,
-}
-
-#[derive(Debug)]
-struct Row {
-    uid: Uid,
-    version: u64,
+    /// Which of the rows it has. They are in the order of UIDs.
     begin: u32,
     end: u32,
+}
+
+/// A Service with pods on a node.
+#[derive(Debug)]
+pub struct Membership {
+    /// Its UID.
+    pub service: Uid,
+    /// The version of the set of its pods there.
+    pub version: u64,
+    /// Which pods these are.
+    begin: u32,
+    end: u32,
+}
+
+/// A pod of a Service that is on the node of that number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Member {
+    node: u32,
+    service: Uid,
+    pod: Uid,
+}
+
+/// What slices say of the pods that count.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// In any order, and some twice.
+    members: Vec<Member>,
+    /// Services of whose pods not all can be told.
+    left_out: HashSet<Uid>,
 }
 
 impl Services {
@@ -68,18 +90,22 @@ impl Services {
         self.slices.edition() + self.names.edition()
     }
 
-    /// The Services of each node, of the `pods` that count. Nothing before all was listed. A Service of whose pods
-    /// not all can be told has no total, nor has one for which an agent's list has no room; so it is in no list.
-    pub(super) fn memberships(
+    /// What the slices say of the `pods` that are `on` a node that there is, by its number. Nothing before all was
+    /// listed.
+    pub(super) fn members(
         &self,
         pods: &Listed<Uid, Pod>,
-        counts: impl Fn(&Pod) -> bool,
-    ) -> Option<Memberships> {
+        on: impl Fn(&Pod) -> Option<u32>,
+    ) -> Option<Found> {
         if !self.is_filled() {
             return None;
         }
+        let named = self
+            .slices
+            .iter()
+            .filter_map(|(_, slice)| slice.pods.as_ref());
+        let mut members = Vec::with_capacity(named.map(|pods| pods.len()).sum());
         let mut left_out = HashSet::new();
-        let mut by_node: HashMap<&Arc<str>, Vec<(Uid, Uid)>> = HashMap::new();
         for (_, slice) in self.slices.iter() {
             let Some(&service) = self.names.get(&slice.service) else {
                 continue;
@@ -87,40 +113,23 @@ impl Services {
             if slice.owner.is_some_and(|owner| owner != service) {
                 continue;
             }
-            let Some(members) = &slice.pods else {
+            let Some(named) = &slice.pods else {
                 left_out.insert(service);
                 continue;
             };
-            for uid in members {
-                if let Some(pod) = pods.get(uid).filter(|pod| counts(pod)) {
-                    by_node.entry(&pod.node).or_default().push((service, *uid));
-                }
-            }
+            members.extend(named.iter().filter_map(|&pod| {
+                let node = on(pods.get(&pod)?)?;
+                Some(Member { node, service, pod })
+            }));
         }
-        for members in by_node.values_mut() {
-            // A pod with two addresses is in two slices.
-            members.sort_unstable();
-            members.dedup();
-            left_out.extend(without_room(members));
-        }
-        let mut services = HashSet::new();
-        let nodes = by_node.into_iter().map(|(node, mut members)| {
-            members.retain(|(service, _)| !left_out.contains(service));
-            services.extend(members.iter().map(|(service, _)| *service));
-            (Arc::clone(node), NodeServices::new(&members))
-        });
-        Some(Memberships {
-            nodes: nodes.collect(),
-            services: services.len(),
-            left_out: left_out.len(),
-        })
+        Some(Found { members, left_out })
     }
 }
 
-/// The Services of those members that are beyond what a list may have.
-fn without_room(members: &[(Uid, Uid)]) -> impl Iterator<Item = Uid> {
+/// The Services of a node's members that are beyond what a list may have.
+fn without_room(members: &[Member]) -> impl Iterator<Item = Uid> {
     let (mut services, mut pods) = (0, 0);
-    let mut of_each = members.chunk_by(|(one, _), (other, _)| one == other);
+    let mut of_each = members.chunk_by(|one, other| one.service == other.service);
     std::iter::from_fn(move || {
         of_each.find_map(|of_one| {
             let fits = services < MAX_SERVICES && pods + of_one.len() <= MAX_MEMBERS;
@@ -128,12 +137,64 @@ fn without_room(members: &[(Uid, Uid)]) -> impl Iterator<Item = Uid> {
                 services += 1;
                 pods += of_one.len();
             }
-            (!fits).then_some(of_one[0].0)
+            (!fits).then_some(of_one[0].service)
         })
     })
 }
 
 impl Memberships {
+    /// A Service of whose pods not all can be told has no total, nor has one for which an agent's list has no room; so
+    /// it is in no list.
+    pub(super) fn new(found: Found, nodes: Arc<Nodes>) -> Self {
+        let Found {
+            mut members,
+            mut left_out,
+        } = found;
+        // A pod with two addresses is in two slices.
+        members.sort_unstable();
+        members.dedup();
+        for of_node in members.chunk_by(|one, other| one.node == other.node) {
+            left_out.extend(without_room(of_node));
+        }
+        if !left_out.is_empty() {
+            members.retain(|member| !left_out.contains(&member.service));
+        }
+        let mut lists = vec![List::NONE; nodes.len()];
+        let mut rows = Vec::with_capacity(members.len());
+        let mut services = HashSet::new();
+        let mut end = 0;
+        for of_node in members.chunk_by(|one, other| one.node == other.node) {
+            let mut list = List::NONE;
+            // A cluster has fewer than 2^32 pods in Services: each takes more than one byte.
+            list.begin = rows.len() as u32;
+            for of_one in of_node.chunk_by(|one, other| one.service == other.service) {
+                let (service, begin) = (of_one[0].service, end);
+                end += of_one.len() as u32;
+                let pods = of_one.iter().map(|member| &member.pod);
+                let set = pods.fold(START, fold);
+                list.version = mix(fold(list.version, &service) ^ set);
+                services.insert(service);
+                rows.push(Membership {
+                    service,
+                    version: set.max(1),
+                    begin,
+                    end,
+                });
+            }
+            list.version = list.version.max(1);
+            list.end = rows.len() as u32;
+            lists[of_node[0].node as usize] = list;
+        }
+        Self {
+            nodes,
+            lists: lists.into(),
+            rows: rows.into(),
+            pods: members.iter().map(|member| member.pod).collect(),
+            services: services.len(),
+            left_out: left_out.len(),
+        }
+    }
+
     /// How many Services have pods.
     pub fn services(&self) -> usize {
         self.services
@@ -144,67 +205,50 @@ impl Memberships {
         self.left_out
     }
 
-    /// The pods of each Service, by node: how many.
-    pub(super) fn counts(&self) -> impl Iterator<Item = (&Arc<str>, Uid, u32)> {
-        self.nodes.iter().flat_map(|(node, of)| {
-            let count = move |row: &Row| (node, row.uid, row.end - row.begin);
-            of.services.iter().map(count)
-        })
+    /// The Services with pods on the node of that number, in the order of UIDs.
+    pub fn of(&self, node: u32) -> &[Membership] {
+        let list = self.lists.get(node as usize).unwrap_or(&List::NONE);
+        &self.rows[list.begin as usize..list.end as usize]
     }
 
-    /// The version of the set of a Service's pods on a node, if it has any there.
-    pub fn version(&self, node: &str, service: Uid) -> Option<u64> {
-        let services = &self.nodes.get(node)?.services;
-        let place = services.binary_search_by_key(&service, |row| row.uid);
-        Some(services[place.ok()?].version)
+    /// Where the pods of each Service are.
+    pub(super) fn places(&self) -> impl Iterator<Item = (Object, Place)> {
+        (0..).zip(&self.lists).flat_map(|(node, _)| {
+            self.of(node).iter().map(move |row| {
+                let (kind, uid) = (Kind::Service, row.service);
+                let pods = row.end - row.begin;
+                (Object { kind, uid }, Place { node, pods })
+            })
+        })
     }
 
     /// What the agent of a node hears that has a list of the version `held`.
     pub fn told(&self, node: &str, held: u64, valid_ms: u64) -> wire::Services {
-        let none = NodeServices::new(&[]);
-        let of = self.nodes.get(node).unwrap_or(&none);
+        let number = self.nodes.number(node);
+        let list = number.and_then(|number| self.lists.get(number as usize));
+        let version = list.unwrap_or(&List::NONE).version;
+        let members = || {
+            let rows = number.map_or(&[][..], |number| self.of(number));
+            rows.iter().map(|row| Members {
+                uid: row.service,
+                version: row.version,
+                pods: self.pods[row.begin as usize..row.end as usize].to_vec(),
+            })
+        };
         wire::Services {
-            version: of.version,
+            version,
             valid_ms,
-            services: (held != of.version).then(|| of.members().collect()),
+            services: (held != version).then(|| members().collect()),
         }
     }
 }
 
-impl NodeServices {
-    /// Of Services and their pods, in order and each once.
-    fn new(members: &[(Uid, Uid)]) -> Self {
-        let mut version = START;
-        let mut end = 0;
-        let of_each = members.chunk_by(|(one, _), (other, _)| one == other);
-        let services = of_each.map(|of_one| {
-            let (uid, begin) = (of_one[0].0, end);
-            // There are at most MAX_MEMBERS.
-            end += of_one.len() as u32;
-            let set = of_one.iter().fold(START, |set, (_, pod)| fold(set, pod));
-            version = mix(fold(version, &uid) ^ set);
-            Row {
-                uid,
-                version: set.max(1),
-                begin,
-                end,
-            }
-        });
-        let services = services.collect();
-        Self {
-            version: version.max(1),
-            services,
-            pods: members.iter().map(|(_, pod)| *pod).collect(),
-        }
-    }
-
-    fn members(&self) -> impl Iterator<Item = Members> {
-        self.services.iter().map(|row| Members {
-            uid: row.uid,
-            version: row.version,
-            pods: self.pods[row.begin as usize..row.end as usize].to_vec(),
-        })
-    }
+impl List {
+    const NONE: Self = Self {
+        version: START,
+        begin: 0,
+        end: 0,
+    };
 }
 
 /// Of an empty list.

@@ -35,7 +35,7 @@ pub(super) async fn handle(
     headers: HeaderMap,
 ) -> Response {
     let fleet = exchange.fleet(&connection, &headers).await;
-    match fleet.and_then(|fleet| written(&fleet)) {
+    match fleet.and_then(|fleet| written(&fleet, 0)) {
         Ok(response) => {
             exchange.metrics().fleet_told();
             response

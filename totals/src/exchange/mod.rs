@@ -25,7 +25,9 @@ use axum::{
 use http_body_util::{BodyExt as _, LengthLimitError};
 use jiff::Timestamp;
 use scope_leader::Claim;
-use scope_totals_wire::{Bad, FLEET_PATH, MAX_BODY, PATH, Reason, Reply, Report, VERSION};
+use scope_totals_wire::{
+    Bad, FLEET_PATH, Fate, MAX_BODY, PATH, Reason, Reply, Report, VERSION, ValuesOf,
+};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
@@ -49,6 +51,9 @@ const UNWANTED: usize = 64 << 10;
 const UNWANTED_FOR: Duration = Duration::from_secs(1);
 /// A body has to come in this time.
 const BODY: Duration = Duration::from_secs(5);
+
+/// Bytes that a total takes as text, without HTTP: some 150, and 30 for each value.
+const TOTAL: usize = 512;
 
 /// Where reports are handed in.
 pub struct Exchange {
@@ -117,12 +122,12 @@ impl Exchange {
             .with_state(Arc::clone(self))
     }
 
-    /// The answer to a report, with all that can be wrong on the way.
+    /// The answer to a report, with all that can be wrong on the way, and what became of the report.
     async fn answer(
         &self,
         connection: &Connection,
         request: Request<Body>,
-    ) -> Result<Reply, Refuse> {
+    ) -> Result<(Fate, Response), Refuse> {
         let (head, mut body) = request.into_parts();
         let (term, agent) = match self.admitted(connection, &head.headers).await {
             Ok(admitted) => admitted,
@@ -147,7 +152,9 @@ impl Exchange {
         if !self.serves(&term) {
             return Err(Refuse::standby());
         }
-        Ok(term.reply(agent, &report, fate, self.now()))
+        let write = |reply: &Reply<ValuesOf<'_>>| written(reply, reply.totals.len() * TOTAL);
+        let response = term.reply(agent, &report, fate, self.now(), write)?;
+        Ok((fate, response))
     }
 
     /// Who reports, and to which term, if that one may now.
@@ -309,16 +316,9 @@ async fn handle(
 ) -> Response {
     let began = Instant::now();
     let metrics = &exchange.metrics;
-    let reply = match exchange.answer(&connection, request).await {
-        Ok(reply) => reply,
-        Err(refuse) => {
-            metrics.refused(refuse.label());
-            return refuse.into();
-        }
-    };
-    match written(&reply) {
-        Ok(response) => {
-            metrics.answered(reply.fate.as_str(), began.elapsed());
+    match exchange.answer(&connection, request).await {
+        Ok((fate, response)) => {
+            metrics.answered(fate.as_str(), began.elapsed());
             response
         }
         Err(refuse) => {
@@ -328,9 +328,10 @@ async fn handle(
     }
 }
 
-/// An answer as JSON.
-fn written(answer: &impl Serialize) -> Result<Response, Refuse> {
-    let body = serde_json::to_vec(answer).map_err(|error| {
+/// An answer as JSON, of about so many bytes.
+fn written(answer: &impl Serialize, room: usize) -> Result<Response, Refuse> {
+    let mut body = Vec::with_capacity(room);
+    serde_json::to_writer(&mut body, answer).map_err(|error| {
         let message = format!("the answer cannot be written: {error}");
         Refuse::new(Reason::Busy, message)
     })?;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use scope_totals_wire::{self as wire, Fate, Reply, Report, VERSION, Warming};
+use scope_totals_wire::{self as wire, Fate, Reply, Report, VERSION, ValuesOf, Warming};
 use tokio::sync::Notify;
 
 use crate::{
@@ -182,15 +182,22 @@ impl Term {
         }
     }
 
-    /// What the agent hears.
-    pub(super) fn reply(&self, agent: &Agent, report: &Report, fate: Fate, now: Moment) -> Reply {
+    /// What the agent hears, as it is written: nothing of the round is copied for it.
+    pub(super) fn reply<R>(
+        &self,
+        agent: &Agent,
+        report: &Report,
+        fate: Fate,
+        now: Moment,
+        write: impl FnOnce(&Reply<ValuesOf<'_>>) -> R,
+    ) -> R {
         let pace = self.pace();
         let added = self.added.load();
         let warming = self.warming(&agent.plugin, &added, now);
         let totals = added.round.of(&agent.plugin);
         let totals = totals.filter(|_| warming.is_none() && !pace.is_resting());
         let objects = report.objects.iter().map(|partial| partial.object());
-        Reply {
+        write(&Reply {
             version: VERSION,
             fate,
             stamp: self.stamps.stamp(now),
@@ -206,7 +213,7 @@ impl Term {
             }),
             podless: added.podless(agent, report.podless, pace),
             services: added.services(agent, report.services, pace),
-        }
+        })
     }
 
     /// What the operator hears.

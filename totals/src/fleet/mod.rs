@@ -7,7 +7,7 @@ mod designated;
 mod tally;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -15,6 +15,7 @@ use std::{
 use scope_totals_wire::{ASKED, Health, Report};
 
 use crate::{
+    census::Nodes,
     ledger::{Agent, reach},
     time::Moment,
 };
@@ -74,7 +75,7 @@ impl Fleet {
     }
 
     /// Forgets nodes that there are no more, and plugins of which no agent is left.
-    pub fn forget(&mut self, nodes: &HashSet<Arc<str>>) {
+    pub fn forget(&mut self, nodes: &Nodes) {
         for agents in self.plugins.values_mut() {
             agents.retain(|node, _| nodes.contains(node));
         }

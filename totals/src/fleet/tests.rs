@@ -17,6 +17,10 @@ pub(super) fn agent(plugin: &str, node: &str) -> Agent {
     }
 }
 
+fn nodes(names: &[&str]) -> Nodes {
+    names.iter().map(|name| Arc::from(*name)).collect()
+}
+
 pub(super) fn report(boot: &str, health: Option<Health>) -> Report {
     Report {
         version: VERSION,
@@ -73,11 +77,11 @@ fn the_server_is_away_if_it_is_by_the_last_word_of_all() {
     assert!(says("p", "b", true));
     assert!(!says("q", "c", false) && !says("p", "b", true));
     // It may be heard no more since it has found another replica; as a node that there is no more it says nothing.
-    fleet.forget(&["a".into(), "b".into(), "c".into()].into());
+    fleet.forget(&nodes(&["a", "b", "c"]));
     assert!(!fleet.server_is_away());
-    fleet.forget(&["a".into(), "b".into()].into());
+    fleet.forget(&nodes(&["a", "b"]));
     assert!(fleet.server_is_away());
-    fleet.forget(&HashSet::new());
+    fleet.forget(&Nodes::default());
     assert!(!fleet.server_is_away());
 }
 
@@ -119,9 +123,9 @@ fn only_who_was_heard_of_lately_is_counted() {
         0,
         "the plugin is told, without nodes"
     );
-    fleet.forget(&HashSet::from(["b".into()]));
+    fleet.forget(&nodes(&["b"]));
     assert_eq!(one(&fleet, 24).nodes, 1);
-    fleet.forget(&HashSet::new());
+    fleet.forget(&Nodes::default());
     assert_eq!(fleet.tally(at(24), INTERVAL), []);
 }
 

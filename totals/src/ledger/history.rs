@@ -4,13 +4,16 @@
 //! The value of a node's pods has digits of its own in the sum, so a total can be taken apart again: each
 //! node's part has to be one of its samples of the last three intervals, and a node without pods has none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::{collection::vec, prelude::*};
 use scope_totals_wire::{Kind, Metric, Node, Object, Partial, Sampled, Stamp, Uid, VERSION};
 
 use super::*;
-use crate::{census::Holdings, time::Stamps};
+use crate::{
+    census::{Holdings, Objects, Place},
+    time::Stamps,
+};
 
 const HISTORIES: u32 = 1000;
 const STEPS: usize = 100;
@@ -107,12 +110,14 @@ struct World {
     samples: BTreeMap<(usize, usize), Vec<Sample>>,
     under_way: Vec<Message>,
     /// What the service knows.
-    holdings: Holdings,
+    nodes: BTreeSet<usize>,
+    /// By the object, and the node: how many pods.
+    holdings: BTreeMap<usize, Vec<(usize, u32)>>,
     ledger: Ledger,
     stamps: Stamps,
     round: Option<Round>,
     /// With which the round was made.
-    round_holdings: HashMap<Object, Vec<(Arc<str>, u32)>>,
+    round_holdings: BTreeMap<usize, Vec<(usize, u32)>>,
     served: u64,
 }
 
@@ -144,17 +149,17 @@ impl World {
             pods: vec![[(0, 1); OBJECTS]; NODES],
             samples: BTreeMap::new(),
             under_way: Vec::new(),
-            holdings: Holdings::default(),
+            nodes: (0..NODES).collect(),
+            holdings: BTreeMap::new(),
             ledger: Ledger::default(),
             stamps: Stamps::new(0),
             round: None,
-            round_holdings: HashMap::new(),
+            round_holdings: BTreeMap::new(),
             served: 0,
         };
-        for node in 0..NODES {
+        for _ in 0..NODES {
             let agent = world.process();
             world.agents.push(agent);
-            world.holdings.nodes.insert(name(node));
         }
         world
     }
@@ -270,7 +275,7 @@ impl World {
         match message {
             Message::Report(node, report) => {
                 let now = self.now();
-                if self.holdings.nodes.contains(&name(node)) {
+                if self.nodes.contains(&node) {
                     let sampled = report.sampled.as_ref();
                     let sampled = sampled.and_then(|sampled| self.stamps.sampled(sampled, now));
                     let agent = agent(node);
@@ -291,39 +296,43 @@ impl World {
     }
 
     fn hear(&mut self, number: usize) {
-        let places: Vec<_> = (0..NODES)
-            .filter(|node| self.holdings.nodes.contains(&name(*node)))
-            .map(|node| (name(node), self.pods[node][number].0))
-            .filter(|(_, pods)| *pods > 0)
-            .collect();
-        if places.is_empty() {
-            self.holdings.objects.remove(&object(number));
-        } else {
-            self.holdings.objects.insert(object(number), places.into());
-        }
+        let nodes = self.nodes.iter();
+        let places = nodes.map(|node| (*node, self.pods[*node][number].0));
+        let places = places.filter(|(_, pods)| *pods > 0).collect();
+        self.holdings.insert(number, places);
     }
 
     fn hear_nodes(&mut self) {
         let alive = (0..NODES).filter(|node| self.agents[*node].alive);
-        self.holdings.nodes = alive.map(name).collect();
+        self.nodes = alive.collect();
         for number in 0..OBJECTS {
             self.hear(number);
         }
     }
 
     fn add_up(&mut self) {
-        self.ledger.forget(&self.holdings.nodes);
-        let round = Round::new(&self.ledger.copy(), &self.holdings, self.now(), INTERVAL);
+        let nodes: Nodes = self.nodes.iter().map(|node| name(*node)).collect();
+        let found = self.holdings.iter().flat_map(|(number, places)| {
+            places.iter().map(|(node, pods)| {
+                let node = nodes.number(&name(*node)).unwrap();
+                (object(*number), Place { node, pods: *pods })
+            })
+        });
+        let holdings = Holdings {
+            objects: Objects::new(found.collect()),
+            nodes: nodes.into(),
+            ..Holdings::default()
+        };
+        self.ledger.forget(&holdings.nodes);
+        let round = Round::new(&self.ledger.copy(), &holdings, self.now(), INTERVAL);
         self.round = Some(round);
-        let objects = self.holdings.objects.iter();
-        self.round_holdings = objects
-            .map(|(object, places)| (*object, places.to_vec()))
-            .collect();
+        self.round_holdings = self.holdings.clone();
     }
 
     fn total(&self, number: usize) -> Option<scope_totals_wire::Total> {
         let totals = self.round.as_ref()?.of("p")?;
-        totals.get(object(number), self.now(), INTERVAL)
+        let total = totals.get(object(number), self.now(), INTERVAL)?;
+        Some(tests::owned(total))
     }
 
     /// No total that is wrong or too old.
@@ -333,12 +342,12 @@ impl World {
                 continue;
             };
             self.served += 1;
-            let places = &self.round_holdings[&object(number)];
+            let places = &self.round_holdings[&number];
             let sum = total.values.get(Metric::Rss).unwrap() as u64;
             let mut counted = 0;
             for node in 0..NODES {
                 let digit = sum / BASE.pow(node as u32) % BASE;
-                let holds = places.iter().find(|(place, _)| *place == name(node));
+                let holds = places.iter().find(|(place, _)| *place == node);
                 let Some((_, pods)) = holds else {
                     assert_eq!(digit, 0, "node {node} has no pods of {number}");
                     continue;

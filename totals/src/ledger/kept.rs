@@ -11,21 +11,21 @@ pub(super) struct Kept {
     sequence: u64,
     sampled: Moment,
     node: Node,
-    /// In the order of the objects.
-    partials: Box<[Place]>,
+    /// In order, and all else of them in the same order.
+    objects: Box<[Object]>,
+    rows: Box<[Row]>,
+    /// The version of the set of a Service's pods that it is of, from the first on that has one; 0 where none was
+    /// named.
+    members: Box<[u64]>,
     metrics: Box<[Metric]>,
     numbers: Box<[f64]>,
 }
 
-/// Where the values of an object are.
+/// Where the values of an object are. They end where those of the next one begin.
 #[derive(Debug)]
-struct Place {
-    object: Object,
+struct Row {
     counted: u32,
-    /// The version of the set of a Service's pods that it is of; 0 where none was named.
-    members: u64,
     begin: u32,
-    end: u32,
     /// Where its metrics begin. Most objects of a node have the same ones, which are kept once.
     metrics: u32,
 }
@@ -46,7 +46,7 @@ impl Kept {
         let values = sorted.iter().map(|partial| partial.values.len()).sum();
         let (mut metrics, mut numbers) = (Vec::<Metric>::new(), Vec::with_capacity(values));
         let mut before = 0..0;
-        let place = |partial: &&scope_totals_wire::Partial| {
+        let row = |partial: &&scope_totals_wire::Partial| {
             let of_this = || partial.values.iter().map(|(metric, _)| metric);
             if !of_this().eq(metrics[before.clone()].iter().copied()) {
                 let begin = metrics.len();
@@ -56,22 +56,23 @@ impl Kept {
             // A report has at most MAX_OBJECTS times MAX_VALUES of them, which is less than a u32 holds.
             let begin = numbers.len() as u32;
             numbers.extend(partial.values.iter().map(|(_, number)| number));
-            Place {
-                object: partial.object(),
+            Row {
                 counted: partial.counted,
-                members: partial.members.unwrap_or_default(),
                 begin,
-                end: numbers.len() as u32,
                 metrics: before.start as u32,
             }
         };
-        let partials = sorted.iter().map(place).collect();
+        let rows = sorted.iter().map(row).collect();
+        let members = sorted.iter().map(|partial| partial.members);
+        let members = members.skip_while(Option::is_none);
         Self {
             boot: report.boot.as_str().into(),
             sequence: report.sequence,
             sampled,
             node: report.node,
-            partials,
+            objects: sorted.iter().map(|partial| partial.object()).collect(),
+            rows,
+            members: members.map(Option::unwrap_or_default).collect(),
             metrics: metrics.into(),
             numbers: numbers.into(),
         }
@@ -95,18 +96,24 @@ impl Kept {
         self.node
     }
 
-    pub(super) fn part(&self, object: Object) -> Option<Part<'_>> {
-        let place = self
-            .partials
-            .binary_search_by_key(&object, |place| place.object)
-            .ok()?;
-        let place = &self.partials[place];
-        let numbers = &self.numbers[place.begin as usize..place.end as usize];
-        Some(Part {
-            counted: place.counted,
-            metrics: &self.metrics[place.metrics as usize..][..numbers.len()],
+    /// The objects that it tells of, in order.
+    pub(super) fn objects(&self) -> &[Object] {
+        &self.objects
+    }
+
+    /// What it tells of the object in this place.
+    pub(super) fn part(&self, place: usize) -> Part<'_> {
+        let row = &self.rows[place];
+        let next = self.rows.get(place + 1);
+        let end = next.map_or(self.numbers.len(), |next| next.begin as usize);
+        let numbers = &self.numbers[row.begin as usize..end];
+        // From the back, since the first ones have none.
+        let members = (place + self.members.len()).checked_sub(self.rows.len());
+        Part {
+            counted: row.counted,
+            metrics: &self.metrics[row.metrics as usize..][..numbers.len()],
             numbers,
-            members: place.members,
-        })
+            members: members.map_or(0, |place| self.members[place]),
+        }
     }
 }

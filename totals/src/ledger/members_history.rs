@@ -1,5 +1,5 @@
-//! Made histories of Services: pods that join and leave, a census and lists that lag behind, reports and replies that
-//! are lost, doubled, late and overtaken, agents and the service restarted.
+//! Made histories of Services: pods that join and leave, watches that fail, a census and lists that lag behind, reports
+//! and replies that are lost, doubled, late and overtaken, agents and the service restarted.
 //!
 //! Each pod's value has digits of its own in the sum, so a total can be taken apart again: it is of just the pods
 //! that the Service had when it was added up, each with a value of one of its node's samples of the last three
@@ -27,6 +27,8 @@ const PODS: usize = 5;
 const SERVICES: usize = 2;
 /// A pod's digit: five of them are less than an f64 holds exactly.
 const BASE: u64 = 1000;
+/// By which a Service's pods are known.
+const WATCHES: [&str; 4] = ["Pod", "EndpointSlice", "Node", "Service"];
 const INTERVAL: Duration = Duration::from_secs(5);
 const REACH_MS: u64 = 15_000;
 
@@ -62,6 +64,9 @@ enum Step {
     /// The service hears of the pods, or of a Service's slice.
     HearPods,
     HearSlice(usize),
+    /// A watch fails, and what happens is not heard of by it until it has listed everything anew.
+    Fall(usize),
+    CatchUp(usize),
     AddUp,
 }
 
@@ -82,6 +87,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => pod.prop_map(Step::Replace),
         3 => Just(Step::HearPods),
         5 => service.prop_map(Step::HearSlice),
+        1 => (0..WATCHES.len()).prop_map(Step::Fall),
+        3 => (0..WATCHES.len()).prop_map(Step::CatchUp),
         7 => Just(Step::AddUp),
     ]
 }
@@ -115,10 +122,14 @@ struct World {
     samples: BTreeMap<Uid, Vec<(u64, u64)>>,
     under_way: Vec<Message>,
     census: Census,
+    /// Watches that fail.
+    behind: BTreeSet<&'static str>,
     ledger: Ledger,
     stamps: Stamps,
     /// The last round, and of what it was made.
     round: Option<(Round, Holdings)>,
+    /// How many watches failed then.
+    round_behind: usize,
     served: u64,
 }
 
@@ -162,9 +173,11 @@ impl World {
             samples: BTreeMap::new(),
             under_way: Vec::new(),
             census: Census::default(),
+            behind: BTreeSet::new(),
             ledger: Ledger::default(),
             stamps: Stamps::new(0),
             round: None,
+            round_behind: 0,
             served: 0,
         };
         for node in 0..NODES {
@@ -241,6 +254,11 @@ impl World {
             }
             Step::HearPods => self.hear_pods(),
             Step::HearSlice(number) => self.hear_slice(number),
+            Step::Fall(watch) => {
+                self.behind.insert(WATCHES[watch]);
+                self.census.behind.fell(WATCHES[watch]);
+            }
+            Step::CatchUp(watch) => self.catch_up(watch),
             Step::AddUp => self.add_up(),
         }
     }
@@ -342,7 +360,20 @@ impl World {
         }
     }
 
+    fn catch_up(&mut self, watch: usize) {
+        self.behind.remove(WATCHES[watch]);
+        self.census.behind.caught_up(WATCHES[watch]);
+        match WATCHES[watch] {
+            "Pod" => self.hear_pods(),
+            "EndpointSlice" => (0..SERVICES).for_each(|number| self.hear_slice(number)),
+            _ => {}
+        }
+    }
+
     fn hear_pods(&mut self) {
+        if self.behind.contains("Pod") {
+            return;
+        }
         self.census.pods.begin();
         for number in 0..PODS {
             let pod = Pod {
@@ -356,6 +387,9 @@ impl World {
     }
 
     fn hear_slice(&mut self, number: usize) {
+        if self.behind.contains("EndpointSlice") {
+            return;
+        }
         let slice = Slice {
             service: service_name(number),
             owner: Some(service(number).uid),
@@ -369,11 +403,13 @@ impl World {
         let holdings = self.census.holdings(Timestamp::UNIX_EPOCH);
         let round = Round::new(&self.ledger.copy(), &holdings, self.now(), INTERVAL);
         self.round = Some((round, holdings));
+        self.round_behind = self.behind.len();
     }
 
     fn total(&self, number: usize) -> Option<scope_totals_wire::Total> {
         let totals = self.round.as_ref()?.0.of("p")?;
-        totals.get(service(number), self.now(), INTERVAL)
+        let total = totals.get(service(number), self.now(), INTERVAL)?;
+        Some(tests::owned(total))
     }
 
     /// The pods of a Service by what the round was made of.
@@ -394,6 +430,8 @@ impl World {
                 continue;
             };
             self.served += 1;
+            let same_time = [0, WATCHES.len()].contains(&self.round_behind);
+            assert!(same_time, "pods and slices of different times");
             let members = self.members(service);
             let sum = total.values.get(Metric::Memory).unwrap() as u64;
             let mut counted = 0;
@@ -435,8 +473,7 @@ impl World {
             }
         };
         drain(self);
-        self.hear_pods();
-        (0..SERVICES).for_each(|number| self.hear_slice(number));
+        (0..WATCHES.len()).for_each(|watch| self.catch_up(watch));
         for _ in 0..3 {
             self.add_up();
             self.now_ms += 1000;

@@ -8,14 +8,14 @@ mod kept;
 mod round;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 use scope_totals_wire::{Fate, INTERVALS, Report};
 
-use crate::time::Moment;
+use crate::{census::Nodes, time::Moment};
 use kept::Kept;
 pub use round::{Round, Totals};
 
@@ -36,12 +36,12 @@ pub struct Agent {
 #[error("agents of {MAX_PLUGINS} plugins report already: remove a ScopePlugin")]
 pub struct TooManyPlugins;
 
-type Nodes = HashMap<Arc<str>, Arc<Kept>>;
+type Reports = HashMap<Arc<str>, Arc<Kept>>;
 
 /// The newest report of each agent.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    plugins: BTreeMap<Arc<str>, Nodes>,
+    plugins: BTreeMap<Arc<str>, Reports>,
 }
 
 /// How old a sample may be: three intervals.
@@ -82,7 +82,7 @@ impl Ledger {
     }
 
     /// Forgets nodes that there are no more, and plugins of which no agent is left.
-    pub fn forget(&mut self, nodes: &HashSet<Arc<str>>) {
+    pub fn forget(&mut self, nodes: &Nodes) {
         for reports in self.plugins.values_mut() {
             reports.retain(|node, _| nodes.contains(node));
         }

@@ -2,11 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use scope_totals_wire::{Kind, MAX_VALUES, Metric, Object, Total, Uid};
+use scope_totals_wire::{Kind, MAX_VALUES, Metric, Object, Total, ValuesOf};
 
-use super::{Ledger, Nodes, kept::Part, reach};
+use super::{
+    Ledger, Reports,
+    kept::{Kept, Part},
+    reach,
+};
 use crate::{
-    census::{Holdings, Places},
+    census::{Holdings, Membership, Place},
     time::Moment,
 };
 
@@ -40,11 +44,11 @@ struct Row {
 impl Round {
     /// Adds up what is in the ledger.
     pub fn new(ledger: &Ledger, holdings: &Holdings, now: Moment, interval: Duration) -> Self {
-        let totals = |nodes: &Nodes| Totals::new(nodes, holdings, now, interval);
+        let totals = |reports: &Reports| Totals::new(reports, holdings, now, interval);
         let plugins = ledger.plugins.iter();
         Self {
             plugins: plugins
-                .map(|(plugin, nodes)| (Arc::clone(plugin), totals(nodes)))
+                .map(|(plugin, reports)| (Arc::clone(plugin), totals(reports)))
                 .collect(),
         }
     }
@@ -66,19 +70,22 @@ impl Round {
 }
 
 impl Totals {
-    fn new(nodes: &Nodes, holdings: &Holdings, now: Moment, interval: Duration) -> Self {
+    fn new(reports: &Reports, holdings: &Holdings, now: Moment, interval: Duration) -> Self {
+        let memberships = holdings.memberships.as_ref();
+        let young = |kept: &&Arc<Kept>| kept.sampled().within(reach(interval), now);
+        let told = |(node, name): (u32, &Arc<str>)| {
+            let kept = reports.get(name).filter(young)?;
+            let services = memberships.map_or(&[][..], |of| of.of(node));
+            Some(Told::new(kept, services))
+        };
+        let mut nodes: Vec<_> = (0..).zip(holdings.nodes.iter()).map(told).collect();
         let mut totals = Self::default();
         let mut sum = Sum::default();
-        for (object, places) in &holdings.objects {
-            let is_of = |node: &str, part: Option<&Part<'_>>| match object.kind {
-                Kind::Service => is_of_members(holdings, node, object.uid, part),
-                _ => true,
-            };
-            if sum.over(nodes, *object, places, is_of, now, interval) {
-                totals.push(*object, &sum);
+        for (object, places) in holdings.objects.iter() {
+            if sum.over(&mut nodes, object, places, now) {
+                totals.push(object, &sum);
             }
         }
-        totals.rows.sort_unstable_by_key(|row| row.object);
         totals
     }
 
@@ -98,7 +105,12 @@ impl Totals {
     }
 
     /// The total of an object, if there is one that is not too old by now.
-    pub fn get(&self, object: Object, now: Moment, interval: Duration) -> Option<Total> {
+    pub fn get(
+        &self,
+        object: Object,
+        now: Moment,
+        interval: Duration,
+    ) -> Option<Total<ValuesOf<'_>>> {
         let row = self.rows.binary_search_by_key(&object, |row| row.object);
         let row = &self.rows[row.ok()?];
         let left = reach(interval).checked_sub(row.oldest.age(now))?;
@@ -111,8 +123,47 @@ impl Totals {
             memory: row.memory,
             // What is left of a millisecond is no time.
             valid_ms: left.as_millis() as u64,
-            values: self.values[row.begin..row.end].iter().copied().collect(),
+            values: ValuesOf(&self.values[row.begin..row.end]),
         })
+    }
+}
+
+/// What a node has told, and how far it was read. Objects are asked for in order.
+struct Told<'a> {
+    kept: &'a Kept,
+    read: usize,
+    /// The Services with pods there.
+    services: &'a [Membership],
+}
+
+impl<'a> Told<'a> {
+    fn new(kept: &'a Kept, services: &'a [Membership]) -> Self {
+        Self {
+            kept,
+            read: 0,
+            services,
+        }
+    }
+
+    /// What it has told of an object, if anything.
+    fn part(&mut self, object: Object) -> Option<Part<'a>> {
+        let left = &self.kept.objects()[self.read..];
+        self.read += left.iter().take_while(|other| **other < object).count();
+        let is_there = self.kept.objects().get(self.read) == Some(&object);
+        is_there.then(|| self.kept.part(self.read))
+    }
+
+    /// Whether that is of the pods that there are. Those of a Service an agent knows by the list that it was told,
+    /// and that may be an older one.
+    fn is_of(&mut self, object: Object, part: Option<&Part<'_>>) -> bool {
+        if object.kind != Kind::Service {
+            return true;
+        }
+        let before = |row: &&Membership| row.service < object.uid;
+        self.services = &self.services[self.services.iter().take_while(before).count()..];
+        let row = self.services.first();
+        let version = row.filter(|row| row.service == object.uid);
+        version.is_some_and(|row| Some(row.version) == part.map(|part| part.members))
     }
 }
 
@@ -128,15 +179,13 @@ struct Sum {
 }
 
 impl Sum {
-    /// Adds up. Whether there is a total: `is_of` says whether what a node told is of the pods that there are.
+    /// Adds up. Whether there is a total.
     fn over(
         &mut self,
-        nodes: &Nodes,
+        nodes: &mut [Option<Told<'_>>],
         object: Object,
-        places: &Places,
-        is_of: impl Fn(&str, Option<&Part<'_>>) -> bool,
+        places: &[Place],
         now: Moment,
-        interval: Duration,
     ) -> bool {
         *self = Self {
             oldest: now,
@@ -145,17 +194,15 @@ impl Sum {
         };
         self.values.clear();
         // In the order of the nodes' names, since sums of floating-point numbers depend on the order.
-        for (node, pods) in places {
-            let Some(kept) = nodes.get(node) else {
+        for Place { node, pods } in places {
+            let Some(Some(told)) = nodes.get_mut(*node as usize) else {
                 return false;
             };
-            if !kept.sampled().within(reach(interval), now) {
+            let part = told.part(object);
+            if !told.is_of(object, part.as_ref()) {
                 return false;
             }
-            let part = kept.part(object);
-            if !is_of(node, part.as_ref()) {
-                return false;
-            }
+            let kept = told.kept;
             self.oldest = self.oldest.min(kept.sampled());
             self.cpus = self.cpus.saturating_add(kept.node().cpus);
             self.memory = self.memory.saturating_add(kept.node().memory);
@@ -179,14 +226,6 @@ impl Sum {
         }
         self.counted > 0
     }
-}
-
-/// Whether a node's sum is of just the pods that the Service has on it now. The agent knows them by the list that it
-/// was told, and that may be an older one.
-fn is_of_members(holdings: &Holdings, node: &str, service: Uid, part: Option<&Part<'_>>) -> bool {
-    let memberships = holdings.memberships.as_ref();
-    let version = memberships.and_then(|of| of.version(node, service));
-    version.is_some() && version == part.map(|part| part.members)
 }
 
 /// Status codes with a figure of their own in a total.

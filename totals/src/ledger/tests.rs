@@ -1,9 +1,11 @@
 //! Single rules of the ledger.
 
-use scope_totals_wire::{Kind, Metric, Node, Object, Partial, Uid, VERSION, Values};
+use scope_totals_wire::{
+    Kind, Metric, Node, Object, Partial, Total, Uid, VERSION, Values, ValuesOf,
+};
 
 use super::*;
-use crate::census::Holdings;
+use crate::census::{Holdings, Objects, Place};
 
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -56,19 +58,17 @@ fn report(boot: &str, sequence: u64, parts: &[Part<'_>]) -> Report {
 }
 
 fn holdings(objects: &[(u8, &[(&str, u32)])]) -> Holdings {
-    let places = |places: &[(&str, u32)]| {
-        let places = places.iter().map(|(node, pods)| (Arc::from(*node), *pods));
-        places.collect()
-    };
+    let names = objects.iter().flat_map(|(_, on)| *on);
+    let nodes: Nodes = names.map(|(node, _)| Arc::from(*node)).collect();
+    let found = objects.iter().flat_map(|(number, on)| {
+        on.iter().map(|(node, pods)| {
+            let node = nodes.number(node).unwrap();
+            (deployment(*number), Place { node, pods: *pods })
+        })
+    });
     Holdings {
-        objects: objects
-            .iter()
-            .map(|(number, on)| (deployment(*number), places(on)))
-            .collect(),
-        nodes: objects
-            .iter()
-            .flat_map(|(_, on)| on.iter().map(|(node, _)| Arc::from(*node)))
-            .collect(),
+        objects: Objects::new(found.collect()),
+        nodes: nodes.into(),
         without_pods: None,
         memberships: None,
     }
@@ -84,16 +84,24 @@ fn ledger(reports: &[(&str, Report)]) -> Ledger {
     ledger
 }
 
-fn total(
-    ledger: &Ledger,
-    holdings: &Holdings,
-    number: u8,
-    now: u64,
-) -> Option<scope_totals_wire::Total> {
+fn total(ledger: &Ledger, holdings: &Holdings, number: u8, now: u64) -> Option<Total> {
     let round = Round::new(ledger, holdings, at(now), INTERVAL);
-    round
-        .of("node-metrics")?
-        .get(deployment(number), at(now), INTERVAL)
+    let totals = round.of("node-metrics")?;
+    Some(owned(totals.get(deployment(number), at(now), INTERVAL)?))
+}
+
+/// A total with values of its own.
+pub(super) fn owned(total: Total<ValuesOf<'_>>) -> Total {
+    Total {
+        kind: total.kind,
+        uid: total.uid,
+        pods: total.pods,
+        counted: total.counted,
+        cpus: total.cpus,
+        memory: total.memory,
+        valid_ms: total.valid_ms,
+        values: total.values.0.iter().copied().collect(),
+    }
 }
 
 #[test]
@@ -226,9 +234,9 @@ fn what_is_gone_is_forgotten() {
     let mut ledger = ledger(&[("a", report("x", 1, &[])), ("b", report("y", 1, &[]))]);
     assert_eq!(ledger.heard("node-metrics"), 2);
     assert_eq!(ledger.heard("other"), 0);
-    ledger.forget(&HashSet::from(["b".into()]));
+    ledger.forget(&[Arc::from("b")].into_iter().collect());
     assert_eq!(ledger.heard("node-metrics"), 1);
-    ledger.forget(&HashSet::new());
+    ledger.forget(&Nodes::default());
     assert_eq!(ledger.plugins().count(), 0);
 }
 

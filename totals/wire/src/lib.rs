@@ -46,7 +46,7 @@ pub use bounds::{
     MAX_VERSIONS, MAX_WANTED, MAX_WHY, MAX_WORD,
 };
 pub use health::{ASKED, Fleet, Health, Off, OffNodes, PluginHealth, Share, VersionNodes};
-pub use metric::{Metric, Values};
+pub use metric::{Metric, Values, ValuesOf};
 pub use podless::{Controller, Podless};
 pub use reply::{Fate, Reason, Refusal, Reply, Total, Warming};
 pub use report::{Kind, Node, Object, Partial, Report, Sampled, Stamp};

@@ -144,7 +144,7 @@ impl Values {
 
     /// One of them.
     pub fn get(&self, metric: Metric) -> Option<f64> {
-        let place = self.place(metric).ok()?;
+        let place = place(&self.0, metric).ok()?;
         Some(self.0[place].1)
     }
 
@@ -157,10 +157,10 @@ impl Values {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
 
-    fn place(&self, metric: Metric) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&metric, |(known, _)| *known)
-    }
+fn place(values: &[(Metric, f64)], metric: Metric) -> Result<usize, usize> {
+    values.binary_search_by_key(&metric, |(known, _)| *known)
 }
 
 impl FromIterator<(Metric, f64)> for Values {
@@ -175,8 +175,18 @@ impl FromIterator<(Metric, f64)> for Values {
 
 impl Serialize for Values {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        ValuesOf(&self.0).serialize(serializer)
+    }
+}
+
+/// [`Values`] that somebody else keeps, likewise in the order of the metrics and each once.
+#[derive(Clone, Copy, Debug)]
+pub struct ValuesOf<'a>(pub &'a [(Metric, f64)]);
+
+impl Serialize for ValuesOf<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (metric, value) in &self.0 {
+        for (metric, value) in self.0 {
             map.serialize_entry(&*metric.id(), value)?;
         }
         map.end()
@@ -194,27 +204,33 @@ impl<'de> Deserialize<'de> for Values {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Values, A::Error> {
-                let mut values = Values::default();
+                // At hand, and then in as much room as they take: there are many.
+                let mut values = [(Metric::Millicores, 0.0); MAX_VALUES];
+                let mut count = 0;
                 while let Some(Known(metric)) = map.next_key()? {
                     let Some(metric) = metric else {
                         map.next_value::<IgnoredAny>()?;
                         continue;
                     };
                     let value = map.next_value()?;
-                    match values.place(metric) {
+                    match place(&values[..count], metric) {
                         Ok(_) => {
                             let id = metric.id();
                             return Err(de::Error::custom(format_args!("{id} is there twice")));
                         }
-                        Err(_) if values.len() == MAX_VALUES => {
+                        Err(_) if count == MAX_VALUES => {
                             return Err(de::Error::custom(format_args!(
                                 "an object has more than {MAX_VALUES} values"
                             )));
                         }
-                        Err(place) => values.0.insert(place, (metric, value)),
+                        Err(place) => {
+                            values.copy_within(place..count, place + 1);
+                            values[place] = (metric, value);
+                            count += 1;
+                        }
                     }
                 }
-                Ok(values)
+                Ok(Values(values[..count].to_vec()))
             }
         }
         deserializer.deserialize_map(Map)
@@ -289,6 +305,7 @@ mod tests {
         assert_eq!(values.get(Metric::Memory), None);
         let written = serde_json::to_string(&values).unwrap();
         assert_eq!(written, r#"{"cpu_millicores":1.5,"rss":2.0}"#);
+        assert_eq!(serde_json::to_string(&ValuesOf(&known)).unwrap(), written);
         let double = serde_json::from_str::<Values>(r#"{"rss": 1, "rss": 2}"#).unwrap_err();
         assert!(
             double.to_string().contains("rss is there twice"),

@@ -10,9 +10,9 @@ use crate::{
     uid::Uid,
 };
 
-/// The answer to a report, with status 200.
+/// The answer to a report, with status 200. Whoever writes many may name values that are kept elsewhere.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Reply {
+pub struct Reply<V = Values> {
     /// [`VERSION`](crate::VERSION).
     pub version: u32,
     /// What became of the report.
@@ -33,7 +33,7 @@ pub struct Reply {
     /// all replies with the same totals: with it as their date, samples from all nodes are one.
     pub at_ms: i64,
     /// The totals of the reported and the wanted objects, where there are any.
-    pub totals: Vec<Total>,
+    pub totals: Vec<Total<V>>,
     /// Controllers without pods, if this agent is to draw them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub podless: Option<Podless>,
@@ -84,7 +84,7 @@ pub struct Warming {
 
 /// The sum over all pods of a controller or Service in the cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Total {
+pub struct Total<V = Values> {
     /// What it is.
     pub kind: Kind,
     /// Its UID.
@@ -102,10 +102,10 @@ pub struct Total {
     /// The sums. A metric that one of the nodes did not tell is left out. There are at most
     /// [`MAX_VALUES`](crate::MAX_VALUES): status codes beyond that are in
     /// [`HttpOthers`](crate::Metric::HttpOthers).
-    pub values: Values,
+    pub values: V,
 }
 
-impl Total {
+impl<V> Total<V> {
     /// What it is of.
     pub fn object(&self) -> Object {
         Object {

@@ -78,8 +78,8 @@ fn told(list: &WithoutPods) -> Vec<(Kind, &str, &str, Uid)> {
 #[test]
 fn those_without_pods_by_namespace_and_name() {
     let controllers = three();
-    let none = HashMap::new();
-    let list = controllers.without_pods(&none, 10).unwrap();
+    let none = |_: &Object| false;
+    let list = controllers.without_pods(none, 10).unwrap();
     let (a, b) = (uid(9, 1), uid(9, 2));
     assert_eq!(
         told(&list),
@@ -90,15 +90,16 @@ fn those_without_pods_by_namespace_and_name() {
         ]
     );
     assert_eq!(list.left_out(), 0);
-    let short = controllers.without_pods(&none, 2).unwrap();
+    let short = controllers.without_pods(none, 2).unwrap();
     assert_eq!((short.objects().len(), short.left_out()), (2, 1));
     assert_eq!(short.objects(), &list.objects()[..2]);
     let has_pods = Object {
         kind: Kind::CronJob,
         uid: uid(1, 2),
     };
-    let some = HashMap::from([(has_pods, Places::default())]);
-    let rest = controllers.without_pods(&some, 10).unwrap();
+    let rest = controllers
+        .without_pods(|one| *one == has_pods, 10)
+        .unwrap();
     assert!(
         rest.objects()
             .iter()
@@ -109,7 +110,7 @@ fn those_without_pods_by_namespace_and_name() {
 
 #[test]
 fn nothing_is_said_before_all_is_known() {
-    let none = HashMap::new();
+    let none = |_: &Object| false;
     for missing in 0..=KINDS.len() {
         let mut controllers = Controllers::default();
         for (number, kind) in KINDS.into_iter().enumerate() {
@@ -120,13 +121,13 @@ fn nothing_is_said_before_all_is_known() {
         if missing < KINDS.len() {
             controllers.namespaces.complete();
         }
-        assert_eq!(controllers.without_pods(&none, 10), None, "{missing}");
+        assert_eq!(controllers.without_pods(none, 10), None, "{missing}");
     }
     let mut controllers = Controllers::default();
     let before = controllers.edition();
     complete(&mut controllers);
     assert_ne!(controllers.edition(), before);
-    let list = controllers.without_pods(&none, 10).unwrap();
+    let list = controllers.without_pods(none, 10).unwrap();
     assert!(list.objects().is_empty());
 }
 
@@ -135,7 +136,7 @@ fn the_version_goes_with_the_content() {
     let list = |change: fn(&mut Controllers)| {
         let mut controllers = three();
         change(&mut controllers);
-        let list = controllers.without_pods(&HashMap::new(), 10);
+        let list = controllers.without_pods(|_| false, 10);
         list.unwrap().version()
     };
     let changes: [fn(&mut Controllers); 6] = [
@@ -156,7 +157,7 @@ fn the_version_goes_with_the_content() {
 
 #[test]
 fn a_list_that_is_held_is_not_sent_again() {
-    let list = three().without_pods(&HashMap::new(), 2).unwrap();
+    let list = three().without_pods(|_| false, 2).unwrap();
     let version = list.version();
     for (held, objects) in [
         (None, Some(2)),
@@ -414,7 +415,7 @@ proptest! {
             prop_assert_eq!(&rows, &wanted);
             prop_assert_eq!(whole.left_out(), 0);
             let controllers = &world.census.controllers;
-            let short = controllers.without_pods(&holdings.objects, MOST).unwrap();
+            let short = controllers.without_pods(|one| holdings.objects.get(one).is_some(), MOST).unwrap();
             let rows: Vec<_> = short.objects().iter().map(row).collect();
             prop_assert_eq!(&rows[..], &wanted[..wanted.len().min(MOST)]);
             prop_assert_eq!(short.left_out(), wanted.len().saturating_sub(MOST));

@@ -96,7 +96,9 @@ impl World {
         };
         let now = at(seconds);
         let fate = self.term.take(&agent_, &report, now).expect("one plugin");
-        let reply = self.term.reply(&agent_, &report, fate, now);
+        let write = |reply: &Reply<ValuesOf<'_>>| serde_json::to_vec(reply).unwrap();
+        let written = self.term.reply(&agent_, &report, fate, now, write);
+        let reply: Reply = serde_json::from_slice(&written).unwrap();
         self.stamps[agent] = Some(reply.stamp.clone());
         reply
     }

@@ -51,8 +51,8 @@ pub struct Pod {
     pub node: Arc<str>,
     /// What made it.
     pub maker: Maker,
-    /// When it is to be gone, if it was deleted.
-    pub gone_by: Option<Timestamp>,
+    /// When it is to be gone, if it was deleted. Elsewhere, since few are and the rest need no room for it.
+    pub gone_by: Option<Box<Timestamp>>,
 }
 
 /// What the API server says. Each kind is listed and then kept up to date.
@@ -201,7 +201,8 @@ impl Survey {
 
 fn is_overdue(pod: &Pod, wall: Timestamp) -> bool {
     pod.gone_by
-        .is_some_and(|gone_by| wall.duration_since(gone_by) > LATE)
+        .as_deref()
+        .is_some_and(|gone_by| wall.duration_since(*gone_by) > LATE)
 }
 
 #[cfg(test)]
@@ -278,7 +279,7 @@ mod tests {
         let mut census = Census::default();
         let set = object(Kind::DaemonSet, 1);
         census.nodes.put("a".into(), ());
-        let gone_by = Some(wall());
+        let gone_by = Some(wall().into());
         let pod = Pod {
             gone_by,
             ..pod("a", Maker::Controller(set))

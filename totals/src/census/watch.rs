@@ -61,7 +61,7 @@ pub async fn follow(client: Client, census: Shared, metrics: Arc<Metrics>) {
             let counts = pod.counts().map(|(node, maker, gone_by)| Pod {
                 node: names.shared(node),
                 maker,
-                gone_by,
+                gone_by: gone_by.map(Box::new),
             });
             Some((uid, counts))
         },
@@ -268,7 +268,7 @@ mod tests {
                 let counts = pod.counts().map(|(node, maker, gone_by)| Pod {
                     node: names.shared(node),
                     maker,
-                    gone_by,
+                    gone_by: gone_by.map(Box::new),
                 });
                 Some((pod.uid()?, counts))
             };

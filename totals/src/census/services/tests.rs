@@ -261,7 +261,7 @@ fn pods_that_do_not_count_do_not_count_here() {
     let slice = slice_of(&json!([endpoint(1), endpoint(2), endpoint(4)]));
     let mut census = census(&[slice]);
     let overdue = Pod {
-        gone_by: Some(wall() - SignedDuration::from_secs(31)),
+        gone_by: Some((wall() - SignedDuration::from_secs(31)).into()),
         ..pod("a")
     };
     census.pods.put(uid(PODS, 2), overdue);

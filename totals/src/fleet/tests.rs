@@ -31,6 +31,7 @@ pub(super) fn report(boot: &str, health: Option<Health>) -> Report {
         watched: None,
         services: None,
         health,
+        top: Vec::new(),
     }
 }
 

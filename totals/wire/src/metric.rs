@@ -86,6 +86,11 @@ impl Metric {
         }
     }
 
+    /// The IDs of all that is not of a class or code of HTTP.
+    pub fn named() -> impl Iterator<Item = &'static str> {
+        NAMED.iter().map(|(_, id)| *id)
+    }
+
     /// The metric with this ID; nothing if it does not add up, or is not known here.
     pub fn from_id(id: &str) -> Option<Self> {
         if let Some((metric, _)) = NAMED.iter().find(|(_, name)| *name == id) {

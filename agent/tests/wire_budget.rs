@@ -490,6 +490,7 @@ fn totals(node: &Node, second: u64, collectors: Collectors, podless: Option<Podl
             valid_ms: 15_000,
             services: Some(services),
         }),
+        top: Vec::new(),
     };
     board.replied(reply, Duration::from_secs(5), now);
     board.totals(now)

@@ -80,6 +80,9 @@ struct RunArgs {
         default_value = "scope-operator"
     )]
     operator_account: String,
+    /// Answer people who ask what uses most, by the API server's proxy of Services.
+    #[arg(long, env = "SCOPE_TOTALS_TOP")]
+    top: bool,
     /// A mounted Secret with tls.crt, tls.key and ca.crt, instead of own certificate authorities.
     #[arg(long, env = "SCOPE_TOTALS_TLS_DIRECTORY")]
     tls_directory: Option<PathBuf>,
@@ -140,6 +143,8 @@ pub struct Process {
     pub config_map_name: String,
     /// The operator's account.
     pub operator_account: String,
+    /// Whether people are answered what uses most.
+    pub top: bool,
     /// A certificate of the user's.
     pub tls_directory: Option<PathBuf>,
     /// How long authorities and certificates live.
@@ -174,6 +179,7 @@ fn run(arguments: RunArgs) -> Result<(Job, Option<LogArgs>), Failure> {
         secret_name,
         config_map_name,
         operator_account,
+        top,
         tls_directory,
         authority_lifetime,
         certificate_lifetime,
@@ -204,6 +210,7 @@ fn run(arguments: RunArgs) -> Result<(Job, Option<LogArgs>), Failure> {
         secret_name: named("--secret-name", secret_name)?,
         config_map_name: named("--config-map-name", config_map_name)?,
         operator_account: named("--operator-account", operator_account)?,
+        top,
         tls_directory,
         lives: Lives {
             authority: authority_lifetime,
@@ -265,7 +272,7 @@ mod tests {
         assert_eq!(process.secret_name, "scope-totals-authorities");
         assert_eq!(process.config_map_name, "scope-totals-ca");
         assert_eq!(process.operator_account, "scope-operator");
-        assert_eq!(process.tls_directory, None);
+        assert_eq!((process.tls_directory, process.top), (None, false));
         assert_eq!(
             (process.listen.port(), process.http_listen.port()),
             (8443, 8080)

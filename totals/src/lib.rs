@@ -17,4 +17,5 @@ pub mod run;
 pub mod serve;
 pub mod time;
 pub mod tls;
+pub mod top;
 pub mod trust;

@@ -52,6 +52,10 @@ pub struct Metrics {
     services_left_out: Number,
     fleet_answers: Counter,
     healths_ignored: Counter,
+    access_reviews: Family<One, Counter>,
+    top_answers: Counter,
+    top_questions: Number,
+    top_rows_dropped: Counter,
     connections: Number,
     evicted: Counter<u64, AtomicU64>,
     handshakes_failed: Counter,
@@ -105,6 +109,10 @@ impl Metrics {
             services_left_out: Gauge::default(),
             fleet_answers: Counter::default(),
             healths_ignored: Counter::default(),
+            access_reviews: Family::default(),
+            top_answers: Counter::default(),
+            top_questions: Gauge::default(),
+            top_rows_dropped: Counter::default(),
             connections: Gauge::default(),
             evicted: Counter::default(),
             handshakes_failed: Counter::default(),
@@ -245,6 +253,26 @@ impl Metrics {
             self.healths_ignored.clone(),
         );
         registry.register(
+            "access_reviews",
+            "Rights of people that the API server was asked about, by outcome",
+            self.access_reviews.clone(),
+        );
+        registry.register(
+            "top_answers",
+            "Answers to people, what uses most",
+            self.top_answers.clone(),
+        );
+        registry.register(
+            "top_questions",
+            "Questions of people about pods and nodes that agents are asked",
+            self.top_questions.clone(),
+        );
+        registry.register(
+            "top_rows_dropped",
+            "Rows in answers of agents that are of no pod on their node, or of no value that can be",
+            self.top_rows_dropped.clone(),
+        );
+        registry.register(
             "connections",
             "Open connections of agents",
             self.connections.clone(),
@@ -331,6 +359,7 @@ impl Metrics {
             designated,
             services,
             services_left_out,
+            questions,
         } = counts;
         self.agents.set(agents as i64);
         self.totals.set(totals as i64);
@@ -339,6 +368,7 @@ impl Metrics {
         self.podless_agents.set(designated as i64);
         self.services.set(services as i64);
         self.services_left_out.set(services_left_out as i64);
+        self.top_questions.set(questions as i64);
     }
 
     /// Whether totals are served though the Lease has run out.
@@ -354,6 +384,23 @@ impl Metrics {
     /// What an agent says of itself was not within its bounds.
     pub fn health_ignored(&self) {
         self.healths_ignored.inc();
+    }
+
+    /// Somebody's right was reviewed.
+    pub fn access_reviewed(&self, outcome: &'static str) {
+        self.access_reviews
+            .get_or_create(&[("outcome", outcome)])
+            .inc();
+    }
+
+    /// Somebody was told what uses most.
+    pub fn top_told(&self) {
+        self.top_answers.inc();
+    }
+
+    /// Rows of an agent's answer were dropped.
+    pub fn rows_dropped(&self, rows: usize) {
+        self.top_rows_dropped.inc_by(rows as u64);
     }
 
     /// So many connections are open, and so many had to leave so far.
@@ -424,11 +471,15 @@ mod tests {
             designated: 2,
             services: 9,
             services_left_out: 4,
+            questions: 3,
         };
         let pace = Pace::new(5000, Moment::default());
         metrics.added_up(counts, pace, Duration::from_millis(1));
         metrics.fleet_told();
         metrics.health_ignored();
+        metrics.access_reviewed("denied");
+        metrics.top_told();
+        metrics.rows_dropped(2);
         metrics.serves_without_lease(true);
         metrics.connections(4, 5);
         metrics.certificate(Some(1_900_000_000));
@@ -449,6 +500,10 @@ mod tests {
             "scope_totals_services_left_out 4",
             "scope_totals_fleet_answers_total 1",
             "scope_totals_healths_ignored_total 1",
+            "scope_totals_access_reviews_total{outcome=\"denied\"} 1",
+            "scope_totals_top_answers_total 1",
+            "scope_totals_top_questions 3",
+            "scope_totals_top_rows_dropped_total 2",
             "scope_totals_serves_without_lease 1",
             "scope_totals_interval_seconds 5.0",
             "scope_totals_resting 0",

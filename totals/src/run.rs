@@ -14,12 +14,16 @@
 //! | cluster | batch | cronjobs | list, watch | which have no pods, by metadata |
 //! | cluster | discovery.k8s.io | endpointslices | list, watch | which pods belong to which Services; and its own, by which the active replica is found ([`crate::publish`]) |
 //! | cluster | core | services | list, watch | their UIDs, by metadata; and the own one's address, for agents |
-//! | cluster | authentication.k8s.io | tokenreviews | create | who speaks ([`crate::trust`]) |
+//! | cluster | authentication.k8s.io | tokenreviews | create | who speaks ([`crate::trust`]) and who asks ([`crate::top`]) |
+//! | cluster | authorization.k8s.io | subjectaccessreviews | create | what those may see who ask, with `--top` ([`crate::top`]) |
 //! | own namespace | coordination.k8s.io | leases, the one of the service | get, list, watch, patch | which replica is active |
 //! | own namespace | discovery.k8s.io | endpointslices | create | the address of the active replica ([`crate::publish`]) |
 //! | own namespace | discovery.k8s.io | endpointslices, those of the service | patch | the same |
 //! | own namespace | discovery.k8s.io | endpointslices, those of the service | delete | not done, but some API servers ask for it of whoever gives an object an owner |
 //! | own namespace | discovery.k8s.io | endpointslices/restricted | create | not done, but OpenShift asks for it of whoever publishes addresses of pods |
+//! | own namespace | core | endpoints | create | the same address for the API server's proxy, with `--top` ([`crate::publish`]) |
+//! | own namespace | core | endpoints, those of the service | patch | the same |
+//! | own namespace | core | endpoints/restricted | create | as above, for OpenShift |
 //! | own namespace | core | secrets, the one of the authorities | list, watch, patch | the own authorities ([`crate::tls`]) |
 //! | plugins' namespace | core | configmaps, the one of the authorities | get, patch | whom agents trust, and where they find the service |
 
@@ -27,7 +31,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use k8s_openapi::api::{
     coordination::v1::Lease,
-    core::v1::{Secret, Service},
+    core::v1::{self, Secret, Service},
     discovery::v1::EndpointSlice,
 };
 use kube::Api;
@@ -45,14 +49,15 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     census::watch::{self, Shared},
     cli::Process,
-    exchange::Exchange,
+    exchange::{Exchange, People},
     http::Answers,
     metrics::Metrics,
-    publish::{Address, Bundle, Endpoints, Writes, reach},
+    publish::{Address, Bundle, Endpoints, Proxied, Writes, reach},
     readiness::Readiness,
     rounds,
     serve::{self, Seats},
     tls::{self, Certificates, Given, Own},
+    top::Guard,
     trust::{Accounts, Tokens},
 };
 
@@ -186,6 +191,7 @@ pub async fn run(process: Process) -> Result<(), Failure> {
     }
 
     let address = Address {
+        namespace: namespace.clone(),
         service: process.service_name.clone(),
         pod: process.pod_name.clone(),
         socket: SocketAddr::new(process.pod_ip, process.listen.port()),
@@ -196,6 +202,22 @@ pub async fn run(process: Process) -> Result<(), Failure> {
         "EndpointSlice",
         Arc::clone(&metrics),
     );
+    let people = process
+        .top
+        .then(|| People::new(Guard::new(clients.act.clone(), Arc::clone(&metrics))));
+    if process.top {
+        let endpoints: Api<v1::Endpoints> = Api::namespaced(clients.act.clone(), &namespace);
+        let proxied = Proxied {
+            endpoints,
+            address: address.clone(),
+            reach: reached.clone(),
+            writes: writes.clone(),
+        };
+        parts.start(
+            "the publication of the address for the proxy",
+            until(&after, proxied.run()),
+        );
+    }
     let endpoints = Endpoints {
         slices: Api::namespaced(clients.act.clone(), &namespace),
         address,
@@ -213,7 +235,7 @@ pub async fn run(process: Process) -> Result<(), Failure> {
         operator: process.operator_account,
     };
     let tokens = Tokens::new(clients.act, accounts, Arc::clone(&metrics));
-    let exchange = Exchange::new(claim, tokens, census, Arc::clone(&metrics));
+    let exchange = Exchange::new(claim, tokens, people, census, Arc::clone(&metrics));
     let run = rounds::run(Arc::clone(&exchange));
     parts.start("the rounds", until(&after, run));
     let tls = tls::server(certificates)

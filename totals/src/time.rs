@@ -24,6 +24,11 @@ impl Moment {
         now.0.saturating_sub(self.0)
     }
 
+    /// How long it is until then; nothing if that is over.
+    pub fn until(self, then: Self) -> Duration {
+        self.age(then)
+    }
+
     /// Whether it was less than `time` before `now`.
     pub fn within(self, time: Duration, now: Self) -> bool {
         now < self.plus(time)

@@ -27,7 +27,7 @@ use kube::{Api, Client, Resource};
 use scope_leader::ClaimWriter;
 use scope_totals::{
     metrics::Metrics,
-    publish::{Address, Bundle, Endpoints, Reach, Writes},
+    publish::{Address, Bundle, Endpoints, Proxied, Reach, Writes},
     serve::{self, Seats},
     tls::{
         self, Certificates, Given, Own,
@@ -409,6 +409,7 @@ fn endpoints(cluster: &Cluster, replica: &Replica, socket: &str) -> Endpoints {
     Endpoints {
         slices: cluster.api("scope-system"),
         address: Address {
+            namespace: "scope-system".into(),
             service: "scope-totals".into(),
             pod: "p".into(),
             socket: socket.parse().unwrap(),
@@ -466,6 +467,57 @@ async fn the_address_is_that_of_who_leads() {
         slice.metadata.labels.unwrap()["kubernetes.io/service-name"],
         "scope-totals"
     );
+}
+
+#[tokio::test]
+async fn the_proxy_is_led_to_who_leads() {
+    const ENDPOINTS: &str = "/api/v1/namespaces/scope-system/endpoints/scope-totals";
+    let cluster = Cluster::new();
+    let start = |replica: &Replica, socket: &str| {
+        let Endpoints {
+            address,
+            reach,
+            writes,
+            ..
+        } = endpoints(&cluster, replica, socket);
+        let endpoints = cluster.api("scope-system");
+        let proxied = Proxied {
+            endpoints,
+            address,
+            reach,
+            writes,
+        };
+        tokio::spawn(proxied.run());
+    };
+    let knows = |replica: &Replica, uid: &str| {
+        replica.reach.send_replace(Some(Reach {
+            name: NAME.into(),
+            address: "10.96.0.7:8443".into(),
+            service: Some(uid.into()),
+        }));
+    };
+    let (one, two) = (Replica::new(), Replica::new());
+    start(&one, "10.1.0.1:8443");
+    start(&two, "10.1.0.2:8443");
+    let address = || {
+        let found = cluster.get(ENDPOINTS)?;
+        let address = found["subsets"][0]["addresses"][0]["ip"].as_str();
+        address.map(str::to_owned)
+    };
+    let leads_to = async |ip: &str| {
+        eventually(async || (address().as_deref() == Some(ip)).then_some(())).await;
+    };
+    one.lead();
+    knows(&one, "u-1");
+    leads_to("10.1.0.1").await;
+    one.claim.set(None, Instant::now());
+    knows(&two, "u-1");
+    two.lead();
+    leads_to("10.1.0.2").await;
+    assert_eq!(cluster.writes(ENDPOINTS), 2, "each once");
+    // Kubernetes takes it away with the Service.
+    knows(&two, "u-2");
+    eventually(async || (cluster.writes(ENDPOINTS) == 3).then_some(())).await;
 }
 
 #[tokio::test]

@@ -236,6 +236,7 @@ fn inventory() -> Inventory {
     };
     let pod = Pod {
         id: POD.into(),
+        uid: POD.into(),
         namespace: "demo".into(),
         name: "web".into(),
         mirror: false,

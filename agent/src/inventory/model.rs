@@ -36,6 +36,8 @@ pub struct Pod {
     /// `kubernetes.io/config.hash` of a static pod. Where several pods claim one, the pod whose UID
     /// it is has it.
     pub id: String,
+    /// The UID that the API server gave it.
+    pub uid: String,
     /// Namespace name.
     pub namespace: String,
     /// Pod name.

@@ -143,7 +143,8 @@ impl NodePod {
             .and_then(drawn);
         Some(Observed {
             pod: Pod {
-                id: uid,
+                id: uid.clone(),
+                uid,
                 namespace,
                 name,
                 mirror,

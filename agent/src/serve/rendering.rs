@@ -19,7 +19,7 @@ use crate::control::{
 use crate::http_rates::{HttpLook, Sampled, has_other_pids};
 use crate::inventory::Inventory;
 use crate::sample::{Cause, Datum, Mode, Problems, Sampler, system_clock};
-use crate::totals::{Measured, TotalsBoard, sums};
+use crate::totals::{Measured, TotalsBoard, found, sums};
 use crate::traffic::{Board, Button, Features, Seen, Way};
 use crate::volumes::VolumeWatch;
 
@@ -172,9 +172,12 @@ pub fn renderer(
                 let known = totals.totals(tokio::time::Instant::now());
                 let collectors = settings.collectors;
                 if let Some(sums) = sums(&usage, inventory, collectors, known.services()) {
+                    let questions = totals.questions(tokio::time::Instant::now());
+                    let node = sums.node;
                     totals.tell(Measured {
                         taken: looked,
                         sums,
+                        found: found(&questions, &usage, inventory, collectors, node),
                     });
                 }
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use scope_protocol::Timestamp;
-use scope_totals_wire::{Controller, Members, Metric, Object, Reply, Total};
+use scope_totals_wire::{Controller, Found, Members, Metric, Object, Question, Reply, Total};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -15,6 +15,7 @@ use super::podless::PodlessList;
 use super::services::ServiceList;
 use super::standing::Standing;
 use super::sums::Sums;
+use super::top::Questions;
 use crate::http_rates::{Class, HttpSeen};
 
 /// Status codes that have a template on controllers because a total has them, each of which costs 100
@@ -28,6 +29,8 @@ pub struct Measured {
     pub taken: Instant,
     /// By controller and Service.
     pub sums: Sums,
+    /// Answers to what people ask.
+    pub found: Vec<Found>,
 }
 
 /// What is known of controllers and Services in the whole cluster, at a moment.
@@ -88,6 +91,7 @@ pub struct TotalsBoard {
     held: ArcSwap<Held>,
     podless: ArcSwapOption<PodlessList>,
     services: ArcSwapOption<ServiceList>,
+    questions: ArcSwap<Questions>,
     standing: Mutex<Standing>,
 }
 
@@ -99,6 +103,7 @@ impl TotalsBoard {
             held: ArcSwap::default(),
             podless: ArcSwapOption::empty(),
             services: ArcSwapOption::empty(),
+            questions: ArcSwap::default(),
             standing: Mutex::new(Standing::new(Instant::now(), wall())),
         }
     }
@@ -118,6 +123,11 @@ impl TotalsBoard {
     /// it has no totals, and the last ones stay for as long as they may. Whether it is news that one comes.
     pub fn replied(&self, reply: Reply, interval: Duration, now: Instant) -> bool {
         let news = self.lock().replied(reply.fate, interval, now, wall());
+        let questions = Questions::heard(reply.top, interval, now);
+        // Nearly always nobody asks.
+        if **self.questions.load() != questions {
+            self.questions.store(Arc::new(questions));
+        }
         let podless = self.podless.load();
         let podless = PodlessList::heard(podless.as_deref(), reply.podless, MAX_VALID, now);
         self.podless.store(podless.map(Arc::new));
@@ -145,6 +155,11 @@ impl TotalsBoard {
             seen,
         }));
         news
+    }
+
+    /// What people ask of this node at this time.
+    pub fn questions(&self, now: Instant) -> Arc<[Question]> {
+        self.questions.load().at(now)
     }
 
     /// Notes that no reply came. Whether that is news.
@@ -278,6 +293,7 @@ mod tests {
             totals,
             podless: None,
             services: None,
+            top: Vec::new(),
         }
     }
 
@@ -328,6 +344,28 @@ mod tests {
             [false, true, false],
             "another replica begins to lead"
         );
+    }
+
+    #[test]
+    fn what_is_asked_is_what_the_last_reply_says() {
+        let board = TotalsBoard::new();
+        let now = Instant::now();
+        let question = Question {
+            id: 1,
+            of: scope_totals_wire::Asked::Node,
+            metric: "rss".into(),
+            namespace: None,
+            most: 10,
+        };
+        let asking = Reply {
+            top: vec![question.clone()],
+            ..reply(Vec::new())
+        };
+        assert!(board.questions(now).is_empty());
+        put(&board, asking, now);
+        assert_eq!(*board.questions(now), [question]);
+        put(&board, reply(Vec::new()), now);
+        assert!(board.questions(now).is_empty());
     }
 
     #[test]

@@ -145,6 +145,7 @@ impl Conversation {
             server_away: present.server_away && !measured.sums.strangers,
             watched: Some(present.watched),
             health: Some(present.health),
+            top: measured.found.clone(),
         };
         if self.lean {
             slim(&mut report);
@@ -237,7 +238,7 @@ impl Conversation {
         self.lean |= reason == Reason::Size;
         let wait = match reason {
             // The token is read anew before each report.
-            Reason::Token | Reason::Slow | Reason::Other => pause,
+            Reason::Token | Reason::Slow | Reason::Off | Reason::Other => pause,
             // Less than a total is valid: one of the replicas may lead, or go on, at any time.
             Reason::Standby => pause.min(STANDBY),
             Reason::Account | Reason::Syntax | Reason::Value => REFUSED.mul_f64(spread),
@@ -268,6 +269,7 @@ impl Conversation {
 
 /// Leaves out what there is no room for.
 fn slim(report: &mut Report) {
+    report.top.clear();
     let is_essential = |metric| {
         matches!(
             metric,

@@ -117,6 +117,7 @@ impl ExchangeError {
                 Reason::Rate => "refused_rate",
                 Reason::Busy => "refused_busy",
                 Reason::Standby => "refused_standby",
+                Reason::Off => "refused_off",
                 Reason::Other => "refused_other",
             },
         }

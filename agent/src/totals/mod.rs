@@ -16,6 +16,7 @@ mod services;
 mod standing;
 mod sums;
 mod talk;
+mod top;
 
 pub use board::{Measured, Totals, TotalsBoard};
 pub use connection::{Dialled, Stream, dial};
@@ -25,3 +26,4 @@ pub use podless::podless_topology;
 pub use standing::Standing;
 pub use sums::{Sums, object, sums};
 pub use talk::{TalkSettings, talk};
+pub use top::found;

@@ -206,7 +206,7 @@ fn fold_codes(values: &mut BTreeMap<Metric, f64>) {
 
 /// What is known of a pod. `http` is `None` where HTTP is not counted, and `Some(None)` of a pod that
 /// has nothing to do with it.
-fn values(
+pub(super) fn values(
     used: &Figures,
     http: Option<Option<&HttpRates>>,
     collectors: Collectors,
@@ -270,7 +270,7 @@ fn values(
 }
 
 /// Finer than this says nothing, and each digit costs a byte.
-fn thousandth(value: f64) -> f64 {
+pub(super) fn thousandth(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 

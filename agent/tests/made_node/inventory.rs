@@ -39,6 +39,7 @@ pub fn owner(topology: Topology, uid: &str, name: &str) -> Owner {
 pub fn pod(id: &str, name: &str, containers: &[(&str, &str)]) -> Pod {
     Pod {
         id: id.to_owned(),
+        uid: id.to_owned(),
         namespace: "demo".to_owned(),
         name: name.to_owned(),
         mirror: false,

@@ -66,6 +66,7 @@ fn totals(totals: impl IntoIterator<Item = Total>) -> Totals {
         totals: totals.into_iter().collect(),
         podless: None,
         services: None,
+        top: Vec::new(),
     };
     let now = Instant::now();
     board.replied(reply, Duration::from_secs(5), now);

@@ -53,6 +53,7 @@ fn totals(objects: Vec<Controller>, after: Duration) -> Totals {
             left_out: 0,
         }),
         services: None,
+        top: Vec::new(),
     };
     let now = Instant::now();
     board.replied(reply, Duration::from_secs(5), now);

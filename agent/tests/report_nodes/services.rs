@@ -57,6 +57,7 @@ fn totals(numbers: &[u8], pods: u32, values: &[(Metric, f64)], after: Duration) 
             valid_ms: 15_000,
             services: Some((0..COUNT).map(members).collect()),
         }),
+        top: Vec::new(),
     };
     let now = Instant::now();
     board.replied(reply, Duration::from_secs(5), now);

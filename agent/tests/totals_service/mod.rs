@@ -74,6 +74,7 @@ pub(crate) fn reply(fate: Fate, stamp: &str, totals: impl IntoIterator<Item = To
         totals: totals.into_iter().collect(),
         podless: None,
         services: None,
+        top: Vec::new(),
     }
 }
 
@@ -296,6 +297,7 @@ fn measured() -> Measured {
             left_out: 0,
             strangers: false,
         },
+        found: Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@ use scope_chart::render::{ALL_ON, Helm, Objects};
 use serde_json::{Value as Json, json};
 
 const OFF: &str = "totals.enabled=false";
+const OFF_TOP: &str = "totals.top.enabled=false";
 
 fn helm() -> Helm {
     let [_, four] = Helm::both().unwrap();
@@ -65,6 +66,7 @@ fn the_service_may_do_what_it_does_and_no_more() {
             ("discovery.k8s.io endpointslices ", "list watch"),
             (" services ", "list watch"),
             ("authentication.k8s.io tokenreviews ", "create"),
+            ("authorization.k8s.io subjectaccessreviews ", "create"),
         ])
     );
     let own = lines(&[
@@ -79,9 +81,18 @@ fn the_service_may_do_what_it_does_and_no_more() {
             "patch delete",
         ),
     ]);
+    let of_proxy = lines(&[
+        (" endpoints ", "create"),
+        (" endpoints/restricted ", "create"),
+        (" endpoints scope-totals", "patch"),
+    ]);
+    let with_proxy: BTreeSet<_> = own.union(&of_proxy).cloned().collect();
     let authorities = lines(&[(" secrets scope-totals-authorities", "list watch patch")]);
     let in_own = |objects: &Objects| granted(objects, "Role", Some("scope-system"));
-    assert_eq!(in_own(&objects), own.union(&authorities).cloned().collect());
+    assert_eq!(
+        in_own(&objects),
+        with_proxy.union(&authorities).cloned().collect()
+    );
     assert_eq!(
         granted(&objects, "Role", Some("scope-plugins")),
         lines(&[(" configmaps scope-totals-ca", "get patch")])
@@ -103,7 +114,21 @@ fn the_service_may_do_what_it_does_and_no_more() {
     }
     // A given certificate needs no Secret to be read or written.
     let given = helm().objects(&["totals.tls.secretName=\"mine\""]).unwrap();
-    assert_eq!(in_own(&given), own);
+    assert_eq!(in_own(&given), with_proxy);
+    // Who answers nobody needs to know of nobody what they may, nor to be found by the proxy.
+    let quiet = [OFF_TOP, "totals.tls.secretName=\"mine\""];
+    let quiet = helm().objects(&quiet).unwrap();
+    assert_eq!(in_own(&quiet), own);
+    let cluster = granted(&quiet, "ClusterRole", None);
+    assert!(
+        !cluster
+            .iter()
+            .any(|line| line.contains("subjectaccessreviews"))
+    );
+    for (objects, on) in [(&objects, true), (&quiet, false)] {
+        let (_, args) = container(objects);
+        assert_eq!(args.contains(&"--top".to_owned()), on, "{args:?}");
+    }
 }
 
 /// Helm compares and applies only what the chart has in an object, so what is written at run time stays.
@@ -375,9 +400,11 @@ fn agents_and_operator_reach_the_exchange_and_others_do_not() {
         "podSelector": {"matchLabels": operator["spec"]["selector"]["matchLabels"]},
     }], "ports": exchange});
     let totals = policy(&objects, "scope-totals");
+    let cidr = |cidr: &str| json!({"ipBlock": {"cidr": cidr}});
+    let proxy = json!({"from": [cidr("0.0.0.0/0"), cidr("::/0")], "ports": exchange});
     assert_eq!(
         totals["ingress"],
-        json!([{"from": [agents], "ports": exchange}, operator])
+        json!([{"from": [agents], "ports": exchange}, operator, proxy])
     );
     let deployment = objects.get("Deployment", "scope-totals").unwrap();
     let selector = &deployment["spec"]["selector"]["matchLabels"];
@@ -395,12 +422,21 @@ fn agents_and_operator_reach_the_exchange_and_others_do_not() {
     kernel.extend([
         "scopePlugins.allowHostNetwork=true",
         "networkPolicy.totals.nodeCidrs=[\"10.1.0.0/16\"]",
+        "networkPolicy.totals.proxyFrom=[{\"ipBlock\":{\"cidr\":\"10.2.0.0/16\"}}]",
     ]);
     let totals = policy(&helm().objects(&kernel).unwrap(), "scope-totals");
-    let nodes = json!({"ipBlock": {"cidr": "10.1.0.0/16"}});
+    let nodes = cidr("10.1.0.0/16");
+    let proxy = json!({"from": [cidr("10.2.0.0/16")], "ports": exchange});
     assert_eq!(
         totals["ingress"],
-        json!([{"from": [agents, nodes], "ports": exchange}, operator])
+        json!([{"from": [agents, nodes], "ports": exchange}, operator, proxy])
+    );
+    let mut quiet = on.to_vec();
+    quiet.push(OFF_TOP);
+    let totals = policy(&helm().objects(&quiet).unwrap(), "scope-totals");
+    assert_eq!(
+        totals["ingress"],
+        json!([{"from": [agents], "ports": exchange}, operator])
     );
 }
 
@@ -409,6 +445,8 @@ fn the_schema_refuses_in_words() {
     for (setting, word) in [
         ("totals.replicas=0", "replicas"),
         ("totals.enabled=\"yes\"", "enabled"),
+        ("totals.top.enabled=1", "enabled"),
+        ("networkPolicy.totals.proxyFrom=[\"10.0.0.1\"]", "proxyFrom"),
         ("totals.image={}", "image"),
         ("totals.tls.secretName=\"A b\"", "secretName"),
         ("totals.tls.authorityLifetime=\"1y\"", "authorityLifetime"),

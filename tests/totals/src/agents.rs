@@ -290,6 +290,7 @@ impl Agent {
             watched: None,
             services: Some(self.services.0),
             health: Some(health()),
+            top: Vec::new(),
         }
     }
 

@@ -1,8 +1,9 @@
-//! `POST /v1/exchange` and `GET /v1/fleet`: from a request to its answer.
+//! `POST /v1/exchange`, `GET /v1/fleet` and `GET /v1/top`: from a request to its answer.
 
 mod fleet;
 mod refuse;
 mod term;
+mod top;
 
 use std::{
     net::IpAddr,
@@ -26,7 +27,7 @@ use http_body_util::{BodyExt as _, LengthLimitError};
 use jiff::Timestamp;
 use scope_leader::Claim;
 use scope_totals_wire::{
-    Bad, FLEET_PATH, Fate, MAX_BODY, PATH, Reason, Reply, Report, VERSION, ValuesOf,
+    Bad, FLEET_PATH, Fate, MAX_BODY, PATH, Reason, Reply, Report, TOP_PATH, VERSION, ValuesOf,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -41,6 +42,7 @@ use crate::{
 };
 use refuse::Refuse;
 pub use term::{Added, Counts, Term};
+pub use top::People;
 
 /// Bodies in memory at once, so at most 32 MiB of text.
 const BODIES: usize = 64;
@@ -60,6 +62,7 @@ pub struct Exchange {
     began: Instant,
     claim: Claim,
     tokens: Tokens,
+    people: Option<People>,
     census: Shared,
     term: ArcSwapOption<Term>,
     bodies: Semaphore,
@@ -76,12 +79,19 @@ pub struct Connection {
 }
 
 impl Exchange {
-    /// Open as long as the claim holds and there is a term.
-    pub fn new(claim: Claim, tokens: Tokens, census: Shared, metrics: Arc<Metrics>) -> Arc<Self> {
+    /// Open as long as the claim holds and there is a term. Without `people` they are not answered.
+    pub fn new(
+        claim: Claim,
+        tokens: Tokens,
+        people: Option<People>,
+        census: Shared,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             began: Instant::now(),
             claim,
             tokens,
+            people,
             census,
             term: ArcSwapOption::empty(),
             bodies: Semaphore::new(BODIES),
@@ -119,6 +129,7 @@ impl Exchange {
         Router::new()
             .route(PATH, post(handle))
             .route(FLEET_PATH, get(fleet::handle))
+            .route(TOP_PATH, get(top::handle))
             .with_state(Arc::clone(self))
     }
 
@@ -145,9 +156,17 @@ impl Exchange {
             tracing::debug!(node = %agent.node, plugin = %agent.plugin, "what the agent says of itself is ignored: {bad}");
         }
         report.check().map_err(refuse_bad)?;
+        let bad = report.remove_bad_answers();
+        if let Some(bad) = &bad {
+            tracing::debug!(node = %agent.node, plugin = %agent.plugin, "its answers are ignored: {bad}");
+        }
         let fate = term
             .take(agent, &report, self.now())
             .map_err(|error| Refuse::new(Reason::Busy, error.to_string()))?;
+        if fate == Fate::Taken && !report.top.is_empty() {
+            let dropped = term.take_answers(agent, &report, &watch::lock(&self.census), self.now());
+            self.metrics.rows_dropped(dropped);
+        }
         // The claim may have ended in the meantime, and then another replica's totals are the right ones.
         if !self.serves(&term) {
             return Err(Refuse::standby());

@@ -52,6 +52,28 @@ impl Refuse {
         }
     }
 
+    /// Somebody who asks too often.
+    pub(super) fn rate_of_people(interval: Duration) -> Self {
+        let message = format!(
+            "you ask too often: twice in {} s is what this is for",
+            interval.as_secs()
+        );
+        Self {
+            refusal: Refusal {
+                reason: Reason::Rate,
+                message,
+            },
+            after: Some(interval),
+        }
+    }
+
+    /// What was turned off.
+    pub(super) fn off() -> Self {
+        let message =
+            "what uses most is not told here: install the chart with totals.top.enabled=true";
+        Self::new(Reason::Off, message.into())
+    }
+
     /// As metrics call it.
     pub(super) fn label(&self) -> &'static str {
         match self.refusal.reason {
@@ -65,6 +87,7 @@ impl Refuse {
             Reason::Rate => "rate",
             Reason::Busy => "busy",
             Reason::Standby => "standby",
+            Reason::Off => "off",
             Reason::Other => "other",
         }
     }
@@ -73,6 +96,7 @@ impl Refuse {
         match self.refusal.reason {
             Reason::Token => StatusCode::UNAUTHORIZED,
             Reason::Account => StatusCode::FORBIDDEN,
+            Reason::Off => StatusCode::NOT_FOUND,
             Reason::Version | Reason::Syntax => StatusCode::BAD_REQUEST,
             Reason::Value => StatusCode::UNPROCESSABLE_ENTITY,
             Reason::Size => StatusCode::PAYLOAD_TOO_LARGE,

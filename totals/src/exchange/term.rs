@@ -1,5 +1,7 @@
 //! A term of this replica: what it has been told since it began to lead.
 
+mod people;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -14,8 +16,11 @@ use crate::{
     pace::Pace,
     rates::Rates,
     time::{Moment, Stamps},
+    top::Questions,
     trust::Speaker,
 };
+
+pub(super) use people::SHARE;
 
 /// What was told in this term, and what it added up to last.
 pub struct Term {
@@ -27,6 +32,7 @@ pub struct Term {
     ledger: Mutex<Ledger>,
     fleet: Mutex<Fleet>,
     rates: Mutex<Rates>,
+    questions: Mutex<Questions>,
     added: ArcSwap<Added>,
 }
 
@@ -56,6 +62,8 @@ pub struct Counts {
     pub services: usize,
     /// And those whose pods cannot be told, or for which a node's list has no room.
     pub services_left_out: usize,
+    /// Questions that agents are asked, of all plugins.
+    pub questions: usize,
 }
 
 impl Term {
@@ -69,6 +77,7 @@ impl Term {
             ledger: Mutex::default(),
             fleet: Mutex::default(),
             rates: Mutex::default(),
+            questions: Mutex::default(),
             added: ArcSwap::from_pointee(Added {
                 round: Round::default(),
                 at: wall,
@@ -109,6 +118,7 @@ impl Term {
             let designated = self.added.load().designated.next(&fleet, now, heard);
             (designated, fleet.is_watched(now, heard))
         };
+        let questions = self.forget_questions(now);
         let round = Round::new(&ledger, &holdings, now, interval);
         let without_pods = holdings.without_pods.as_ref();
         let memberships = holdings.memberships.as_ref();
@@ -120,6 +130,7 @@ impl Term {
             designated: designated.len(),
             services: memberships.map_or(0, |of| of.services()),
             services_left_out: memberships.map_or(0, |of| of.left_out()),
+            questions,
         };
         self.added.store(Arc::new(Added {
             round,
@@ -130,7 +141,7 @@ impl Term {
         // Before all have reported once, their number says nothing; that of the nodes stands for it.
         if !self.is_young(now) {
             let mut pace = self.pace_now();
-            *pace = pace.next(agents, is_watched, now);
+            *pace = pace.next(agents, is_watched || questions > 0, now);
         }
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         rates.forget(now, pace.period());
@@ -213,6 +224,7 @@ impl Term {
             }),
             podless: added.podless(agent, report.podless, pace),
             services: added.services(agent, report.services, pace),
+            top: self.asked_of(&agent.plugin, now),
         })
     }
 

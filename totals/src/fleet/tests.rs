@@ -35,6 +35,7 @@ pub(super) fn report(boot: &str, health: Option<Health>) -> Report {
         watched: None,
         services: None,
         health,
+        top: Vec::new(),
     }
 }
 

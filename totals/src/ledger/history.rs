@@ -258,6 +258,7 @@ impl World {
             watched: None,
             services: None,
             health: None,
+            top: Vec::new(),
         };
         assert_eq!(report.check(), Ok(()));
         self.under_way.push(Message::Report(node, report.into()));

@@ -310,6 +310,7 @@ impl World {
             watched: None,
             services: Some(agent.list.as_ref().map_or(0, |(version, _)| *version)),
             health: None,
+            top: Vec::new(),
         };
         assert_eq!(report.check(), Ok(()));
         self.under_way.push(Message::Report(node, report.into()));

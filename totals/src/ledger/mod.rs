@@ -97,6 +97,14 @@ impl Ledger {
             .count()
     }
 
+    /// How many agents of a plugin have reported within three intervals.
+    pub fn agents_of(&self, plugin: &str, now: Moment, interval: Duration) -> usize {
+        let reports = self.plugins.get(plugin).into_iter().flatten();
+        reports
+            .filter(|(_, kept)| kept.sampled().within(reach(interval), now))
+            .count()
+    }
+
     /// How many nodes have been heard of for a plugin.
     pub fn heard(&self, plugin: &str) -> usize {
         self.plugins.get(plugin).map_or(0, HashMap::len)

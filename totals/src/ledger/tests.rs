@@ -54,6 +54,7 @@ fn report(boot: &str, sequence: u64, parts: &[Part<'_>]) -> Report {
         watched: None,
         services: None,
         health: None,
+        top: Vec::new(),
     }
 }
 

@@ -29,6 +29,8 @@ const LOOK: Duration = Duration::from_secs(60);
 /// Where this replica is.
 #[derive(Clone, Debug)]
 pub struct Address {
+    /// The namespace of both.
+    pub namespace: String,
     /// The Service.
     pub service: String,
     /// The own pod.
@@ -41,6 +43,11 @@ impl Address {
     /// The EndpointSlice. The family cannot be changed later, so it is in the name.
     pub fn slice(&self) -> String {
         format!("{}-{}", self.service, self.family().to_lowercase())
+    }
+
+    /// The own pod, as an address refers to it. The API server's proxy wants the namespace, too.
+    pub(super) fn pod(&self) -> Value {
+        json!({"kind": "Pod", "namespace": self.namespace, "name": self.pod})
     }
 
     fn family(&self) -> &'static str {
@@ -71,7 +78,7 @@ impl Address {
             "endpoints": [{
                 "addresses": [self.socket.ip().to_string()],
                 "conditions": {"ready": true},
-                "targetRef": {"kind": "Pod", "name": self.pod},
+                "targetRef": self.pod(),
             }],
         })
     }
@@ -187,6 +194,7 @@ mod tests {
 
     fn address(socket: &str) -> Address {
         Address {
+            namespace: "scope-system".into(),
             service: "scope-totals".into(),
             pod: "scope-totals-1".into(),
             socket: socket.parse().unwrap(),

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod endpoints;
+mod proxied;
 pub mod reach;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -11,6 +12,7 @@ use scope_leader::{Claim, NotLeading};
 use crate::metrics::Metrics;
 pub use bundle::Bundle;
 pub use endpoints::{Address, Endpoints};
+pub use proxied::Proxied;
 pub use reach::Reach;
 
 /// A write takes milliseconds; what takes longer is tried again.

@@ -13,6 +13,10 @@ use tokio::sync::Notify;
 
 use crate::trust::Speaker;
 
+/// Connections on which the same person came first. The API server opens them and uses them for others, too; each of its
+/// replicas has its own.
+const OF_USER: usize = 16;
+
 /// How many connections there may be of which kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Places {
@@ -144,8 +148,12 @@ impl Seat {
         let Some(place) = place.and_then(|place| open.unproven.remove(place)) else {
             return;
         };
+        let most = match speaker {
+            Speaker::User(_) => OF_USER,
+            Speaker::Agent(_) | Speaker::Operator => self.all.places.of_agent,
+        };
         let places = open.proven.entry(speaker.clone()).or_default();
-        let oldest = match places.len() >= self.all.places.of_agent {
+        let oldest = match places.len() >= most {
             true => places.pop_front(),
             false => None,
         };

@@ -19,6 +19,8 @@ pub enum Speaker {
     Agent(Agent),
     /// The operator, which asks how the agents are.
     Operator,
+    /// Somebody who asks what uses most, by the name that the API server knows.
+    User(Arc<str>),
 }
 
 /// Whose tokens are good.

@@ -21,7 +21,8 @@ use tokio::sync::{Semaphore, watch};
 use crate::{metrics::Metrics, time::Moment};
 pub use judge::{Accounts, Refused, Speaker};
 use known::{Known, Name};
-use strikes::Strikes;
+pub(crate) use strikes::Strikes;
+pub(crate) use token::is_for_us;
 
 /// Reviews at once. After a hand-over all agents come with tokens that this replica has not seen.
 const REVIEWS: usize = 16;
@@ -186,6 +187,8 @@ impl Reviewer {
         self.metrics.reviewed(match &verdict {
             Ok(Speaker::Agent(_)) => "agent",
             Ok(Speaker::Operator) => "operator",
+            // Tokens in this header are of no people.
+            Ok(Speaker::User(_)) => "user",
             Err(Refused::Account(_)) => "other_account",
             Err(_) => "invalid",
         });

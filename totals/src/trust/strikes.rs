@@ -12,20 +12,20 @@ const ADDRESSES: usize = 4096;
 
 /// Bad tokens by address, and since when they are counted.
 #[derive(Default)]
-pub(super) struct Strikes {
+pub(crate) struct Strikes {
     of: HashMap<IpAddr, (u32, Moment)>,
 }
 
 impl Strikes {
     /// Whether a token from there is worth a review.
-    pub(super) fn may_ask(&self, from: IpAddr, now: Moment) -> bool {
+    pub(crate) fn may_ask(&self, from: IpAddr, now: Moment) -> bool {
         self.of
             .get(&from)
             .is_none_or(|(count, since)| *count < MOST || !since.within(FOR, now))
     }
 
     /// A token from there was no good.
-    pub(super) fn strike(&mut self, from: IpAddr, now: Moment) {
+    pub(crate) fn strike(&mut self, from: IpAddr, now: Moment) {
         if self.of.len() >= ADDRESSES && !self.of.contains_key(&from) {
             self.of.retain(|_, (_, since)| since.within(FOR, now));
             if self.of.len() >= ADDRESSES {

@@ -65,6 +65,11 @@ pub(super) fn claims(token: &str, wall: Timestamp) -> Result<Claims, Refused> {
     Ok(claims)
 }
 
+/// Whether a token says that it is for this service, and not over.
+pub(crate) fn is_for_us(token: &str, wall: Timestamp) -> bool {
+    claims(token, wall).is_ok()
+}
+
 impl Claims {
     /// For how long what a review says of the token holds.
     pub(super) fn left(&self, wall: Timestamp) -> Duration {

@@ -31,7 +31,7 @@ use scope_totals::{
         Maker, Name, Pod,
         watch::{self, Shared},
     },
-    exchange::Exchange,
+    exchange::{Exchange, People},
     metrics::Metrics,
     rounds, serve,
     serve::Seats,
@@ -39,11 +39,12 @@ use scope_totals::{
         self, Certificates,
         keyring::{Keyring, Lives},
     },
+    top::Guard,
     trust::{Accounts, Tokens},
 };
 use scope_totals_wire::{
-    AUDIENCE, Health, Kind, Metric, Node, Object, PATH, Partial, Refusal, Reply, Report, Sampled,
-    Stamp, Uid, VERSION,
+    AUDIENCE, Found, Health, Kind, Metric, Node, Object, PATH, Partial, Refusal, Reply, Report,
+    Sampled, Stamp, TOKEN_HEADER, TOP_PATH, Top, Uid, VERSION,
 };
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -62,6 +63,8 @@ pub(crate) struct Service {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) seats: Arc<Seats>,
     pub(crate) reviews: Arc<AtomicUsize>,
+    /// Rights that the API server was asked about.
+    pub(crate) accesses: Arc<AtomicUsize>,
     /// Whether the API server answers.
     pub(crate) answers: tokio::sync::watch::Sender<bool>,
     /// Ends the serving.
@@ -84,6 +87,11 @@ pub(crate) fn apps() -> Uid {
 impl Service {
     /// With these nodes, and on each of them one pod of the first Deployment. The second has none.
     pub(crate) async fn start(nodes: &[&str]) -> Self {
+        Self::start_with(nodes, true).await
+    }
+
+    /// The same, and whether people are answered.
+    pub(crate) async fn start_with(nodes: &[&str], top: bool) -> Self {
         let census = Shared::default();
         {
             let mut census = watch::lock(&census);
@@ -118,11 +126,18 @@ impl Service {
             controllers.namespaces.complete();
         }
         let reviews = Arc::new(AtomicUsize::new(0));
+        let accesses = Arc::new(AtomicUsize::new(0));
         let answers = tokio::sync::watch::Sender::new(true);
         let metrics = Arc::new(Metrics::new());
         let (writer, claim) = scope_leader::claim();
+        let api = api(
+            Arc::clone(&reviews),
+            Arc::clone(&accesses),
+            answers.subscribe(),
+        );
+        let people = top.then(|| People::new(Guard::new(api.clone(), Arc::clone(&metrics))));
         let tokens = Tokens::new(
-            api(Arc::clone(&reviews), answers.subscribe()),
+            api,
             Accounts {
                 plugins_namespace: "scope-plugins".into(),
                 namespace: "scope-system".into(),
@@ -130,7 +145,13 @@ impl Service {
             },
             Arc::clone(&metrics),
         );
-        let exchange = Exchange::new(claim, tokens, Arc::clone(&census), Arc::clone(&metrics));
+        let exchange = Exchange::new(
+            claim,
+            tokens,
+            people,
+            Arc::clone(&census),
+            Arc::clone(&metrics),
+        );
         let certificates = Arc::new(Certificates::default());
         let lives = Lives {
             authority: SignedDuration::from_hours(24),
@@ -161,6 +182,7 @@ impl Service {
             metrics,
             seats,
             reviews,
+            accesses,
             answers,
             _stop: stop.clone().drop_guard(),
             stop,
@@ -184,6 +206,10 @@ impl Service {
 
     pub(crate) fn reviews(&self) -> usize {
         self.reviews.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn accesses(&self) -> usize {
+        self.accesses.load(Ordering::SeqCst)
     }
 
     /// Waits until a round is over that began after this. The one under way may not know of what was told last.
@@ -212,6 +238,7 @@ impl Service {
             watched: None,
             services: None,
             health: None,
+            top: Vec::new(),
         }
     }
 
@@ -222,47 +249,85 @@ impl Service {
     }
 }
 
-/// Reviews tokens as an API server would: what a token says is true if its signature is "good".
-fn api(reviews: Arc<AtomicUsize>, answers: tokio::sync::watch::Receiver<bool>) -> kube::Client {
+/// The API server's own audience.
+pub(crate) const OF_SERVER: &str = "https://kubernetes.default.svc";
+
+/// Reviews tokens and rights as an API server would: what a token says is true if its signature is "good", and everybody
+/// may see what is in the namespace that they are called after, but an admin everything.
+fn api(
+    reviews: Arc<AtomicUsize>,
+    accesses: Arc<AtomicUsize>,
+    answers: tokio::sync::watch::Receiver<bool>,
+) -> kube::Client {
     let server = tower::service_fn(move |request: Request<kube::client::Body>| {
-        let (reviews, mut answers) = (Arc::clone(&reviews), answers.clone());
+        let (reviews, accesses) = (Arc::clone(&reviews), Arc::clone(&accesses));
+        let mut answers = answers.clone();
         async move {
-            assert_eq!(
-                request.uri().path(),
-                "/apis/authentication.k8s.io/v1/tokenreviews"
-            );
+            let path = request.uri().path().to_owned();
             assert_eq!(request.method(), Method::POST);
-            reviews.fetch_add(1, Ordering::SeqCst);
+            let of_token = path == "/apis/authentication.k8s.io/v1/tokenreviews";
+            let count = if of_token { reviews } else { accesses };
+            count.fetch_add(1, Ordering::SeqCst);
             answers.wait_for(|answers| *answers).await.unwrap();
             let body = request.into_body().collect_bytes().await.unwrap();
             let mut review: Value = serde_json::from_slice(&body).unwrap();
-            assert_eq!(review["spec"]["audiences"], json!([AUDIENCE]));
-            review["status"] = reviewed(review["spec"]["token"].as_str().unwrap());
+            review["status"] = if of_token {
+                reviewed(&review["spec"])
+            } else {
+                assert_eq!(path, "/apis/authorization.k8s.io/v1/subjectaccessreviews");
+                json!({"allowed": is_allowed(&review["spec"])})
+            };
             Ok::<_, Infallible>(Response::new(Body::from(review.to_string())))
         }
     });
     kube::Client::new(server, "default")
 }
 
-fn reviewed(token: &str) -> Value {
-    let mut parts = token.split('.').skip(1);
-    let (payload, signature) = (parts.next().unwrap(), parts.next().unwrap());
+fn reviewed(spec: &Value) -> Value {
+    let mut parts = spec["token"].as_str().unwrap().split('.').skip(1);
+    let (payload, signature) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
     if signature != "good" {
         return json!({"authenticated": false, "error": "invalid signature"});
     }
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
-    let audiences = match claims["aud"].as_array().unwrap().contains(&json!(AUDIENCE)) {
-        true => json!([AUDIENCE]),
-        false => json!(null),
+    let wanted = match &spec["audiences"] {
+        Value::Null => json!([OF_SERVER]),
+        audiences => {
+            assert_eq!(*audiences, json!([AUDIENCE]));
+            audiences.clone()
+        }
     };
+    let is_for = claims["aud"].as_array().unwrap().contains(&wanted[0]);
     json!({
-        "authenticated": true,
-        "audiences": audiences,
+        "authenticated": is_for,
+        "audiences": if is_for { wanted } else { json!(null) },
         "user": {
             "username": claims["sub"],
-            "extra": {"authentication.kubernetes.io/node-name": [claims["node"]]},
+            "groups": ["system:authenticated"],
+            "extra": match &claims["node"] {
+                // People are on no node.
+                Value::Null => json!({}),
+                node => json!({"authentication.kubernetes.io/node-name": [node]}),
+            },
         },
     })
+}
+
+fn is_allowed(spec: &Value) -> bool {
+    let asked = &spec["resourceAttributes"];
+    assert_eq!(
+        (&asked["group"], &asked["verb"]),
+        (&json!("metrics.k8s.io"), &json!("list"))
+    );
+    assert_eq!(spec["groups"], json!(["system:authenticated"]));
+    let user = spec["user"].as_str().unwrap();
+    user == "admin" || asked["resource"] == "pods" && asked["namespace"] == user
+}
+
+/// The token of a person with which they speak to the API server, or which is for the service alone.
+pub(crate) fn persons(name: &str, audience: &str) -> String {
+    let exp = Timestamp::now().as_second() + 600;
+    token(&json!({"aud": [audience], "exp": exp, "sub": name}), "good")
 }
 
 pub(crate) fn claims(plugin: &str, node: &str) -> Value {
@@ -330,6 +395,17 @@ impl Connection {
         answer(self.0.send_request(request).await).await.unwrap()
     }
 
+    /// Asks as a person does, through the API server's proxy.
+    pub(crate) async fn ask(&mut self, query: &str, token: Option<&str>) -> Answer {
+        self.0.ready().await.unwrap();
+        let mut request = Request::get(format!("{TOP_PATH}?{query}")).header("Host", NAME);
+        if let Some(token) = token {
+            request = request.header(TOKEN_HEADER, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::default()).unwrap();
+        answer(self.0.send_request(request).await).await.unwrap()
+    }
+
     pub(crate) async fn post(&mut self, token: &str, body: impl Into<Bytes>) -> Answer {
         self.try_post(token, body).await.unwrap()
     }
@@ -378,6 +454,11 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap()
     }
 
+    pub(crate) fn top(&self) -> Top {
+        assert_eq!(self.status, StatusCode::OK, "{self:?}");
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
     pub(crate) fn refusal(&self) -> (u16, Refusal) {
         (
             self.status.as_u16(),
@@ -403,6 +484,8 @@ pub(crate) struct Agent {
     /// The version of the list of its node's Services, 0 for none yet; nothing of an older agent.
     pub(crate) services: Option<u64>,
     pub(crate) health: Option<Health>,
+    /// Its answers.
+    pub(crate) top: Vec<Found>,
 }
 
 impl Agent {
@@ -434,6 +517,7 @@ impl Agent {
             watched: self.watched,
             services: self.services,
             health: self.health.clone(),
+            top: self.top.clone(),
         }
     }
 

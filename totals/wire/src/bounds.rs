@@ -223,7 +223,7 @@ impl Health {
 }
 
 /// What people read, so it may break no line and no terminal.
-fn text(what: &'static str, text: &str, most: usize) -> Result<(), Bad> {
+pub(crate) fn text(what: &'static str, text: &str, most: usize) -> Result<(), Bad> {
     let long = text.chars().nth(most).is_some();
     match text.is_empty() || long || text.chars().any(char::is_control) {
         true => Err(Bad::Text { what, most }),
@@ -231,7 +231,7 @@ fn text(what: &'static str, text: &str, most: usize) -> Result<(), Bad> {
     }
 }
 
-fn at_most(what: &'static str, count: usize, most: usize) -> Result<(), Bad> {
+pub(crate) fn at_most(what: &'static str, count: usize, most: usize) -> Result<(), Bad> {
     if count > most {
         return Err(Bad::Many { what, count, most });
     }
@@ -269,6 +269,7 @@ mod tests {
                 millicores: Some(4.5),
                 memory: Some(20 << 20),
             }),
+            top: Vec::new(),
         }
     }
 

@@ -1,5 +1,5 @@
 //! What agents and `scope-totals` say to each other: `POST /v1/exchange`, JSON both ways. And what it tells the
-//! operator of them: `GET /v1/fleet`.
+//! operator of them: `GET /v1/fleet`, and people of what uses most: `GET /v1/top`.
 //!
 //! An agent sends a [`Report`]: for each controller and Service with pods on its node, the sum of what these
 //! pods use.
@@ -38,6 +38,7 @@ mod podless;
 mod reply;
 mod report;
 mod services;
+mod top;
 mod uid;
 
 pub use bounds::{
@@ -51,6 +52,10 @@ pub use podless::{Controller, Podless};
 pub use reply::{Fate, Reason, Refusal, Reply, Total, Warming};
 pub use report::{Kind, Node, Object, Partial, Report, Sampled, Stamp};
 pub use services::{Members, Services};
+pub use top::{
+    Answered, Asked, Found, MAX_METRIC, MAX_NAME, MAX_QUESTIONS, MAX_ROWS, PodFigure, Question,
+    ROWS, TOKEN_HEADER, TOP_PATH, Top, TopOf, TopRow,
+};
 pub use uid::{NotAUid, Uid};
 
 /// The version of these types.

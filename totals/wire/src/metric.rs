@@ -86,6 +86,11 @@ impl Metric {
         }
     }
 
+    /// The IDs of all that is not of a class or code of HTTP.
+    pub fn named() -> impl Iterator<Item = &'static str> {
+        NAMED.iter().map(|(_, id)| *id)
+    }
+
     /// The metric with this ID; nothing if it does not add up, or is not known here.
     pub fn from_id(id: &str) -> Option<Self> {
         if let Some((metric, _)) = NAMED.iter().find(|(_, name)| *name == id) {
@@ -144,8 +149,7 @@ impl Values {
 
     /// One of them.
     pub fn get(&self, metric: Metric) -> Option<f64> {
-        let place = place(&self.0, metric).ok()?;
-        Some(self.0[place].1)
+        ValuesOf(&self.0).get(metric)
     }
 
     /// How many there are.
@@ -182,6 +186,14 @@ impl Serialize for Values {
 /// [`Values`] that somebody else keeps, likewise in the order of the metrics and each once.
 #[derive(Clone, Copy, Debug)]
 pub struct ValuesOf<'a>(pub &'a [(Metric, f64)]);
+
+impl ValuesOf<'_> {
+    /// One of them.
+    pub fn get(&self, metric: Metric) -> Option<f64> {
+        let place = place(self.0, metric).ok()?;
+        Some(self.0[place].1)
+    }
+}
 
 impl Serialize for ValuesOf<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -7,6 +7,7 @@ use crate::{
     podless::Podless,
     report::{Kind, Object, Stamp},
     services::Services,
+    top::Question,
     uid::Uid,
 };
 
@@ -40,6 +41,9 @@ pub struct Reply<V = Values> {
     /// The Services of the pods on the agent's node, if they are known and the agent can read that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub services: Option<Services>,
+    /// What people want to know of pods or nodes at present, at most [`MAX_QUESTIONS`](crate::MAX_QUESTIONS).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top: Vec<Question>,
 }
 
 /// What became of a report.
@@ -130,11 +134,11 @@ pub enum Reason {
     /// 401: no token, or one that is not valid now for this audience. Read the token anew.
     Token,
     /// 403: a valid token, not of an agent of a plugin on a node of this cluster; or, where the operator asks,
-    /// not of the operator.
+    /// not of the operator; or, where people ask, of somebody without the right to that.
     Account,
     /// 400: another version of this protocol.
     Version,
-    /// 400: not the JSON of a report.
+    /// 400: not the JSON of a report, or not a question that can be answered.
     Syntax,
     /// 422: a value or a list beyond its bounds.
     Value,
@@ -146,6 +150,8 @@ pub enum Reason {
     Rate,
     /// 503: too much to do at once; see the header `Retry-After`.
     Busy,
+    /// 404: the service was told not to answer that.
+    Off,
     /// 503: another replica serves. Connect again, by the name of the Service.
     Standby,
     /// A word of a later version.

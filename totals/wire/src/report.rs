@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{bounds::MAX_HEALTH, health::Health, metric::Values, uid::Uid};
+use crate::{bounds::MAX_HEALTH, health::Health, metric::Values, top::Found, uid::Uid};
 
 /// The partial sums of a node, complete: an object that is not in it has no pods there any more.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,9 @@ pub struct Report {
         deserialize_with = "readable"
     )]
     pub health: Option<Health>,
+    /// Answers to the [questions](crate::Question) of the last reply.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top: Vec<Found>,
 }
 
 /// When a sample was taken, in a way that needs no two clocks to agree.

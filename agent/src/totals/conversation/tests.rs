@@ -30,6 +30,7 @@ fn measured(taken: Instant, objects: usize, values: u16) -> Measured {
             left_out: 0,
             strangers: false,
         },
+        found: Vec::new(),
     }
 }
 
@@ -45,6 +46,7 @@ fn reply(fate: Fate, stamp: &str, interval_ms: u64) -> Reply {
         totals: Vec::new(),
         podless: None,
         services: None,
+        top: Vec::new(),
     }
 }
 
@@ -315,4 +317,27 @@ fn who_is_told_that_nobody_looks_waits_until_somebody_does() {
     assert_eq!((next.wait, next.until_asked), (ms(14_500), true));
     let next = talk.failed(&ExchangeError::TooLarge, 1.0);
     assert!(!next.until_asked, "whoever asks does not mend the service");
+}
+
+#[test]
+fn answers_go_with_their_sample_and_are_the_first_to_go_without_room() {
+    let now = Instant::now();
+    let mut talk = Conversation::new("b".into());
+    let found = vec![scope_totals_wire::Found {
+        id: 3,
+        pods: Vec::new(),
+        node: Some(1.5),
+    }];
+    let mut measured = measured(now, 1, 0);
+    assert!(!String::from_utf8_lossy(&told(&mut talk, &measured)).contains("top"));
+    measured.found.clone_from(&found);
+    assert_eq!(read(&told(&mut talk, &measured)).top, found);
+    let large = ExchangeError::Refused {
+        reason: Reason::Size,
+        message: String::new(),
+        retry_after: None,
+    };
+    talk.failed(&large, 0.5);
+    let lean = read(&told(&mut talk, &measured));
+    assert_eq!((lean.top, lean.objects.len()), (Vec::new(), 1));
 }

@@ -29,6 +29,7 @@ fn owner(topology: Topology, number: u8) -> Owner {
 fn pod(id: &str, owners: &[Owner]) -> Pod {
     Pod {
         id: id.into(),
+        uid: id.into(),
         namespace: "ns".into(),
         name: id.into(),
         mirror: false,
@@ -492,6 +493,7 @@ proptest! {
             watched: None,
             services: None,
             health: None,
+            top: Vec::new(),
         };
         prop_assert_eq!(report.check(), Ok(()));
         for set in 0..4u8 {

@@ -100,6 +100,7 @@ fn pod(volumes: &[(&str, VolumeKind)], mounted: &[(&str, &str)]) -> Pod {
     };
     Pod {
         id: UID.into(),
+        uid: UID.into(),
         namespace: "demo".into(),
         name: "web".into(),
         mirror: false,

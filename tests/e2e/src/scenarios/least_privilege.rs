@@ -27,6 +27,10 @@ const UNUSED_FOR_A_REASON: &[(&str, &str)] = &[
         "Role scope-totals/scope-system: create endpointslices/restricted (discovery.k8s.io)",
         "asked of whoever publishes addresses of pods by OpenShift",
     ),
+    (
+        "Role scope-totals/scope-system: create endpoints/restricted (core)",
+        "asked of whoever publishes addresses of pods by OpenShift",
+    ),
 ];
 
 /// Of the whole run, apart from what was refused on purpose.

@@ -20,6 +20,7 @@ mod rights;
 mod rollouts;
 mod service_totals;
 mod standalone;
+mod top;
 mod totals;
 mod traffic;
 mod usage;
@@ -178,6 +179,10 @@ const TWO_NODES: &[Scenario] = &[
         run: bypasses::to_the_exchange,
     },
     Scenario {
+        name: "top-is-guarded",
+        run: top::is_guarded,
+    },
+    Scenario {
         name: "operator-is-restricted",
         run: bypasses::operator_is_restricted,
     },
@@ -302,6 +307,11 @@ const FLEET: &[Scenario] = &[
     Scenario {
         name: "fleet-totals-are-true",
         run: totals::are_true,
+    },
+    // The Deployment of the one before is what is asked about.
+    Scenario {
+        name: "fleet-top",
+        run: top::is_true,
     },
     Scenario {
         name: "fleet-totals-outlive-their-service",

@@ -5,7 +5,10 @@ use std::time::Duration;
 use scope_totals_wire::{Kind, Metric, Node, Object, Partial, Sampled, Uid};
 
 use super::*;
-use crate::census::{Census, Maker, Pod};
+use crate::{
+    census::{Census, Maker, Name, Pod},
+    top::{Ask, Wanted},
+};
 
 const WALL: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -93,6 +96,7 @@ impl World {
             watched,
             services: None,
             health: None,
+            top: Vec::new(),
         };
         let now = at(seconds);
         let fate = self.term.take(&agent_, &report, now).expect("one plugin");
@@ -172,4 +176,48 @@ async fn a_round_is_due_when_somebody_looks_again() {
     assert!(world.term.pace().is_resting());
     world.report(0, Some(true), 70);
     world.term.woken().await;
+}
+
+#[tokio::test]
+async fn who_asks_about_pods_wakes_the_agents_and_about_controllers_nobody() {
+    let mut world = World::new();
+    world.go_on([Some(false); 2], 1, 70);
+    let plugin: Arc<str> = "p".into();
+    let ask = |of| Ask {
+        of,
+        metric: Metric::Millicores,
+        namespace: None,
+        plugin: None,
+        limit: 10,
+    };
+    let mut census = Census::default();
+    let name = Name {
+        namespace: "x".into(),
+        name: "set".into(),
+    };
+    census.controllers.stateful_sets.put(object().uid, name);
+    let of_sets = ask(wire::TopOf::StatefulSets);
+    let told = world.term.totalled(&plugin, &of_sets, &census, at(100));
+    assert_eq!((told.rows.len(), told.left_out), (1, 0), "{told:?}");
+    assert_eq!(told.nodes, wire::Answered { answered: 2, of: 2 });
+    assert!(world.term.pace().is_resting(), "what is known is enough");
+
+    let wanted = Wanted {
+        plugin: Arc::clone(&plugin),
+        of: wire::Asked::Pods,
+        metric: Metric::Millicores,
+        namespace: None,
+    };
+    let open = world.term.ask(&wanted, 10, at(100)).expect("room");
+    world.term.woken().await;
+    assert_eq!(open.until, at(120), "an agent at rest hears it late");
+    let reply = world.report(0, Some(false), 101);
+    assert_eq!((reply.resting, reply.top.len()), (false, 1));
+    let pods = ask(wire::TopOf::Pods);
+    let told = world.term.found(&wanted, &pods, &open, WALL, at(101));
+    assert_eq!(told.nodes, wire::Answered { answered: 0, of: 2 });
+    // Nobody asks any more.
+    world.go_on([Some(false); 2], 102, 300);
+    let reply = world.report(0, Some(false), 300);
+    assert_eq!((reply.resting, reply.top), (true, Vec::new()));
 }

@@ -98,6 +98,9 @@ pub(crate) enum Task {
         /// Seconds that are measured
         #[arg(long, default_value_t = 60)]
         seconds: u64,
+        /// With totals of images
+        #[arg(long)]
+        images: bool,
         /// Fail if a target is missed
         #[arg(long)]
         strict: bool,
@@ -170,6 +173,7 @@ pub(crate) fn run(task: Task) -> anyhow::Result<()> {
             agents,
             pods,
             seconds,
+            images,
             strict,
         } => totals(
             &[
@@ -177,6 +181,7 @@ pub(crate) fn run(task: Task) -> anyhow::Result<()> {
                 ("--pods", pods),
                 ("--seconds", seconds),
             ],
+            images,
             strict,
         ),
     }
@@ -234,13 +239,14 @@ fn operator(numbers: &[(&str, u64)], strict: bool) -> anyhow::Result<()> {
     build::run(&mut command)
 }
 
-fn totals(numbers: &[(&str, u64)], strict: bool) -> anyhow::Result<()> {
+fn totals(numbers: &[(&str, u64)], images: bool, strict: bool) -> anyhow::Result<()> {
     let (program, bench) = build::totals_programs()?;
     let mut command = Command::new(bench);
     command
         .arg("--program")
         .arg(program)
         .args(words(numbers))
+        .args(images.then_some("--images"))
         .args(strict.then_some("--strict"));
     build::run(&mut command)
 }

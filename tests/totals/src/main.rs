@@ -33,6 +33,9 @@ struct Arguments {
     /// Pods of a node, each of another controller
     #[arg(long, default_value_t = 30)]
     pods: usize,
+    /// Have an image for each controller, and a second container of one image in every pod
+    #[arg(long)]
+    images: bool,
     /// Seconds that are measured, after all agents have totals
     #[arg(long, default_value_t = 60)]
     seconds: u64,
@@ -59,7 +62,11 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let cluster = Arc::new(Cluster::new(arguments.agents, arguments.pods));
+    let cluster = Arc::new(Cluster::new(
+        arguments.agents,
+        arguments.pods,
+        arguments.images,
+    ));
     let api = api::serve(cluster.clone())?;
     let service = Service::start(&arguments.program, api.address)?;
     let bundle = api.bundle().await?;

@@ -3,6 +3,7 @@
 
 mod behind;
 mod controllers;
+mod images;
 mod listed;
 mod seen;
 mod seen_slice;
@@ -19,6 +20,7 @@ use scope_totals_wire::{Kind, MAX_PODLESS, Object, Uid};
 
 pub use behind::Behind;
 pub use controllers::{Controllers, Name, WithoutPods};
+pub use images::{Image, Images};
 pub use listed::Listed;
 pub use seen::{SeenOwner, SeenPod};
 pub use seen_slice::SeenSlice;
@@ -53,6 +55,8 @@ pub struct Pod {
     pub maker: Maker,
     /// When it is to be gone, if it was deleted.
     pub gone_by: Option<Timestamp>,
+    /// The images of those of its containers that run.
+    pub images: Images,
 }
 
 /// What the API server says. Each kind is listed and then kept up to date.
@@ -88,6 +92,8 @@ pub struct Holdings {
     pub without_pods: Option<WithoutPods>,
     /// Which pods belong to which Services, once that is known.
     pub memberships: Option<Memberships>,
+    /// How many names of images have no total, since one image goes by several.
+    pub ambiguous_images: usize,
 }
 
 impl Census {
@@ -127,17 +133,25 @@ impl Census {
     /// about to remove them.
     pub fn holdings(&self, wall: Timestamp) -> Holdings {
         let mut counts: HashMap<Object, HashMap<&Arc<str>, u32>> = HashMap::new();
+        let mut named = images::Named::default();
         for (_, pod) in self.pods.iter() {
             if !self.has(pod, wall) {
                 continue;
             }
-            for object in self.objects_of(pod.maker) {
+            named.see(&pod.images);
+            let kind = Kind::Image;
+            let images = pod.images.names().map(|uid| Object { kind, uid });
+            for object in self.objects_of(pod.maker).chain(images) {
                 *counts
                     .entry(object)
                     .or_default()
                     .entry(&pod.node)
                     .or_default() += 1;
             }
+        }
+        for uid in named.ambiguous() {
+            let kind = Kind::Image;
+            counts.remove(&Object { kind, uid });
         }
         let has = |pod: &Pod| self.has(pod, wall);
         let memberships = self.services.memberships(&self.pods, has);
@@ -163,6 +177,7 @@ impl Census {
             without_pods: self.controllers.without_pods(&objects, MAX_PODLESS),
             objects,
             memberships,
+            ambiguous_images: named.ambiguous().count(),
             nodes: self
                 .nodes
                 .iter()
@@ -215,6 +230,7 @@ mod tests {
             node: node.into(),
             maker,
             gone_by: None,
+            images: Images::default(),
         }
     }
 

@@ -56,6 +56,8 @@ pub struct Counts {
     pub services: usize,
     /// And those whose pods cannot be told, or for which a node's list has no room.
     pub services_left_out: usize,
+    /// Names of images without totals, since one of their images goes by several.
+    pub images_ambiguous: usize,
 }
 
 impl Term {
@@ -120,6 +122,7 @@ impl Term {
             designated: designated.len(),
             services: memberships.map_or(0, |of| of.services()),
             services_left_out: memberships.map_or(0, |of| of.left_out()),
+            images_ambiguous: holdings.ambiguous_images,
         };
         self.added.store(Arc::new(Added {
             round,

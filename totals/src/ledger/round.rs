@@ -72,6 +72,8 @@ impl Totals {
         for (object, places) in &holdings.objects {
             let is_of = |node: &str, part: Option<&Part<'_>>| match object.kind {
                 Kind::Service => is_of_members(holdings, node, object.uid, part),
+                // An agent that does not know of images would be one with fewer pods.
+                Kind::Image => part.is_some(),
                 _ => true,
             };
             if sum.over(nodes, *object, places, is_of, now, interval) {

@@ -71,6 +71,7 @@ fn holdings(objects: &[(u8, &[(&str, u32)])]) -> Holdings {
             .collect(),
         without_pods: None,
         memberships: None,
+        ambiguous_images: 0,
     }
 }
 

@@ -158,6 +158,14 @@ fn without_a_total_a_controller_is_as_it_was() {
     let of_services = of_services.expect("constant templates");
     assert_eq!(of_services.metric_templates.len(), 2);
     assert!(of_services.nodes.is_empty() && of_services.metadata_templates.is_empty());
+    let images = empty.topology(Topology::ContainerImage);
+    assert_eq!(std::mem::take(&mut images.metric_templates).len(), 2);
+    assert!(
+        images
+            .metadata_templates
+            .remove("totals_pods_counted")
+            .is_some()
+    );
     assert_eq!(empty, without, "but for the templates");
 }
 

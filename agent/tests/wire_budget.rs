@@ -199,11 +199,11 @@ impl Node {
             pod.namespace = format!("shop-{}", n % 20);
             for container in pod.containers.values_mut() {
                 // Each Deployment has an image of its own, and all have one for the second container.
-                let image = match container.name.as_str() {
-                    "checkout" => n / each,
-                    _ => usize::MAX,
+                let (image, name) = match container.name.as_str() {
+                    "checkout" => (n / each, format!("{:07}", n / each)),
+                    _ => (usize::MAX, "service".to_owned()),
                 };
-                container.image = "registry.example.com/shop/checkout-service:1.24.3".into();
+                container.image = format!("registry.example.com/shop/checkout-{name}:1.24.3");
                 container.image_id = format!("{image:064x}");
                 container.started = Some(Timestamp::from_unix_micros(1_790_000_000_000_000));
             }

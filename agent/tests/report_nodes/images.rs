@@ -36,6 +36,7 @@ fn with(names: &[&str], after: Duration) -> Settings {
         fate: Fate::Taken,
         stamp: Stamp("1-1".into()),
         interval_ms: 5000,
+        resting: false,
         warming: None,
         at_ms: 1_795_397_680_764,
         totals: names.iter().map(total).collect(),

@@ -262,6 +262,7 @@ impl World {
             podless: None,
             server_away: false,
             services: None,
+            watched: None,
             health: None,
         };
         assert_eq!(report.check(), Ok(()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use scope_totals_wire::{Kind, Metric, Node, Object, Partial, Sampled, Uid};
 
 use super::*;
-use crate::census::{Census, Maker, Pod};
+use crate::census::{Census, Images, Maker, Pod};
 
 const WALL: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -29,6 +29,7 @@ fn holdings() -> Arc<Holdings> {
             node: node.into(),
             maker: Maker::Controller(object()),
             gone_by: None,
+            images: Images::default(),
         };
         census.pods.put(Uid::from_bytes([number; 16]), pod);
     }

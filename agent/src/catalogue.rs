@@ -450,7 +450,7 @@ const NODES: [(Topology, &str, &str); 14] = [
     ),
     (
         Topology::ContainerImage,
-        "ID, name, parent host; not on Docker nodes",
+        "ID, name, parent host; with totals CPU and memory; not on Docker nodes",
         "the pod's status",
     ),
     (

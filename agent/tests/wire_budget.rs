@@ -25,7 +25,7 @@ use scope_protocol::conformance::{Answer, check_report};
 use scope_protocol::{Timestamp, Topology};
 use scope_totals_wire::{
     Controller, Fate, Kind, MAX_PODLESS, Members, Metric, Object, Podless, Reply, Services, Stamp,
-    Total, Uid, VERSION,
+    Total, Uid, VERSION, image_uid,
 };
 
 /// Numbers as they come on a busy node: all different, none of them round. The same in each run.
@@ -199,11 +199,11 @@ impl Node {
             pod.namespace = format!("shop-{}", n % 20);
             for container in pod.containers.values_mut() {
                 // Each Deployment has an image of its own, and all have one for the second container.
-                let image = match container.name.as_str() {
-                    "checkout" => n / each,
-                    _ => usize::MAX,
+                let (image, name) = match container.name.as_str() {
+                    "checkout" => (n / each, format!("{:07}", n / each)),
+                    _ => (usize::MAX, "service".to_owned()),
                 };
-                container.image = "registry.example.com/shop/checkout-service:1.24.3".into();
+                container.image = format!("registry.example.com/shop/checkout-{name}:1.24.3");
                 container.image_id = format!("{image:064x}");
                 container.started = Some(Timestamp::from_unix_micros(1_790_000_000_000_000));
             }
@@ -405,7 +405,7 @@ fn services(node: &Node) -> Vec<Members> {
     services.into_iter().map(members).collect()
 }
 
-/// The totals of all controllers and Services with pods on the node, which have ten times as many in the cluster.
+/// The totals of all controllers, Services and images with pods on the node, which have ten times as many in the cluster.
 fn totals(node: &Node, second: u64, collectors: Collectors, podless: Option<Podless>) -> Totals {
     let board = TotalsBoard::new();
     let (mut noise, now) = (Noise(second / 5), tokio::time::Instant::now());
@@ -415,6 +415,12 @@ fn totals(node: &Node, second: u64, collectors: Collectors, podless: Option<Podl
     objects.extend(services.iter().map(|service| Object {
         kind: Kind::Service,
         uid: service.uid,
+    }));
+    let containers = node.known.pods.values();
+    let containers = containers.flat_map(|pod| pod.containers.values());
+    objects.extend(containers.map(|container| Object {
+        kind: Kind::Image,
+        uid: image_uid(&container.image),
     }));
     let mut value = |metric: Metric| {
         let end = match metric {
@@ -471,7 +477,11 @@ fn totals(node: &Node, second: u64, collectors: Collectors, podless: Option<Podl
         valid_ms: 10_000,
         values: metrics
             .iter()
-            .filter(|metric| kind != Kind::Service || of_services.contains(metric))
+            .filter(|metric| match kind {
+                Kind::Service => of_services.contains(metric),
+                Kind::Image => of_services[..2].contains(metric),
+                _ => true,
+            })
             .map(|&metric| value(metric))
             .collect(),
     });
@@ -585,7 +595,7 @@ fn with_everything_in_it_a_report_keeps_its_budget() {
 }
 
 /// Totals take turns as names do, in reports that are not among the largest, so the largest one stays as it is,
-/// but for templates: those of Services have half a KB, and 1 KB with HTTP.
+/// but for templates: those of Services have half a KB, and 1 KB with HTTP; those of images less than half a KB.
 /// Where each pod has a Deployment of its own there is four times as much to be told, and a report is larger
 /// without totals already; but of a controller with pods on many nodes only some of them tell.
 #[test]

@@ -50,6 +50,7 @@ pub struct Metrics {
     podless_agents: Number,
     services: Number,
     services_left_out: Number,
+    images_ambiguous: Number,
     fleet_answers: Counter,
     healths_ignored: Counter,
     access_reviews: Family<One, Counter>,
@@ -107,6 +108,7 @@ impl Metrics {
             podless_agents: Gauge::default(),
             services: Gauge::default(),
             services_left_out: Gauge::default(),
+            images_ambiguous: Gauge::default(),
             fleet_answers: Counter::default(),
             healths_ignored: Counter::default(),
             access_reviews: Family::default(),
@@ -243,6 +245,11 @@ impl Metrics {
             self.services_left_out.clone(),
         );
         registry.register(
+            "images_ambiguous",
+            "Names of images without totals, since an image goes by several of them",
+            self.images_ambiguous.clone(),
+        );
+        registry.register(
             "fleet_answers",
             "Answers to the operator, how the agents are",
             self.fleet_answers.clone(),
@@ -360,6 +367,7 @@ impl Metrics {
             services,
             services_left_out,
             questions,
+            images_ambiguous,
         } = counts;
         self.agents.set(agents as i64);
         self.totals.set(totals as i64);
@@ -369,6 +377,7 @@ impl Metrics {
         self.services.set(services as i64);
         self.services_left_out.set(services_left_out as i64);
         self.top_questions.set(questions as i64);
+        self.images_ambiguous.set(images_ambiguous as i64);
     }
 
     /// Whether totals are served though the Lease has run out.
@@ -472,6 +481,7 @@ mod tests {
             services: 9,
             services_left_out: 4,
             questions: 3,
+            images_ambiguous: 6,
         };
         let pace = Pace::new(5000, Moment::default());
         metrics.added_up(counts, pace, Duration::from_millis(1));
@@ -498,6 +508,7 @@ mod tests {
             "scope_totals_podless_agents 2",
             "scope_totals_services 9",
             "scope_totals_services_left_out 4",
+            "scope_totals_images_ambiguous 6",
             "scope_totals_fleet_answers_total 1",
             "scope_totals_healths_ignored_total 1",
             "scope_totals_access_reviews_total{outcome=\"denied\"} 1",

@@ -101,6 +101,9 @@ pub(crate) enum Task {
         /// No pod is in a Service
         #[arg(long)]
         without_services: bool,
+        /// With totals of images
+        #[arg(long)]
+        images: bool,
         /// Fail if a target is missed
         #[arg(long)]
         strict: bool,
@@ -174,6 +177,7 @@ pub(crate) fn run(task: Task) -> anyhow::Result<()> {
             pods,
             seconds,
             without_services,
+            images,
             strict,
         } => totals(
             &[
@@ -182,6 +186,7 @@ pub(crate) fn run(task: Task) -> anyhow::Result<()> {
                 ("--seconds", seconds),
             ],
             without_services,
+            images,
             strict,
         ),
     }
@@ -239,7 +244,12 @@ fn operator(numbers: &[(&str, u64)], strict: bool) -> anyhow::Result<()> {
     build::run(&mut command)
 }
 
-fn totals(numbers: &[(&str, u64)], without_services: bool, strict: bool) -> anyhow::Result<()> {
+fn totals(
+    numbers: &[(&str, u64)],
+    without_services: bool,
+    images: bool,
+    strict: bool,
+) -> anyhow::Result<()> {
     let (program, bench) = build::totals_programs()?;
     let mut command = Command::new(bench);
     command
@@ -247,6 +257,7 @@ fn totals(numbers: &[(&str, u64)], without_services: bool, strict: bool) -> anyh
         .arg(program)
         .args(words(numbers))
         .args(without_services.then_some("--without-services"))
+        .args(images.then_some("--images"))
         .args(strict.then_some("--strict"));
     build::run(&mut command)
 }

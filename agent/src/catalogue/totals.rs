@@ -1,9 +1,9 @@
-//! The part of the page about totals of controllers and Services.
+//! The part of the page about totals of controllers, Services and images.
 
-/// What is shown of a controller or Service, of what, and what is not.
+/// What is shown of a controller, Service or image, of what, and what is not.
 pub(super) fn section() -> &'static str {
-    "\n## Totals of controllers and Services\n\n\
-     With `--totals-dir` agents send what the pods of their node use, by controller and Service, to `scope-totals`, and \
+    "\n## Totals of controllers, Services and images\n\n\
+     With `--totals-dir` agents send what the pods of their node use, by controller, Service and image, to `scope-totals`, and \
      show what that is in the whole cluster: on Deployments, StatefulSets, DaemonSets, Jobs and CronJobs \
      with pods on the node, under the IDs and templates of pods. Number, scale and date are the same on \
      all nodes. Without it a controller has the metrics of its pod, if it has only one.\n\n\
@@ -30,6 +30,11 @@ pub(super) fn section() -> &'static str {
      the total is absent until the node of that pod has reported twice. Static pods are among those that there \
      are, and never counted. Names of Services and the pods below them are told by Scope's probe; where none \
      lists Services they have no names.\n\
+     * An image has CPU and memory, of the containers that run it. Scope draws one node for all images of a name, \
+     whatever their tag, and for several registries where two parts follow: they are added up, and each has the \
+     total. A pod counts if each of its containers of the name was found and measured. Where one image goes by several \
+     names, none of them has a total. Nor has one with a pod on a node whose agent is of a release before that. On \
+     Docker nodes Scope's probe draws images, and they show what others tell.\n\
      * The date is that at which the service added up, by its clock.\n\
      * Jobs and CronJobs have totals where Scope is mended; a CronJob also where it has a button.\n\
      * HTTP is told of controllers whose pods have served since their agents started.\n\

@@ -13,7 +13,7 @@ use crate::attribution::Usage;
 use crate::sample::{Mode, Runtime};
 
 /// The key of [`Share::mark`]; no template has it, so that it is not shown.
-const MARK: &str = "agent_turn";
+const MARK: &str = "turn";
 const ACTIVE_CONTROLS: &str = "active_controls";
 
 /// How much of what is known goes into a report. What is left out first is what is missed least:

@@ -10,6 +10,7 @@ use scope_totals_wire::{Metric, Object, Total};
 
 use super::composer::{Composer, DATE_MICROS, Detail, STAMP_MICROS, down_to};
 use super::http;
+use super::images;
 use super::kubernetes::owner_id;
 use super::metric::{self, Meter, Scales};
 use super::services;
@@ -33,7 +34,7 @@ pub(super) fn row() -> MetadataTemplate {
     }
 }
 
-/// Adds the totals of the controllers and Services with pods here. The row is known where there is such a controller:
+/// Adds the totals of the controllers, Services and images with pods here. The row is known where there is such a controller:
 /// Scope puts together what all nodes tell.
 pub(super) fn add(composer: &mut Composer<'_>, inventory: &Inventory) {
     let settings = composer.settings;
@@ -51,6 +52,7 @@ pub(super) fn add(composer: &mut Composer<'_>, inventory: &Inventory) {
     }
     let load = load(composer);
     services::add(composer, &load);
+    images::add(composer, inventory, &load);
     for (object, (owner, own)) in owners {
         let rows = &mut composer.report.topology(owner.topology).metadata_templates;
         if !rows.contains_key(COUNTED) {
@@ -106,7 +108,7 @@ pub(super) fn add_total(
     };
     essential(&mut meter, total);
     if composer.detail < Detail::Essential && !is_lifted(topology, total) {
-        if topology != Topology::Service {
+        if !matches!(topology, Topology::Service | Topology::ContainerImage) {
             further(&mut meter, total);
         }
         // Jobs have no templates for it.

@@ -7,6 +7,7 @@ use scope_protocol::{Metric, Node, NodeId, Timestamp, Topology};
 use super::composer::Composer;
 use super::controllers;
 use super::http;
+use super::images;
 use super::metric::Scales;
 use super::podless;
 use super::services;
@@ -62,6 +63,7 @@ pub(super) fn add(composer: &mut Composer<'_>) {
     match composer.mode {
         Mode::Cluster(inventory) => {
             services::add_templates(composer);
+            images::add_templates(composer);
             for pod in inventory.pods.values() {
                 let used = usage.pods.get(&*pod.id).copied().unwrap_or_default();
                 add_pod(composer, scales, &pod.id, used, Some(pod));

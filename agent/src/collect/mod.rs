@@ -6,6 +6,7 @@ mod controllers;
 mod description;
 mod host;
 pub mod http;
+mod images;
 mod kubernetes;
 pub mod metric;
 mod podless;

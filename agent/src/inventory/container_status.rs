@@ -1,6 +1,7 @@
 //! What the inventory takes over from the status of a container.
 
 use scope_protocol::Timestamp;
+use scope_totals_wire::bare_image_id;
 
 use super::model::{Container, ContainerKind, StoppedContainer, Termination};
 use super::node_pod::{ContainerStatus, SpecContainer, Terminated};
@@ -122,14 +123,6 @@ fn split_container_id(id: &str) -> Option<(&str, &str)> {
     (is_name && is_id).then_some((runtime, id))
 }
 
-/// The bare ID in what runtimes report: `sha256:<hex>`, `docker.io/library/nginx@sha256:<hex>`,
-/// `docker-pullable://…@sha256:<hex>`, or already bare.
-fn bare_image_id(id: &str) -> &str {
-    let id = id.split_once("://").map_or(id, |(_, rest)| rest);
-    let id = id.rsplit_once('@').map_or(id, |(_, digest)| digest);
-    id.strip_prefix("sha256:").unwrap_or(id)
-}
-
 fn parse_time(text: &str) -> Option<Timestamp> {
     let time: jiff::Timestamp = text.parse().ok()?;
     Some(Timestamp::from_unix_micros(time.as_microsecond()))
@@ -138,21 +131,6 @@ fn parse_time(text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn image_ids_are_bare() {
-        for (id, bare) in [
-            ("", ""),
-            ("sha256:abc", "abc"),
-            ("abc", "abc"),
-            ("docker.io/library/nginx@sha256:abc", "abc"),
-            ("docker-pullable://nginx@sha256:abc", "abc"),
-            ("docker://sha256:abc", "abc"),
-            ("registry:5000/a/b@sha256:abc", "abc"),
-        ] {
-            assert_eq!(bare_image_id(id), bare, "{id}");
-        }
-    }
 
     fn id(c: char) -> String {
         c.to_string().repeat(64)

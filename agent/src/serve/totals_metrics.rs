@@ -49,13 +49,13 @@ pub(super) fn expose_totals(board: &TotalsBoard, page: &mut Exposition) {
     page.family(
         "scope_agent_totals_held",
         Kind::Gauge,
-        "Controllers and Services whose totals are shown at present.",
+        "Controllers, Services and images whose totals are shown at present.",
     );
     page.sample(&[], board.shown(now));
     page.family(
         "scope_agent_totals_left_out",
         Kind::Gauge,
-        "Controllers with pods here that the last report had no room for.",
+        "Controllers and images with pods here that the last report had no room for.",
     );
     page.sample(&[], standing.left_out);
     page.family(

@@ -27,7 +27,7 @@ const MAX_CODES: usize = 64;
 pub struct Measured {
     /// When the sample was begun, at the earliest.
     pub taken: Instant,
-    /// By controller and Service.
+    /// By controller, Service and image.
     pub sums: Sums,
     /// Answers to what people ask.
     pub found: Vec<Found>,
@@ -49,7 +49,7 @@ pub struct Totals {
 struct Held {
     /// When they were added up, by the service's clock; the same on all nodes.
     at: Option<Timestamp>,
-    /// By controller or Service, and until when each may be shown.
+    /// By controller, Service or image, and until when each may be shown.
     totals: BTreeMap<Object, (Total, Instant)>,
     /// What of HTTP has been in any total so far.
     seen: HttpSeen,
@@ -62,7 +62,7 @@ impl Totals {
         self.held.at
     }
 
-    /// The total of a controller or Service, if there is one and it may still be shown.
+    /// The total of a controller, Service or image, if there is one and it may still be shown.
     pub fn get(&self, object: Object) -> Option<&Total> {
         let (total, until) = self.held.totals.get(&object)?;
         (self.now < *until).then_some(total)

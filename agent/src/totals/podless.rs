@@ -74,7 +74,7 @@ pub fn podless_topology(kind: Kind) -> Option<Topology> {
         Kind::StatefulSet => Some(Topology::StatefulSet),
         Kind::DaemonSet => Some(Topology::DaemonSet),
         Kind::CronJob => Some(Topology::CronJob),
-        Kind::Job | Kind::Service | Kind::Other => None,
+        Kind::Job | Kind::Service | Kind::Image | Kind::Other => None,
     }
 }
 

@@ -1,4 +1,6 @@
-//! The sums over this node's pods, by controller and Service.
+//! The sums over this node's pods, by controller, Service and image.
+
+mod images;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,17 +19,17 @@ use crate::inventory::{Inventory, Owner};
 /// others.
 const CODES: usize = 32;
 
-/// The rest has room for Services.
+/// The rest has room for Services, and images have what both leave.
 const MAX_CONTROLLERS: usize = MAX_OBJECTS - MAX_SERVICES;
 
-/// What the pods of this node use, by controller and Service.
+/// What the pods of this node use, by controller, Service and image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sums {
     /// The size of the node.
     pub node: Node,
-    /// The controllers and Services with pods here, at most [`MAX_OBJECTS`].
+    /// The controllers, Services and images with pods here, at most [`MAX_OBJECTS`].
     pub objects: Vec<Partial>,
-    /// How many controllers more there are.
+    /// How many controllers and images more there are.
     pub left_out: usize,
     /// Whether a pod runs here that the inventory does not know: then the kubelet has heard of the API server what
     /// this agent has not.
@@ -35,7 +37,7 @@ pub struct Sums {
 }
 
 /// Adds up, of Services by which pods are told to belong to them. A pod counts that was found and whose CPU was
-/// measured. `None` while there is nothing to
+/// measured; for an image, whose containers of it were. `None` while there is nothing to
 /// be said: before the second sample, before the pods of the node are known (the agent is one of
 /// them), and where the size of the node cannot be read.
 pub fn sums(
@@ -81,9 +83,11 @@ pub fn sums(
     let controllers = controllers.map(|(object, sum)| sum.finish(object, node));
     let services = services.iter().take(MAX_SERVICES);
     let services = services.map(|service| of_service(service, &pods, node));
+    let mut objects: Vec<Partial> = controllers.chain(services).collect();
+    let left_out = left_out + images::add(&mut objects, usage, inventory, node);
     Some(Sums {
         node,
-        objects: controllers.chain(services).collect(),
+        objects,
         left_out,
         strangers: usage
             .pods

@@ -159,6 +159,14 @@ fn without_a_total_a_controller_is_as_it_was() {
     let of_services = of_services.expect("constant templates");
     assert_eq!(of_services.metric_templates.len(), 2);
     assert!(of_services.nodes.is_empty() && of_services.metadata_templates.is_empty());
+    let images = empty.topology(Topology::ContainerImage);
+    assert_eq!(std::mem::take(&mut images.metric_templates).len(), 2);
+    assert!(
+        images
+            .metadata_templates
+            .remove("totals_pods_counted")
+            .is_some()
+    );
     assert_eq!(empty, without, "but for the templates");
 }
 
@@ -259,7 +267,7 @@ fn every_total_is_told_within_a_cycle() {
                 let row = controller.latest.contains_key("totals_pods_counted");
                 *told.entry((*topology, "row")).or_default() += u64::from(row);
                 assert!(
-                    !row || controller.latest.contains_key("agent_turn"),
+                    !row || controller.latest.contains_key("turn"),
                     "or the probe drops it"
                 );
             }

@@ -9,6 +9,7 @@ mod containers;
 mod controllers;
 mod host;
 mod http;
+mod images;
 mod kubernetes;
 mod podless;
 mod reported;

@@ -24,7 +24,8 @@ use rustls::{
     version::TLS13,
 };
 use scope_totals_wire::{
-    Health, Kind, Members, Metric, Node, Off, PATH, Partial, Reply, Report, Sampled, Stamp, VERSION,
+    Health, Kind, Members, Metric, Node, Off, PATH, Partial, Reply, Report, Sampled, Stamp, Uid,
+    VERSION,
 };
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
@@ -46,7 +47,7 @@ const METRICS: [Metric; 12] = [
     Metric::BlockDelay,
     Metric::OomKills,
 ];
-/// And those of Services.
+/// And those of Services and images.
 const METRICS_OF_SERVICES: &[Metric] = &[Metric::Millicores, Metric::Memory];
 /// What each pod uses of each of them, by the number of its node.
 const PER_NODE: f64 = 0.125;
@@ -133,6 +134,8 @@ pub(crate) fn start(cluster: Arc<Cluster>, address: SocketAddr, bundle: &str) ->
             sequence: 0,
             stamp: None,
             services: (0, Vec::new()),
+            images: cluster.images_of(number),
+            common: Cluster::common_image(),
             connection: None,
             outcome: Arc::clone(&outcome),
         };
@@ -184,6 +187,9 @@ struct Agent {
     stamp: Option<(Stamp, Instant)>,
     /// The list of the node's Services, and its version.
     services: (u64, Vec<Members>),
+    /// The images of its controllers, and that of all.
+    images: Vec<Uid>,
+    common: Uid,
     connection: Option<SendRequest<Full<Bytes>>>,
     outcome: Arc<Mutex<Outcome>>,
 }
@@ -220,9 +226,11 @@ impl Agent {
             .iter()
             .filter(|total| !self.is_right(total))
             .count();
-        // Of each controller and its Service, if it has one.
-        let of_each = 1 + usize::from(self.cluster.services);
-        let all = reply.totals.len() == of_each * self.cluster.controllers_of(self.number).count();
+        // Of each controller, its Service and its image, and of the image of all.
+        let mine = self.cluster.controllers_of(self.number).count();
+        let services = if self.cluster.services { mine } else { 0 };
+        let images = if self.cluster.images { mine + 1 } else { 0 };
+        let all = reply.totals.len() == mine + services + images;
         if let Some(told) = reply.services
             && let Some(services) = told.services
         {
@@ -266,6 +274,19 @@ impl Agent {
                     .collect(),
             }
         };
+        let of_image = |(uid, pods): (Uid, usize)| Partial {
+            kind: Kind::Image,
+            uid,
+            counted: pods as u32,
+            members: None,
+            values: METRICS_OF_SERVICES
+                .iter()
+                .map(|metric| (*metric, value * pods as f64))
+                .collect(),
+        };
+        let images = self.images.iter().map(|uid| (*uid, 1));
+        let common = (self.common, self.cluster.pods_of_node);
+        let images = images.chain([common]).filter(|_| self.cluster.images);
         Report {
             version: VERSION,
             boot: format!("bench-{}", self.number),
@@ -283,6 +304,7 @@ impl Agent {
                 .controllers_of(self.number)
                 .map(partial)
                 .chain(self.services.1.iter().map(of_service))
+                .chain(images.map(of_image))
                 .collect(),
             wanted: Vec::new(),
             podless: None,
@@ -297,17 +319,35 @@ impl Agent {
     /// The pods of a controller are on neighbouring nodes, counted round and round.
     fn is_right(&self, total: &scope_totals_wire::Total) -> bool {
         let mut mine = self.cluster.controllers_of(self.number);
-        let (of, metrics) = match total.kind {
-            Kind::Service => (5, METRICS_OF_SERVICES),
-            _ => (1, &METRICS[..]),
+        let nodes = self.cluster.nodes;
+        let (controller, metrics) = match total.kind {
+            Kind::Image => {
+                let mut images = self.images.iter().zip(mine);
+                let image = images.find(|(uid, _)| **uid == total.uid);
+                (image.map(|(_, controller)| controller), METRICS_OF_SERVICES)
+            }
+            Kind::Service => {
+                let service = mine.find(|one| Cluster::uid(5, *one) == total.uid);
+                (service, METRICS_OF_SERVICES)
+            }
+            _ => {
+                let controller = mine.find(|one| Cluster::uid(1, *one) == total.uid);
+                (controller, &METRICS[..])
+            }
         };
-        let Some(controller) = mine.find(|one| Cluster::uid(of, *one) == total.uid) else {
-            return false;
+        let pods = match controller {
+            Some(controller) => {
+                let first = controller * (self.cluster.pods_of(0));
+                first..first + self.cluster.pods_of(controller)
+            }
+            None if total.kind == Kind::Image && total.uid == self.common => 0..self.cluster.pods(),
+            None => return false,
         };
-        let (pods, nodes) = (self.cluster.pods_of(controller), self.cluster.nodes);
-        let first = controller * (self.cluster.pods_of(0));
-        let on = (first..first + pods).map(|pod| (pod % nodes) as f64 * PER_NODE);
-        let sum: f64 = on.sum();
+        let sum: f64 = pods
+            .clone()
+            .map(|pod| (pod % nodes) as f64 * PER_NODE)
+            .sum();
+        let pods = pods.len();
         total.counted as usize == pods
             && total.pods as usize == pods
             && metrics

@@ -1,7 +1,7 @@
 //! A cluster that stands still: nodes, each with as many pods, every pod of another controller, and each controller
-//! with a Service unless there are none.
+//! with a Service unless there are none; perhaps with images of their own, too.
 
-use scope_totals_wire::Uid;
+use scope_totals_wire::{Uid, image_uid};
 use serde_json::{Value, json};
 use totals_bench::api::Objects;
 
@@ -11,15 +11,17 @@ const REPLICAS: usize = 20;
 /// How large it is.
 pub(crate) struct Cluster {
     pub(crate) nodes: usize,
-    pods_of_node: usize,
+    pub(crate) pods_of_node: usize,
     /// Whether there are Services.
     pub(crate) services: bool,
+    /// Whether the images of containers are told.
+    pub(crate) images: bool,
     /// What a real pod has besides, about 5 KB.
     rest: Value,
 }
 
 impl Cluster {
-    pub(crate) fn new(nodes: usize, pods_of_node: usize, services: bool) -> Self {
+    pub(crate) fn new(nodes: usize, pods_of_node: usize, services: bool, images: bool) -> Self {
         let env =
             |number: usize| json!({"name": format!("SETTING_{number}"), "value": "x".repeat(60)});
         let env: Vec<Value> = (0..40).map(env).collect();
@@ -27,6 +29,7 @@ impl Cluster {
             nodes,
             pods_of_node,
             services,
+            images,
             rest: json!([{"name": "c", "image": "registry.example/some/image:1.2.3", "env": env}]),
         }
     }
@@ -53,11 +56,38 @@ impl Cluster {
         (self.pods() - controller * REPLICAS).min(REPLICAS)
     }
 
+    /// What the totals of a node's images go by, in the order of its controllers.
+    pub(crate) fn images_of(&self, node: usize) -> Vec<Uid> {
+        let mine = self.controllers_of(node).filter(|_| self.images);
+        mine.map(|controller| image_uid(&image(controller)))
+            .collect()
+    }
+
+    /// The same for the image that all pods have besides.
+    pub(crate) fn common_image() -> Uid {
+        image_uid(COMMON)
+    }
+
     pub(crate) fn uid(kind: u8, number: usize) -> Uid {
         let mut bytes = [kind; 16];
         bytes[8..].copy_from_slice(&(number as u64).to_be_bytes());
         Uid::from_bytes(bytes)
     }
+}
+
+const COMMON: &str = "registry.example/mesh/proxy:1.2.3";
+
+fn image(controller: usize) -> String {
+    format!("registry.example/apps/app-{controller}:1.2.3")
+}
+
+/// The status of a container that runs.
+fn status_of(name: &str, image: &str) -> Value {
+    json!({
+        "name": name, "image": image, "imageID": format!("sha256:{image}"),
+        "state": {"running": {"startedAt": "2030-01-01T00:00:00Z"}},
+        "containerID": "containerd://0", "ready": true, "restartCount": 0, "started": true,
+    })
 }
 
 impl Objects for Cluster {
@@ -108,6 +138,14 @@ impl Objects for Cluster {
             _ => {
                 let (slot, node) = (number / self.nodes, number % self.nodes);
                 let controller = (slot * self.nodes + node) / REPLICAS;
+                let mut containers = self.rest.clone();
+                let mut status = json!({"phase": "Running"});
+                if self.images {
+                    let own = image(controller);
+                    containers[0]["image"] = own.as_str().into();
+                    status["containerStatuses"] =
+                        json!([status_of("c", &own), status_of("mesh", COMMON)]);
+                }
                 json!({
                     "metadata": {
                         "name": format!("app-{controller}-{number}"), "namespace": "apps",
@@ -115,8 +153,8 @@ impl Objects for Cluster {
                         "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet",
                             "name": "app", "uid": Self::uid(2, controller), "controller": true}],
                     },
-                    "spec": {"nodeName": Self::node(node), "containers": self.rest},
-                    "status": {"phase": "Running"},
+                    "spec": {"nodeName": Self::node(node), "containers": containers},
+                    "status": status,
                 })
             }
         }

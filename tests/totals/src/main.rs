@@ -36,6 +36,9 @@ struct Arguments {
     /// No pod is in a Service
     #[arg(long)]
     without_services: bool,
+    /// Have an image for each controller, and a second container of one image in every pod
+    #[arg(long)]
+    images: bool,
     /// Seconds that are measured, after all agents have totals
     #[arg(long, default_value_t = 60)]
     seconds: u64,
@@ -66,6 +69,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         arguments.agents,
         arguments.pods,
         !arguments.without_services,
+        arguments.images,
     ));
     let api = api::serve(cluster.clone())?;
     let service = Service::start(&arguments.program, api.address)?;

@@ -3,6 +3,7 @@
 
 mod behind;
 mod controllers;
+mod images;
 mod listed;
 mod places;
 mod seen;
@@ -17,6 +18,7 @@ use scope_totals_wire::{Kind, MAX_PODLESS, Object, Uid};
 
 pub use behind::Behind;
 pub use controllers::{Controllers, Name, WithoutPods};
+pub use images::{Image, Images};
 pub use listed::Listed;
 pub use places::{Nodes, Objects, Place};
 pub use seen::{SeenOwner, SeenPod};
@@ -53,6 +55,8 @@ pub struct Pod {
     pub maker: Maker,
     /// When it is to be gone, if it was deleted. Elsewhere, since few are and the rest need no room for it.
     pub gone_by: Option<Box<Timestamp>>,
+    /// The images of those of its containers that run.
+    pub images: Images,
 }
 
 /// What the API server says. Each kind is listed and then kept up to date.
@@ -85,6 +89,8 @@ pub struct Holdings {
     pub without_pods: Option<WithoutPods>,
     /// Which pods belong to which Services, once that is known.
     pub memberships: Option<Memberships>,
+    /// How many names of images have no total, since one image goes by several.
+    pub ambiguous_images: usize,
 }
 
 /// What [holdings](Holdings) are made of, at one moment.
@@ -94,6 +100,7 @@ pub struct Survey {
     objects: Vec<(Object, Place)>,
     without_pods: Option<WithoutPods>,
     members: Option<Found>,
+    ambiguous_images: usize,
 }
 
 impl Census {
@@ -146,12 +153,19 @@ impl Census {
         // The number of the node of a pod that counts now.
         let on = |pod: &Pod| nodes.number(&pod.node).filter(|_| !is_overdue(pod, wall));
         let mut objects = Vec::with_capacity(self.pods.len());
+        let mut named = images::Named::default();
         for (_, pod) in self.pods.iter() {
             if let Some(node) = on(pod) {
+                named.see(&pod.images);
+                let kind = Kind::Image;
+                let images = pod.images.names().map(|uid| Object { kind, uid });
+                let all = self.objects_of(pod.maker).chain(images);
                 let place = Place { node, pods: 1 };
-                objects.extend(self.objects_of(pod.maker).map(|object| (object, place)));
+                objects.extend(all.map(|object| (object, place)));
             }
         }
+        objects
+            .retain(|(object, _)| object.kind != Kind::Image || !named.is_ambiguous(&object.uid));
         places::count(&mut objects);
         let has_pods = |object: &Object| {
             let known = objects.binary_search_by_key(object, |(known, _)| *known);
@@ -164,6 +178,7 @@ impl Census {
                 false => None,
             },
             objects,
+            ambiguous_images: named.ambiguous(),
             nodes,
         }
     }
@@ -194,6 +209,7 @@ impl Survey {
             objects: Objects::new(objects),
             without_pods: self.without_pods,
             memberships,
+            ambiguous_images: self.ambiguous_images,
             nodes,
         }
     }
@@ -225,6 +241,7 @@ mod tests {
             node: node.into(),
             maker,
             gone_by: None,
+            images: Images::default(),
         }
     }
 

@@ -9,7 +9,10 @@ use kube::core::PartialObjectMeta;
 use scope_totals_wire::{Kind, Object, Uid};
 use serde::Deserialize;
 
-use super::Maker;
+use super::{
+    Maker,
+    images::{self, Image},
+};
 
 /// A pod.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,6 +24,7 @@ pub struct SeenPod {
     maker: Maker,
     ended: bool,
     gone_by: Option<Timestamp>,
+    images: Vec<Image>,
 }
 
 impl SeenPod {
@@ -33,6 +37,11 @@ impl SeenPod {
     pub fn counts(&self) -> Option<(&str, Maker, Option<Timestamp>)> {
         let node = self.node.as_deref()?;
         (!self.ended).then_some((node, self.maker, self.gone_by))
+    }
+
+    /// The images of its containers that run.
+    pub(super) fn images(&self) -> &[Image] {
+        &self.images
     }
 }
 
@@ -61,24 +70,42 @@ struct Metadata {
 #[serde(rename_all = "camelCase")]
 struct Spec {
     node_name: Option<Box<str>>,
+    containers: Option<Vec<images::Container>>,
+    init_containers: Option<Vec<images::Container>>,
+    ephemeral_containers: Option<Vec<images::Container>>,
 }
 
 #[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Status {
     #[serde(default)]
     phase: String,
+    container_statuses: Option<Vec<images::Status>>,
+    init_container_statuses: Option<Vec<images::Status>>,
+    ephemeral_container_statuses: Option<Vec<images::Status>>,
 }
 
 impl From<Told> for SeenPod {
     fn from(told: Told) -> Self {
-        let metadata = told.metadata;
+        let (metadata, spec, status) = (told.metadata, told.spec, told.status);
+        let named = [
+            spec.containers,
+            spec.init_containers,
+            spec.ephemeral_containers,
+        ];
+        let statuses = [
+            status.container_statuses,
+            status.init_container_statuses,
+            status.ephemeral_container_statuses,
+        ];
         Self {
             maker: controller(&metadata.owner_references)
                 .and_then(maker)
                 .unwrap_or(Maker::Other),
-            node: told.spec.node_name.filter(|node| !node.is_empty()),
-            ended: matches!(&*told.status.phase, "Succeeded" | "Failed"),
+            node: spec.node_name.filter(|node| !node.is_empty()),
+            ended: matches!(&*status.phase, "Succeeded" | "Failed"),
             gone_by: metadata.deletion_timestamp.map(|time| time.0),
+            images: images::running(&named, &statuses),
             metadata: ObjectMeta {
                 name: metadata.name,
                 namespace: metadata.namespace,

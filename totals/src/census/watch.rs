@@ -25,7 +25,9 @@ use scope_process::{
 use scope_totals_wire::{Object, Uid};
 use serde::de::DeserializeOwned;
 
-use super::{Census, Listed, Pod, SeenOwner, SeenPod, SeenSlice, controllers, services};
+use super::{
+    Census, Listed, Pod, SeenOwner, SeenPod, SeenSlice, controllers, images::Pool, services,
+};
 use crate::metrics::Metrics;
 
 /// A page is in memory as text and decoded at once, and pods are large: some 10 KB.
@@ -51,7 +53,7 @@ pub async fn follow(client: Client, census: Shared, metrics: Arc<Metrics>) {
         metrics,
     };
     // A node's name is in each of its pods and in each place.
-    let mut names = Words::default();
+    let (mut names, mut images) = (Words::default(), Pool::default());
     let pods = fill(
         &census,
         watches.all("Pod", PAGE),
@@ -62,6 +64,7 @@ pub async fn follow(client: Client, census: Shared, metrics: Arc<Metrics>) {
                 node: names.shared(node),
                 maker,
                 gone_by: gone_by.map(Box::new),
+                images: images.shared(pod.images()),
             });
             Some((uid, counts))
         },
@@ -243,6 +246,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::census::Images;
 
     fn pod(uid: u8, node: Option<&str>) -> SeenPod {
         let mut pod = json!({
@@ -269,6 +273,7 @@ mod tests {
                     node: names.shared(node),
                     maker,
                     gone_by: gone_by.map(Box::new),
+                    images: Images::default(),
                 });
                 Some((pod.uid()?, counts))
             };

@@ -64,6 +64,8 @@ pub struct Counts {
     pub services_left_out: usize,
     /// Questions that agents are asked, of all plugins.
     pub questions: usize,
+    /// Names of images without totals, since one of their images goes by several.
+    pub images_ambiguous: usize,
 }
 
 impl Term {
@@ -131,6 +133,7 @@ impl Term {
             services: memberships.map_or(0, |of| of.services()),
             services_left_out: memberships.map_or(0, |of| of.left_out()),
             questions,
+            images_ambiguous: holdings.ambiguous_images,
         };
         self.added.store(Arc::new(Added {
             round,

@@ -15,7 +15,7 @@ use scope_totals_wire::{
 
 use super::*;
 use crate::{
-    census::{Census, Holdings, Maker, Name, Pod, Slice},
+    census::{Census, Holdings, Images, Maker, Name, Pod, Slice},
     time::Stamps,
 };
 
@@ -381,6 +381,7 @@ impl World {
                 node: name(number % NODES),
                 maker: Maker::Other,
                 gone_by: None,
+                images: Images::default(),
             };
             self.census.pods.listed(self.pod(number), pod);
         }

@@ -126,6 +126,8 @@ impl Ledger {
 #[cfg(test)]
 mod history;
 #[cfg(test)]
+mod images_history;
+#[cfg(test)]
 mod members_history;
 #[cfg(test)]
 mod tests;

@@ -156,8 +156,11 @@ impl<'a> Told<'a> {
     /// Whether that is of the pods that there are. Those of a Service an agent knows by the list that it was told,
     /// and that may be an older one.
     fn is_of(&mut self, object: Object, part: Option<&Part<'_>>) -> bool {
-        if object.kind != Kind::Service {
-            return true;
+        match object.kind {
+            Kind::Service => {}
+            // An agent that does not know of images would be one with fewer pods.
+            Kind::Image => return part.is_some(),
+            _ => return true,
         }
         let before = |row: &&Membership| row.service < object.uid;
         self.services = &self.services[self.services.iter().take_while(before).count()..];

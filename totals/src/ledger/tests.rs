@@ -72,6 +72,7 @@ fn holdings(objects: &[(u8, &[(&str, u32)])]) -> Holdings {
         nodes: nodes.into(),
         without_pods: None,
         memberships: None,
+        ambiguous_images: 0,
     }
 }
 

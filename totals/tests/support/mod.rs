@@ -28,7 +28,7 @@ use rustls::{
 use scope_leader::ClaimWriter;
 use scope_totals::{
     census::{
-        Maker, Name, Pod,
+        Images, Maker, Name, Pod,
         watch::{self, Shared},
     },
     exchange::{Exchange, People},
@@ -103,6 +103,7 @@ impl Service {
                     node: Arc::from(*node),
                     maker: Maker::ReplicaSet(set),
                     gone_by: None,
+                    images: Images::default(),
                 };
                 census.pods.put(Uid::from_bytes([number as u8; 16]), pod);
             }

@@ -11,13 +11,15 @@ use crate::{
 pub const MAX_BODY: usize = 512 << 10;
 /// Bytes of a reply.
 pub const MAX_REPLY: usize = 2 << 20;
-/// Objects in a report: two controllers for each of 500 pods, and a few; and the Services.
+/// Objects in a report: two controllers for each of 500 pods, and a few; and the Services. Images have what is left.
 pub const MAX_OBJECTS: usize = 1024 + MAX_SERVICES;
 /// Services with pods on a node: one for each of 500 pods, and a few.
 pub const MAX_SERVICES: usize = 512;
 /// Pods in the list of a node's Services, one in several of them counted for each: 500 pods in eight
 /// Services each. Some 160 KB of text.
 pub const MAX_MEMBERS: usize = 4096;
+/// Images in a report, where controllers and Services leave room: on average one for each of 500 pods.
+pub const MAX_IMAGES: usize = 512;
 /// Values of an object: what there is besides HTTP, and 32 status codes.
 pub const MAX_VALUES: usize = 64;
 /// Wanted objects in a report.

@@ -2,7 +2,7 @@
 //! operator of them: `GET /v1/fleet`, and people of what uses most: `GET /v1/top`.
 //!
 //! An agent sends a [`Report`]: for each controller and Service with pods on its node, the sum of what these
-//! pods use.
+//! pods use, and for each image that of their containers of it.
 //! The [`Reply`] holds the sums over all nodes, and when to come again. A total is right or absent: what
 //! cannot be known of all pods concerned is left out, never guessed.
 //!
@@ -11,6 +11,12 @@
 //! Which pods a controller has on a node the agent knows by itself. Which Services they belong to it is
 //! [told](Services), and it names with each sum which [set of pods](Members) that is of: a sum of another set
 //! than the present one is not counted.
+//!
+//! # Images
+//!
+//! Which images its pods have an agent knows by itself too, and both sides make the same [UID](image_uid) of an image's
+//! name. An image is in a report as soon as a container of it runs by the status of its pod: of a node that has one by
+//! what the service knows, and says nothing of it, nothing is known.
 //!
 //! # What adds up
 //!
@@ -33,6 +39,7 @@
 
 mod bounds;
 mod health;
+mod image;
 mod metric;
 mod podless;
 mod reply;
@@ -42,11 +49,12 @@ mod top;
 mod uid;
 
 pub use bounds::{
-    Bad, MAX_BODY, MAX_BOOT, MAX_CPUS, MAX_FLEET, MAX_MEMBERS, MAX_MEMORY, MAX_OBJECTS, MAX_OFF,
-    MAX_PODLESS, MAX_PODS, MAX_REPLY, MAX_SERVICES, MAX_SILENT, MAX_STAMP, MAX_VALUES,
+    Bad, MAX_BODY, MAX_BOOT, MAX_CPUS, MAX_FLEET, MAX_IMAGES, MAX_MEMBERS, MAX_MEMORY, MAX_OBJECTS,
+    MAX_OFF, MAX_PODLESS, MAX_PODS, MAX_REPLY, MAX_SERVICES, MAX_SILENT, MAX_STAMP, MAX_VALUES,
     MAX_VERSIONS, MAX_WANTED, MAX_WHY, MAX_WORD,
 };
 pub use health::{ASKED, Fleet, Health, Off, OffNodes, PluginHealth, Share, VersionNodes};
+pub use image::{bare_image_id, image_id_uid, image_uid};
 pub use metric::{Metric, Values, ValuesOf};
 pub use podless::{Controller, Podless};
 pub use reply::{Fate, Reason, Refusal, Reply, Total, Warming};

@@ -86,7 +86,7 @@ pub struct Warming {
     pub left_ms: u64,
 }
 
-/// The sum over all pods of a controller or Service in the cluster.
+/// The sum over all pods of a controller, Service or image in the cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Total<V = Values> {
     /// What it is.

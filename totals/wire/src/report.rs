@@ -21,7 +21,7 @@ pub struct Report {
     pub sampled: Option<Sampled>,
     /// The node itself.
     pub node: Node,
-    /// What the pods of this node use, by controller and Service.
+    /// What the pods of this node use, by controller, Service and image.
     pub objects: Vec<Partial>,
     /// Objects without pods here whose totals are wanted, too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -80,7 +80,7 @@ pub struct Node {
     pub memory: u64,
 }
 
-/// A kind of what totals are of: controllers, and Services. Others are left out on reading.
+/// A kind of what totals are of: controllers, Services and images. Others are left out on reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// Of apps/v1; its pods are those of its ReplicaSets.
@@ -95,6 +95,9 @@ pub enum Kind {
     CronJob,
     /// Of v1; its pods are those that its EndpointSlices name.
     Service,
+    /// An image of containers, by the name that Scope shows; see [`image_uid`](crate::image_uid). Its pods are those in
+    /// which a container of it runs, and its values are of these containers alone.
+    Image,
     /// A kind that this version does not know.
     #[serde(other)]
     Other,
@@ -109,14 +112,15 @@ pub struct Object {
     pub uid: Uid,
 }
 
-/// What the pods of one controller or Service on one node use.
+/// What the pods of one controller, Service or image on one node use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Partial {
     /// What it is.
     pub kind: Kind,
     /// Its UID.
     pub uid: Uid,
-    /// Its pods on this node that the values are of: those that were found and measured.
+    /// Its pods on this node that the values are of: those that were found and measured; of an image those of which each
+    /// running container of it was.
     pub counted: u32,
     /// Of a Service: the [version of the set of pods](crate::Members::version) that it is of. Of all else
     /// nothing.

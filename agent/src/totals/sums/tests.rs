@@ -26,7 +26,7 @@ fn owner(topology: Topology, number: u8) -> Owner {
     }
 }
 
-fn pod(id: &str, owners: &[Owner]) -> Pod {
+pub(super) fn pod(id: &str, owners: &[Owner]) -> Pod {
     Pod {
         id: id.into(),
         uid: id.into(),
@@ -43,14 +43,14 @@ fn pod(id: &str, owners: &[Owner]) -> Pod {
     }
 }
 
-fn inventory(pods: impl IntoIterator<Item = Pod>) -> Inventory {
+pub(super) fn inventory(pods: impl IntoIterator<Item = Pod>) -> Inventory {
     Inventory {
         pods: pods.into_iter().map(|pod| (pod.id.clone(), pod)).collect(),
         ..Inventory::default()
     }
 }
 
-fn usage(pods: &[(&str, Figures)]) -> Usage {
+pub(super) fn usage(pods: &[(&str, Figures)]) -> Usage {
     Usage {
         at: Timestamp::from_unix_micros(0),
         interval: Some(Duration::from_secs(1)),

@@ -10,6 +10,7 @@ mod cluster_actions;
 mod connected;
 mod demo_here;
 mod figures;
+mod image_totals;
 mod installation;
 mod kubelet;
 mod least_privilege;

@@ -9,6 +9,7 @@ use anyhow::{Context, bail, ensure};
 use scope_emulator::{ProbeSetup, Runtime, Tab, Version, World as Scope};
 
 use super::app_view::whole_truth;
+use super::image_totals;
 use super::kubelet::{Reading, Sample, kubelet_readings, mean};
 use super::service_totals;
 use crate::kubectl::Kubectl;
@@ -32,11 +33,11 @@ const SINGLE_PART: f64 = 0.25;
 /// A total is right so long after a change.
 const RIGHT_WITHIN: Duration = Duration::from_secs(15);
 /// The kubelet looks at a container every 10 to 15 s; so long lies between the first reading and the last.
-const LONG: f64 = 25.0;
+pub(super) const LONG: f64 = 25.0;
 pub(super) const PATIENT: Duration = Duration::from_secs(120);
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// In every so many of these looks the kubelets are asked, too.
-const KUBELETS_EVERY: u32 = 4;
+pub(super) const KUBELETS_EVERY: u32 = 4;
 /// The nodes of the Deployment; the fleet has one more.
 const NODES: [&str; 3] = ["node1", "node2", "node3"];
 
@@ -90,7 +91,8 @@ fn busy(kubectl: &Kubectl) -> anyhow::Result<String> {
 }
 
 /// One steady total, from all nodes the same and on the page, which is what the kubelets' figures add up to; and
-/// right again soon after the Deployment has another size. A Service over its pods has the same.
+/// right again soon after the Deployment has another size. A Service over its pods has the same, and their image what
+/// all containers of it use.
 pub(super) fn are_true(world: &mut World) -> anyhow::Result<()> {
     let kubectl = world.kubectl.clone();
     kubectl.apply(OBJECTS)?;
@@ -102,16 +104,17 @@ pub(super) fn are_true(world: &mut World) -> anyhow::Result<()> {
     for replicas in [2, 0, REPLICAS] {
         resized(world, &id, replicas).with_context(|| format!("{replicas} replicas"))?;
     }
-    service_totals::equal_the_deployments(world, &id)
+    service_totals::equal_the_deployments(world, &id)?;
+    image_totals::are_what_the_kubelets_say(world)
 }
 
-/// One round's total of the Deployment, as the nodes show it.
+/// One round's total of the Deployment, or of its image, as the nodes show it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Shown {
-    at: f64,
-    millicores: f64,
-    percent: f64,
-    memory: f64,
+pub(super) struct Shown {
+    pub(super) at: f64,
+    pub(super) millicores: f64,
+    pub(super) percent: f64,
+    pub(super) memory: f64,
 }
 
 /// What a node's agent shows of it now.
@@ -277,7 +280,7 @@ fn memory_by_the_kubelets(kubectl: &Kubectl) -> anyhow::Result<f64> {
     Ok(sum)
 }
 
-fn compare(
+pub(super) fn compare(
     rounds: &BTreeMap<u64, Shown>,
     kubelets: &BTreeMap<String, Vec<Reading>>,
     memory: f64,

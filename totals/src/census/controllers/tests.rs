@@ -8,7 +8,7 @@ use proptest::{collection::vec, prelude::*};
 use serde_json::json;
 
 use super::*;
-use crate::census::{Census, Maker, Pod};
+use crate::census::{Census, Images, Maker, Pod};
 
 const KINDS: [Kind; 4] = [
     Kind::Deployment,
@@ -33,7 +33,9 @@ fn listed(controllers: &mut Controllers, kind: Kind) -> &mut Listed<Uid, Name> {
         Kind::StatefulSet => &mut controllers.stateful_sets,
         Kind::DaemonSet => &mut controllers.daemon_sets,
         Kind::CronJob => &mut controllers.cron_jobs,
-        Kind::Job | Kind::Service | Kind::Other => panic!("{kind:?} is not followed by name"),
+        Kind::Job | Kind::Service | Kind::Image | Kind::Other => {
+            panic!("{kind:?} is not followed by name")
+        }
     }
 }
 
@@ -340,6 +342,7 @@ impl World {
                     node: node(on),
                     maker: maker(kind, number),
                     gone_by: None,
+                    images: Images::default(),
                 };
                 self.census.pods.put(uid(30, pod), kept);
             }

@@ -9,7 +9,7 @@ use scope_totals_wire::{Kind, Object};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::census::{Census, Maker};
+use crate::census::{Census, Images, Maker};
 
 fn uid(group: u8, number: u16) -> Uid {
     let mut bytes = [group; 16];
@@ -30,6 +30,7 @@ fn pod(node: &str) -> Pod {
         node: node.into(),
         maker: Maker::Other,
         gone_by: None,
+        images: Images::default(),
     }
 }
 

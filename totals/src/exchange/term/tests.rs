@@ -6,7 +6,7 @@ use scope_totals_wire::{Kind, Metric, Node, Object, Partial, Sampled, Uid};
 
 use super::*;
 use crate::{
-    census::{Census, Maker, Name, Pod},
+    census::{Census, Images, Maker, Name, Pod},
     top::{Ask, Wanted},
 };
 
@@ -32,6 +32,7 @@ fn holdings() -> Arc<Holdings> {
             node: node.into(),
             maker: Maker::Controller(object()),
             gone_by: None,
+            images: Images::default(),
         };
         census.pods.put(Uid::from_bytes([number; 16]), pod);
     }

@@ -419,8 +419,8 @@ async fn nobody_is_connected_to_before_the_first_sample() {
 #[tokio::test(start_paused = true)]
 async fn who_rests_reports_as_soon_as_somebody_asks() {
     let mut agent = Agent::start();
-    // Somebody asked while the service had not said yet that nobody does.
-    agent.ask_again();
+    // Somebody did long ago.
+    agent.ask_again(false);
     let rest = |stamp: &str| {
         Step::Reply(Reply {
             interval_ms: 15_000,
@@ -430,18 +430,22 @@ async fn who_rests_reports_as_soon_as_somebody_asks() {
     };
     let first = agent.asked(rest("7-1")).await;
     let second = agent.asked(rest("7-2")).await;
-    assert!(seconds(first.at, second.at) < 0.1, "it is not known yet");
-    let third = agent.asked(rest("7-3")).await;
-    assert_eq!(seconds(second.at, third.at).round(), 15.0);
+    assert_eq!(seconds(first.at, second.at).round(), 15.0);
+    assert_eq!(first.report.watched, Some(false));
     tokio::time::sleep(Duration::from_secs(3)).await;
-    agent.ask_again();
-    let fourth = agent
-        .asked(Step::Reply(reply(Fate::Taken, "7-4", [total(1, 9000)])))
+    agent.ask_again(true);
+    let third = agent
+        .asked(Step::Reply(reply(Fate::Taken, "7-3", [total(1, 9000)])))
         .await;
-    assert_eq!(seconds(third.at, fourth.at).round(), 3.0);
-    agent.ask_again();
-    let fifth = agent
-        .asked(Step::Reply(reply(Fate::Taken, "7-5", [total(1, 9000)])))
-        .await;
-    assert_eq!(seconds(fourth.at, fifth.at).round(), 5.0, "at its pace");
+    assert_eq!(seconds(second.at, third.at).round(), 3.0);
+    assert_eq!(third.report.watched, Some(true));
+    agent.ask_again(true);
+    let fourth = agent.asked(rest("7-4")).await;
+    assert_eq!(seconds(third.at, fourth.at).round(), 5.0, "at its pace");
+    let fifth = agent.asked(rest("7-5")).await;
+    assert_eq!(
+        seconds(fourth.at, fifth.at).round(),
+        15.0,
+        "a service that says so in spite of that is not told again and again"
+    );
 }

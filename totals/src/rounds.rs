@@ -14,8 +14,12 @@ use crate::{
     exchange::{Exchange, Term},
 };
 
-/// In its first three intervals a term adds up so often, so that totals are back soon after a hand-over.
-const YOUNG: Duration = Duration::from_secs(1);
+/// In its first three intervals a term adds up so often, so that totals are back soon after a hand-over; and so soon after
+/// pods came or went, so that they are right again.
+const SOON: Duration = Duration::from_secs(1);
+/// But the latter only if a round takes no longer, which is then a hundredth of a CPU: in a large cluster pods come and go
+/// all the time.
+const CHEAP: Duration = Duration::from_millis(10);
 /// Until the API server has told everything, it is looked for so often.
 const FILL: Duration = Duration::from_millis(100);
 /// Pods that should have gone stop counting by time alone, so the census is looked through at least so often.
@@ -53,16 +57,21 @@ pub async fn run(exchange: Arc<Exchange>) {
         tracing::info!(number, "this replica serves totals");
         let mut told = false;
         while exchange.is_open() && exchange.claim().term() == number {
+            let began = Instant::now();
             add_up(&exchange, &term, &mut looked).await;
+            let (ended, is_cheap) = (Instant::now(), began.elapsed() <= CHEAP);
             told |= tell_if_alone(&exchange, &term, told);
-            let pause = match term.is_young(exchange.now()) {
-                true => YOUNG,
-                false => term.pace().period(),
+            let mut due = match term.is_young(exchange.now()) {
+                true => ended + SOON,
+                false => ended + term.pace().period(),
             };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = term.woken() => {}
-                _ = terms.changed() => {}
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep_until(due.into()) => break,
+                    () = term.changed(), if is_cheap => due = due.min(ended + SOON),
+                    () = term.woken() => break,
+                    _ = terms.changed() => break,
+                }
             }
         }
         exchange.set_term(None);

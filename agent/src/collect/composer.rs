@@ -12,8 +12,9 @@ use super::{Mend, Settings};
 use crate::attribution::Usage;
 use crate::sample::{Mode, Runtime};
 
-/// The key of [`Share::mark`]; no template has it, so that it is not shown.
-const MARK: &str = "turn";
+/// The key of [`Share::mark`]; no template has it, so that it is not shown. Hundreds of nodes have it in each report, so
+/// it is as short as can be.
+const MARK: &str = "t";
 const ACTIVE_CONTROLS: &str = "active_controls";
 
 /// How much of what is known goes into a report. What is left out first is what is missed least:

@@ -122,7 +122,8 @@ impl Demand {
 
     /// The same at this time.
     pub fn asked_at(&self, probe_id: Option<&str>, sequence: u64, now: Instant) -> bool {
-        let before = self.last.swap(self.millis(now), Ordering::SeqCst);
+        // At 0 nobody has.
+        let before = self.last.swap(self.millis(now).max(1), Ordering::SeqCst);
         // The sampler sets `slow` before it looks at `last`: either it sees this request, or this
         // request sees that it sleeps.
         if self.slow.load(Ordering::SeqCst)
@@ -165,6 +166,11 @@ impl Demand {
     /// Whether somebody asked lately. A start counts, too.
     pub(super) fn is_asked(&self) -> bool {
         self.idle_for() <= ASKED_LATELY
+    }
+
+    /// Whether somebody asked lately. A start does not count.
+    pub(super) fn is_watched(&self) -> bool {
+        self.last.load(Ordering::SeqCst) > 0 && self.is_asked()
     }
 
     /// Wants one look at the node, soon, whoever else asks or not.
@@ -350,6 +356,14 @@ pub fn is_probe_id(id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_is_asked_for_and_not_watched() {
+        let demand = Demand::new();
+        assert!(demand.is_asked() && !demand.is_watched());
+        demand.asked(None, 0);
+        assert!(demand.is_watched());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_asks_after_a_pause_or_anew_is_told_of() {

@@ -166,7 +166,7 @@ pub(super) fn present(
         let broken_off = watch.error.is_none() && inventory.contact.is_broken_off();
         Present {
             server_away: watch.server_away || broken_off,
-            watched: demand.is_asked(),
+            watched: demand.is_watched(),
             health: totals::health(demand.probe_asked_ago(), collectors, problems),
         }
     })

@@ -53,6 +53,8 @@ pub(super) struct Conversation {
     failures: u32,
     /// The last report was sent without waiting, so that the next one is not.
     hurried: bool,
+    /// The last report said that somebody asks for reports.
+    watched: bool,
     /// The service found a report too large.
     lean: bool,
     /// How many objects with pods were in the last report, and how many pods.
@@ -95,6 +97,7 @@ impl Conversation {
             interval: FIRST_INTERVAL,
             failures: 0,
             hurried: false,
+            watched: false,
             lean: false,
             told: None,
             changed: false,
@@ -125,6 +128,7 @@ impl Conversation {
         present: Present,
     ) -> Bytes {
         self.sequence += 1;
+        self.watched = present.watched;
         let sampled = self.last.as_ref().and_then(|(stamp, came)| {
             let after = measured.taken.checked_duration_since(*came)?;
             Some(Sampled {
@@ -158,6 +162,11 @@ impl Conversation {
         self.changed |= self.told.is_some_and(|before| before != told);
         self.told = Some(told);
         let mut body = json(&report);
+        if body.len() > MAX_BODY && !report.top.is_empty() {
+            // What people ask is not to cost anybody's totals a value.
+            report.top.clear();
+            body = json(&report);
+        }
         if body.len() > MAX_BODY {
             slim(&mut report);
             body = json(&report);
@@ -183,7 +192,8 @@ impl Conversation {
                 (false, false) => self.interval.saturating_sub(AHEAD),
             },
             anew: false,
-            until_asked: reply.resting,
+            // Whoever says so to a report of an agent that is asked is not to be told again and again.
+            until_asked: reply.resting && !self.watched,
         }
     }
 
@@ -194,7 +204,9 @@ impl Conversation {
             .told
             .is_none_or(|(objects, _)| reply.totals.len() >= objects);
         self.changed &= !(all && reply.totals.iter().all(is_whole));
-        if reply.warming.is_some() || reply.resting || !self.changed {
+        // While nobody looks nothing is missed, and all agents at once would hurry when somebody does again.
+        self.changed &= !reply.resting;
+        if reply.warming.is_some() || !self.changed {
             return false;
         }
         let (until, again) = match self.hurry {

@@ -75,8 +75,15 @@ impl Talk {
             self.board.connected(self.connection.is_some());
             tokio::select! {
                 () = tokio::time::sleep(next.wait) => {}
-                () = self.settings.asked_again.notified(), if next.until_asked => {}
+                () = self.asked(), if next.until_asked => {}
             }
+        }
+    }
+
+    /// Somebody asks for reports. It may have been said before, and be over by now.
+    async fn asked(&self) {
+        while !(self.settings.present)().watched {
+            self.settings.asked_again.notified().await;
         }
     }
 

@@ -267,7 +267,7 @@ fn every_total_is_told_within_a_cycle() {
                 let row = controller.latest.contains_key("totals_pods_counted");
                 *told.entry((*topology, "row")).or_default() += u64::from(row);
                 assert!(
-                    !row || controller.latest.contains_key("turn"),
+                    !row || controller.latest.contains_key("t"),
                     "or the probe drops it"
                 );
             }

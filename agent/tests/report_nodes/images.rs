@@ -149,10 +149,7 @@ fn every_total_of_an_image_is_told_within_a_cycle() {
                     continue;
                 }
                 *told.entry(id.to_owned()).or_default() += 1;
-                assert!(
-                    image.latest.contains_key("turn"),
-                    "or the probe drops the row"
-                );
+                assert!(image.latest.contains_key("t"), "or the probe drops the row");
             }
         }
         assert_eq!(told.len(), names.len());

@@ -278,7 +278,7 @@ fn controllers_take_turns_with_their_buttons() {
                 let Some(node) = report.topologies[&topology].nodes.get(id) else {
                     continue;
                 };
-                let mark = latest(node, "turn").map(str::to_owned);
+                let mark = latest(node, "t").map(str::to_owned);
                 assert_eq!(latest(node, "active_controls").is_some(), mark.is_some());
                 if let Some(mark) = mark {
                     assert!(marks.insert(mark), "{id} is marked alike");

@@ -222,7 +222,7 @@ fn each_has_its_turn_once_in_a_cycle() {
             let mut any = false;
             for number in 1..40 {
                 if let Some(node) = has(number, Topology::Deployment) {
-                    assert!(latest(node, "turn").is_some());
+                    assert!(latest(node, "t").is_some());
                     *told.entry(number).or_default() += 1;
                     any = true;
                 }

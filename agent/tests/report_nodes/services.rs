@@ -171,7 +171,7 @@ fn every_total_of_a_service_is_told_within_a_cycle() {
                 let service = node(&report, Topology::Service, id);
                 let count = told.entry(id.to_owned()).or_default();
                 *count += service.metrics.len() as u64;
-                let marked = service.latest.contains_key("turn");
+                let marked = service.latest.contains_key("t");
                 assert!(marked, "or the probe drops the row");
             }
         }

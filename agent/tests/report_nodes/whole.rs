@@ -136,7 +136,7 @@ fn turns_make_up_the_whole() {
                 smaller += usize::from(node.latest.len() < 11);
                 merged.latest.extend(node.latest);
                 // It changes each time that the node's names are told, and so tells nothing itself.
-                if let Some(mark) = merged.latest.remove("turn") {
+                if let Some(mark) = merged.latest.remove("t") {
                     assert!(
                         marks.insert((id.clone(), mark.value)),
                         "{id} is marked alike"

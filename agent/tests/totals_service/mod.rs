@@ -172,6 +172,7 @@ pub(crate) struct Agent {
     asked: mpsc::UnboundedReceiver<Asked>,
     measures: Arc<AtomicBool>,
     asked_again: Arc<tokio::sync::Notify>,
+    watched: Arc<AtomicBool>,
     _stop: DropGuard,
 }
 
@@ -195,6 +196,8 @@ impl Agent {
         let board = Arc::new(TotalsBoard::new());
         let measures = Arc::new(AtomicBool::new(true));
         let asked_again = Arc::new(tokio::sync::Notify::new());
+        let watched = Arc::new(AtomicBool::new(false));
+        let is_watched = watched.clone();
         let stop = CancellationToken::new();
         let agent = Agent {
             volume: Volume(tempfile::tempdir().expect("a directory")),
@@ -204,6 +207,7 @@ impl Agent {
             asked,
             measures: measures.clone(),
             asked_again: asked_again.clone(),
+            watched,
             _stop: stop.clone().drop_guard(),
         };
         agent.publish();
@@ -220,9 +224,9 @@ impl Agent {
                     sampled.tell(measured());
                 }
             }),
-            present: Box::new(|| Present {
+            present: Box::new(move || Present {
                 server_away: false,
-                watched: false,
+                watched: is_watched.load(Ordering::SeqCst),
                 health: health(None, Collectors::ALL, &Problems::default()),
             }),
             dial: Box::new(move |address| service.clone().dial(address)),
@@ -268,8 +272,9 @@ impl Agent {
     }
 
     /// Whether the sampler has anything to tell.
-    /// Somebody asks the agent for a report after a time in which nobody did.
-    pub(crate) fn ask_again(&self) {
+    /// Somebody asks the agent for a report after a time in which nobody did; and whether that is lately still.
+    pub(crate) fn ask_again(&self, lately: bool) {
+        self.watched.store(lately, Ordering::SeqCst);
         self.asked_again.notify_one();
     }
 

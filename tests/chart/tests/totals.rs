@@ -382,7 +382,7 @@ fn an_uninstall_stops_the_service_first() {
 
 /// Agents on the host's network come from their node, and only where there may be such agents.
 #[test]
-fn agents_and_operator_reach_the_exchange_and_others_do_not() {
+fn who_reaches_the_exchange_is_named() {
     let on = [
         "networkPolicy.operator.enabled=true",
         "networkPolicy.totals.enabled=true",

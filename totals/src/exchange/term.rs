@@ -29,6 +29,8 @@ pub struct Term {
     pace: Mutex<Pace>,
     /// Somebody looks again, so that a round is due.
     woken: Notify,
+    /// Pods came or went by a report.
+    changed: Notify,
     ledger: Mutex<Ledger>,
     fleet: Mutex<Fleet>,
     rates: Mutex<Rates>,
@@ -76,6 +78,7 @@ impl Term {
             began: now,
             pace: Mutex::new(Pace::new(holdings.nodes.len(), now)),
             woken: Notify::new(),
+            changed: Notify::new(),
             ledger: Mutex::default(),
             fleet: Mutex::default(),
             rates: Mutex::default(),
@@ -97,6 +100,11 @@ impl Term {
     /// Ends when agents that rested are asked to report as often as usual.
     pub async fn woken(&self) {
         self.woken.notified().await;
+    }
+
+    /// Ends when a report is of other pods than the one before it.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Whether the first three intervals are not over.
@@ -171,10 +179,15 @@ impl Term {
     ) -> Result<Fate, TooManyPlugins> {
         let sampled = report.sampled.as_ref();
         let sampled = sampled.and_then(|sampled| self.stamps.sampled(sampled, now));
-        let fate = {
+        let pace = self.pace();
+        let (fate, changed) = {
             let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-            ledger.take(agent, report, sampled, now, self.pace().interval())?
+            let fate = ledger.take(agent, report, sampled, now, pace.interval())?;
+            (fate, ledger.take_changed())
         };
+        if changed && !pace.is_resting() {
+            self.changed.notify_one();
+        }
         // What else a report says is as old as the report.
         if fate == Fate::Taken {
             self.fleet().take(agent, report, now);

@@ -65,13 +65,15 @@ impl Exchange {
         };
         let (wall, now) = (Timestamp::now(), self.now());
         let (token, from) = (token(headers), connection.from);
-        let allowed = people.guard.allowed(token, from, &right, wall, now);
-        let user = allowed.await.map_err(refuse_user)?;
-        let speaker = Speaker::User(user);
-        connection.seat.prove(&speaker);
-        if !term.may_ask(&speaker, self.now()) {
-            return Err(Refuse::rate_of_people(SHARE));
-        }
+        // A review of rights is a request to the API server, so that a person has no more of them than questions.
+        let admit = |user: &Arc<str>| {
+            let speaker = Speaker::User(Arc::clone(user));
+            connection.seat.prove(&speaker);
+            term.may_ask(&speaker, self.now())
+        };
+        let guard = &people.guard;
+        let allowed = guard.allowed(token, from, &right, wall, now, admit);
+        allowed.await.map_err(refuse_user)?;
         let plugin = plugin(&term, &ask)?;
         let top = match ask.of {
             TopOf::Pods => self.found(&term, plugin, ask, Asked::Pods).await?,
@@ -113,7 +115,11 @@ impl Exchange {
         let left = self.now().until(open.until);
         // Whoever answered last stays in the answer, and the question is there for as long as the term.
         let _ = tokio::time::timeout(left, open.complete.wait_for(|complete| *complete)).await;
-        Ok(term.found(&wanted, &ask, &open, Timestamp::now(), self.now()))
+        let found = term.found(&wanted, &ask, &open, Timestamp::now(), self.now());
+        found.ok_or_else(|| {
+            let message = "the agents were not asked for long enough; ask again";
+            Refuse::new(Reason::Busy, message.into())
+        })
     }
 }
 
@@ -150,6 +156,7 @@ fn refuse_ask(bad: &BadAsk) -> Refuse {
 
 fn refuse_user(error: NotAllowed) -> Refuse {
     let reason = match &error {
+        NotAllowed::Rate => return Refuse::rate_of_people(SHARE),
         NotAllowed::NoToken | NotAllowed::Token => Reason::Token,
         NotAllowed::Right { .. } => Reason::Account,
         NotAllowed::Strikes => Reason::Rate,

@@ -88,6 +88,12 @@ impl Kept {
         }
     }
 
+    /// Whether it is of as many pods of each object.
+    pub(super) fn counts_as(&self, other: &Self) -> bool {
+        let mut counted = self.rows.iter().zip(&other.rows);
+        self.objects == other.objects && counted.all(|(one, other)| one.counted == other.counted)
+    }
+
     pub(super) fn sampled(&self) -> Moment {
         self.sampled
     }

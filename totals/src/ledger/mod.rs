@@ -42,6 +42,8 @@ type Reports = HashMap<Arc<str>, Arc<Kept>>;
 #[derive(Debug, Default)]
 pub struct Ledger {
     plugins: BTreeMap<Arc<str>, Reports>,
+    /// A report since that was last asked about was of other pods than the one before it.
+    changed: bool,
 }
 
 /// How old a sample may be: three intervals.
@@ -77,8 +79,15 @@ impl Ledger {
             return Ok(Fate::Old);
         }
         let kept = Arc::new(Kept::new(report, sampled));
-        nodes.insert(Arc::clone(&agent.node), kept);
+        let before = nodes.insert(Arc::clone(&agent.node), Arc::clone(&kept));
+        self.changed |= before.is_none_or(|before| !before.counts_as(&kept));
         Ok(Fate::Taken)
+    }
+
+    /// Whether any report since the last such question was of other pods than the one before it, by their number in
+    /// each object.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// Forgets nodes that there are no more, and plugins of which no agent is left.
@@ -119,6 +128,7 @@ impl Ledger {
     pub fn copy(&self) -> Self {
         Self {
             plugins: self.plugins.clone(),
+            changed: false,
         }
     }
 }

@@ -17,9 +17,12 @@ use super::{Address, Reach, WriteError, Writes, endpoints::PORT};
 const MANAGER: &str = "scope-totals";
 /// What failed is tried again so soon.
 const AGAIN: Duration = Duration::from_secs(5);
+/// And what was written after this time: somebody may have taken it away, or Kubernetes with a Service of that name. What
+/// is as it should be is not written by that.
+const ANEW: Duration = Duration::from_secs(60);
 
-/// Writes the Endpoints of the Service when this replica begins to lead, and when the Service was made anew, since then
-/// Kubernetes takes them away.
+/// Writes the Endpoints of the Service when this replica begins to lead, when the Service was made anew, since then
+/// Kubernetes takes them away, and now and then.
 pub struct Proxied {
     /// Endpoints of the own namespace.
     pub endpoints: Api<v1::Endpoints>,
@@ -53,6 +56,7 @@ impl Proxied {
                 },
                 Ok(()) = self.reach.changed() => {}
                 () = tokio::time::sleep(AGAIN), if again => {}
+                () = tokio::time::sleep(ANEW), if !again => written = None,
             }
         }
     }

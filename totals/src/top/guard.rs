@@ -98,6 +98,9 @@ pub enum NotAllowed {
         "too many tokens that are not valid came from where this came from; try again in a minute"
     )]
     Strikes,
+    /// Too many questions of one person.
+    #[error("too many questions at once: ask again later")]
+    Rate,
     /// Not known now.
     #[error("the API server does not say now whose the token is and what they may; try again")]
     Unreviewed,
@@ -143,6 +146,7 @@ impl Guard {
     }
 
     /// Who it is that brings this token, if they have the right. `wall` and `now` are the same moment on two clocks.
+    /// Before the API server is asked about rights, `admit` says whether that person may ask for anything now.
     pub async fn allowed(
         &self,
         token: &str,
@@ -150,6 +154,7 @@ impl Guard {
         right: &Right,
         wall: Timestamp,
         now: Moment,
+        admit: impl FnOnce(&Arc<str>) -> bool,
     ) -> Result<Arc<str>, NotAllowed> {
         // A token that has spaces or worse in it is none, and is written into no request.
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -161,6 +166,9 @@ impl Guard {
         let name: Name = Sha256::digest(token).into();
         let user = self.user(name, token, from, wall, now).await?;
         let user = user.ok_or(NotAllowed::Token)?;
+        if !admit(&user.name) {
+            return Err(NotAllowed::Rate);
+        }
         match self.has(name, &user, right, now).await? {
             true => Ok(Arc::clone(&user.name)),
             false => Err(NotAllowed::Right {

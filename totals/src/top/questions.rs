@@ -306,7 +306,14 @@ fn pods(answers: &[(&Arc<str>, &Answer)], limit: usize) -> Vec<TopRow> {
         order((one.value, namespace, name), (other.value, its, its_name))
             .then(one.uid.cmp(&other.uid))
     };
-    rows.sort_unstable_by(|(_, one), (_, other)| compare(one, other));
+    // There may be a hundred thousand, and agents wait for the lock meanwhile: only the first ones are put in order.
+    let compare =
+        |(_, one): &(&Arc<str>, &Row), (_, other): &(&Arc<str>, &Row)| compare(one, other);
+    if limit < rows.len() {
+        rows.select_nth_unstable_by(limit, compare);
+        rows.truncate(limit);
+    }
+    rows.sort_unstable_by(compare);
     let row = |(node, row): &(&Arc<str>, &Row)| {
         let (namespace, name) = row.names();
         TopRow {
@@ -320,7 +327,7 @@ fn pods(answers: &[(&Arc<str>, &Answer)], limit: usize) -> Vec<TopRow> {
             value: row.value,
         }
     };
-    rows.iter().take(limit).map(row).collect()
+    rows.iter().map(row).collect()
 }
 
 fn nodes(answers: &[(&Arc<str>, &Answer)], limit: usize) -> Vec<TopRow> {

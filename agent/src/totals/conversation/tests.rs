@@ -59,7 +59,7 @@ fn told(talk: &mut Conversation, measured: &Measured) -> Bytes {
         },
         Present {
             server_away: true,
-            watched: true,
+            watched: false,
             health: health(None, Collectors::ALL, &Problems::default()),
         },
     )
@@ -303,7 +303,7 @@ fn who_is_told_that_nobody_looks_waits_until_somebody_does() {
     let mut talk = Conversation::new("b".into());
     assert_eq!(
         read(&told(&mut talk, &measured(now, 1, 0))).watched,
-        Some(true)
+        Some(false)
     );
     let next = talk.replied(&reply(Fate::Taken, "1-1", 4000), now);
     assert_eq!((next.wait, next.until_asked), (ms(3500), false));
@@ -317,6 +317,9 @@ fn who_is_told_that_nobody_looks_waits_until_somebody_does() {
     assert_eq!((next.wait, next.until_asked), (ms(14_500), true));
     let next = talk.failed(&ExchangeError::TooLarge, 1.0);
     assert!(!next.until_asked, "whoever asks does not mend the service");
+    told(&mut talk, &measured(now, 0, 0));
+    let next = talk.replied(&reply(Fate::Taken, "1-3", 4000), now);
+    assert_eq!(next.wait, ms(3500), "what went meanwhile is no haste now");
 }
 
 #[test]

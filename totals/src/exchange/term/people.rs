@@ -82,7 +82,7 @@ impl Term {
             .ask(wanted, limit, agents, nodes, now, interval)
     }
 
-    /// What they have answered so far.
+    /// What they have answered so far; nothing if the question was forgotten meanwhile.
     pub(in crate::exchange) fn found(
         &self,
         wanted: &Wanted,
@@ -90,17 +90,17 @@ impl Term {
         open: &Open,
         wall: Timestamp,
         now: Moment,
-    ) -> Top {
+    ) -> Option<Top> {
         let interval = self.heard(now);
         let found = self.questions().answer(open, ask.limit, now, interval);
-        let (answered, rows) = found.unwrap_or_default();
+        let (answered, rows) = found?;
         let (_, nodes) = self.reporting(&wanted.plugin, now);
-        Top {
+        Some(Top {
             at_ms: wall.as_millisecond(),
             nodes: of_nodes(answered, nodes),
             rows,
             ..of(&wanted.plugin, ask)
-        }
+        })
     }
 
     /// Whether there are totals of a plugin, and if not, why.

@@ -48,6 +48,8 @@ struct World {
     term: Term,
     holdings: Arc<Holdings>,
     sequence: u64,
+    /// On each node, by what the agents say.
+    pods: u32,
     stamps: [Option<wire::Stamp>; 2],
 }
 
@@ -58,6 +60,7 @@ impl World {
             term: Term::new(1, Arc::clone(&holdings), WALL, at(0)),
             holdings,
             sequence: 0,
+            pods: 1,
             stamps: [None, None],
         }
     }
@@ -87,7 +90,7 @@ impl World {
             objects: vec![Partial {
                 kind: object().kind,
                 uid: object().uid,
-                counted: 1,
+                counted: self.pods,
                 members: None,
                 values: [(Metric::Millicores, 100.0)].into_iter().collect(),
             }],
@@ -171,6 +174,29 @@ fn nobody_rests_while_an_agent_does_not_tell_or_somebody_looks_elsewhere() {
 }
 
 #[tokio::test]
+async fn a_round_is_due_soon_when_pods_came_or_went() {
+    let mut world = World::new();
+    let is_due = async |world: &World| {
+        let changed = tokio::time::timeout(Duration::from_millis(1), world.term.changed());
+        changed.await.is_ok()
+    };
+    world.go_on([Some(true); 2], 1, 5);
+    assert!(is_due(&world).await, "they are new");
+    world.go_on([Some(true); 2], 5, 10);
+    assert!(!is_due(&world).await);
+    world.pods = 2;
+    world.report(0, Some(true), 10);
+    assert!(is_due(&world).await);
+    world.report(0, Some(true), 11);
+    assert!(!is_due(&world).await);
+    world.go_on([Some(false); 2], 11, 80);
+    assert!(is_due(&world).await, "b has more now, too");
+    world.pods = 3;
+    world.report(0, Some(false), 80);
+    assert!(!is_due(&world).await, "nobody looks");
+}
+
+#[tokio::test]
 async fn a_round_is_due_when_somebody_looks_again() {
     let mut world = World::new();
     world.go_on([Some(false); 2], 1, 70);
@@ -215,7 +241,10 @@ async fn who_asks_about_pods_wakes_the_agents_and_about_controllers_nobody() {
     let reply = world.report(0, Some(false), 101);
     assert_eq!((reply.resting, reply.top.len()), (false, 1));
     let pods = ask(wire::TopOf::Pods);
-    let told = world.term.found(&wanted, &pods, &open, WALL, at(101));
+    let told = world
+        .term
+        .found(&wanted, &pods, &open, WALL, at(101))
+        .expect("it is asked");
     assert_eq!(told.nodes, wire::Answered { answered: 0, of: 2 });
     // Nobody asks any more.
     world.go_on([Some(false); 2], 102, 300);

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use hyper::StatusCode;
 use jiff::Timestamp;
-use scope_totals::census::{Name, Slice, watch};
+use scope_totals::census::{Name, NamespaceMark, Slice, watch};
 use scope_totals_wire::{
     Controller, FLEET_PATH, Fate, Fleet, Health, Kind, MAX_BODY, MAX_WHY, Members, Metric, Off,
     PATH, Partial, Reason, Uid,
@@ -556,6 +556,7 @@ fn serve(service: &Service, pods: &[u8]) {
     services.names.put(name.clone(), Uid::from_bytes([50; 16]));
     let slice = Slice {
         service: name,
+        namespace: NamespaceMark::default(),
         owner: None,
         pods: Some(pods.iter().map(|pod| Uid::from_bytes([*pod; 16])).collect()),
     };

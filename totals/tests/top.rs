@@ -9,7 +9,8 @@ use scope_totals_wire::{
     AUDIENCE, Answered, Asked, Fate, Found, Kind, PodFigure, Question, Reason, Reply, Top, TopOf,
     Uid,
 };
-use support::{Agent, OF_SERVER, Service, deployment, eventually, persons};
+use serde_json::json;
+use support::{Agent, OF_SERVER, Service, deployment, eventually, persons, token};
 
 /// A service that is warm: an agent of every node has reported once.
 async fn warm(nodes: &[&str]) -> (Service, Vec<Agent>) {
@@ -349,4 +350,24 @@ async fn without_the_api_server_nobody_is_let_in() {
         .await
         .refusal();
     assert_eq!((status, refusal.reason), (503, Reason::Busy), "{refusal:?}");
+}
+
+#[tokio::test]
+async fn tokens_that_are_over_count_against_nobody() {
+    let (service, _agents) = warm(&["a"]).await;
+    let reviews = service.reviews();
+    let mut connection = service.connect().await;
+    for number in 0..25 {
+        let claims = json!({"aud": [AUDIENCE], "exp": 1_700_000_000 + number, "sub": "admin"});
+        let over = token(&claims, "good");
+        let answer = connection.ask("of=controllers", Some(&over)).await;
+        let (status, refusal) = answer.refusal();
+        assert_eq!((status, refusal.reason), (401, Reason::Token));
+    }
+    assert_eq!(
+        service.reviews(),
+        reviews,
+        "the API server is not asked about them"
+    );
+    connection.ask("of=controllers", Some(&admin())).await.top();
 }

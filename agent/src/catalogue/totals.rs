@@ -26,7 +26,7 @@ pub(super) fn section() -> &'static str {
      * A node whose reports take turns tells a total once in eight reports; of a controller with more than \
      twelve pods some of the nodes with its pods do, drawn by lot. Asked by anybody else, each tells all.\n\
      * A Service has CPU, memory, requests, classes of responses and the share of server errors, of the pods \
-     that its EndpointSlices name: ready or not, each once, whoever made the slices. When a pod joins or leaves, \
+     of its namespace that its EndpointSlices name: ready or not, each once, whoever made the slices. When a pod joins or leaves, \
      the total is absent until the node of that pod has reported twice. Static pods are among those that there \
      are, and never counted. Names of Services and the pods below them are told by Scope's probe; where none \
      lists Services they have no names.\n\

@@ -5,6 +5,7 @@ mod behind;
 mod controllers;
 mod images;
 mod listed;
+mod namespaces;
 mod places;
 mod seen;
 mod seen_slice;
@@ -20,6 +21,7 @@ pub use behind::Behind;
 pub use controllers::{Controllers, Name, WithoutPods};
 pub use images::{Image, Images};
 pub use listed::Listed;
+pub use namespaces::{NamespaceMark, Namespaces};
 pub use places::{Nodes, Objects, Place};
 pub use seen::{SeenOwner, SeenPod};
 pub use seen_slice::SeenSlice;
@@ -49,6 +51,8 @@ pub enum Maker {
 /// A pod on a node that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
+    /// Where it is, as no Service has a pod of another one.
+    pub namespace: NamespaceMark,
     /// The name of its node.
     pub node: Arc<str>,
     /// What made it.
@@ -240,6 +244,7 @@ mod tests {
         Pod {
             node: node.into(),
             maker,
+            namespace: NamespaceMark::default(),
             gone_by: None,
             images: Images::default(),
         }

@@ -33,6 +33,11 @@ impl SeenPod {
         self.metadata.uid.as_deref()?.parse().ok()
     }
 
+    /// The name of its namespace.
+    pub fn namespace(&self) -> &str {
+        self.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
     /// Its node, its maker and when it is to be gone, if it is on a node and has not ended.
     pub fn counts(&self) -> Option<(&str, Maker, Option<Timestamp>)> {
         let node = self.node.as_deref()?;

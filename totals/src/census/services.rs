@@ -6,13 +6,15 @@ use kube::core::PartialObjectMeta;
 use scope_process::words::Words;
 use scope_totals_wire::{self as wire, Kind, MAX_MEMBERS, MAX_SERVICES, Members, Object, Uid};
 
-use super::{Listed, Name, Nodes, Place, Pod, SeenSlice};
+use super::{Listed, Name, NamespaceMark, Namespaces, Nodes, Place, Pod, SeenSlice};
 
 /// What an EndpointSlice says of pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slice {
     /// The Service that it names.
     pub service: Name,
+    /// The namespace of both.
+    pub namespace: NamespaceMark,
     /// The UID of the Service that owns it, if one does. A slice may outlive its Service for a while, and another
     /// one may have taken the name.
     pub owner: Option<Uid>,
@@ -117,8 +119,10 @@ impl Services {
                 left_out.insert(service);
                 continue;
             };
+            // Whoever may write slices in one namespace could otherwise have pods of another added up.
+            let ours = |pod: &&Pod| pod.namespace == slice.namespace;
             members.extend(named.iter().filter_map(|&pod| {
-                let node = on(pods.get(&pod)?)?;
+                let node = on(pods.get(&pod).filter(ours)?)?;
                 Some(Member { node, service, pod })
             }));
         }
@@ -288,10 +292,11 @@ pub(super) fn service<K>() -> impl FnMut(&PartialObjectMeta<K>) -> Option<(Name,
 }
 
 /// Reads slices; those that name no Service or no pods are not kept.
-pub(super) fn slice() -> impl FnMut(&SeenSlice) -> Option<(Uid, Option<Slice>)> {
+pub(super) fn slice(marks: Namespaces) -> impl FnMut(&SeenSlice) -> Option<(Uid, Option<Slice>)> {
     let mut namespaces = Words::default();
     move |seen: &SeenSlice| {
         let slice = seen.names_pods().map(|named| Slice {
+            namespace: marks.mark(named.namespace),
             service: Name {
                 namespace: namespaces.shared(named.namespace),
                 name: named.service.into(),

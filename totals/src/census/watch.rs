@@ -26,7 +26,8 @@ use scope_totals_wire::{Object, Uid};
 use serde::de::DeserializeOwned;
 
 use super::{
-    Census, Listed, Pod, SeenOwner, SeenPod, SeenSlice, controllers, images::Pool, services,
+    Census, Listed, Namespaces, Pod, SeenOwner, SeenPod, SeenSlice, controllers, images::Pool,
+    services,
 };
 use crate::metrics::Metrics;
 
@@ -54,13 +55,17 @@ pub async fn follow(client: Client, census: Shared, metrics: Arc<Metrics>) {
     };
     // A node's name is in each of its pods and in each place.
     let (mut names, mut images) = (Words::default(), Pool::default());
+    let namespaces = Namespaces::default();
+    let marks = namespaces.clone();
     let pods = fill(
         &census,
         watches.all("Pod", PAGE),
         |census| &mut census.pods,
         move |pod: &SeenPod| {
             let uid = pod.uid()?;
+            let namespace = marks.mark(pod.namespace());
             let counts = pod.counts().map(|(node, maker, gone_by)| Pod {
+                namespace,
                 node: names.shared(node),
                 maker,
                 gone_by: gone_by.map(Box::new),
@@ -85,7 +90,7 @@ pub async fn follow(client: Client, census: Shared, metrics: Arc<Metrics>) {
         () = jobs => {}
         () = nodes => {}
         () = follow_names(&watches, &census) => {}
-        () = follow_services(&watches, &census) => {}
+        () = follow_services(&watches, &census, namespaces) => {}
     }
 }
 
@@ -131,12 +136,12 @@ async fn follow_names(watches: &Watches, census: &Shared) {
 }
 
 /// Follows the Services and which pods belong to them.
-async fn follow_services(watches: &Watches, census: &Shared) {
+async fn follow_services(watches: &Watches, census: &Shared, namespaces: Namespaces) {
     let slices = fill(
         census,
         watches.all::<SeenSlice>("EndpointSlice", PAGE_OF_SLICES),
         |census| &mut census.services.slices,
-        services::slice(),
+        services::slice(namespaces),
     );
     let names = fill(
         census,
@@ -246,7 +251,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::census::Images;
+    use crate::census::{Images, NamespaceMark};
 
     fn pod(uid: u8, node: Option<&str>) -> SeenPod {
         let mut pod = json!({
@@ -270,6 +275,7 @@ mod tests {
         let mut play = async |events: Vec<Event<SeenPod>>| {
             let read = |pod: &SeenPod| {
                 let counts = pod.counts().map(|(node, maker, gone_by)| Pod {
+                    namespace: NamespaceMark::default(),
                     node: names.shared(node),
                     maker,
                     gone_by: gone_by.map(Box::new),

@@ -155,7 +155,7 @@ impl Term {
             *pace = pace.next(agents, is_watched || questions > 0, now);
         }
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        rates.forget(now, pace.period());
+        rates.forget(now, pace.period().max(people::SHARE));
         counts
     }
 

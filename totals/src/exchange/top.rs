@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use super::{Connection, Exchange, Refuse, Term, term::SHARE, written};
 use crate::{
     census::watch,
-    top::{Ask, BadAsk, Guard, NotAllowed, Right, Wanted},
+    top::{Ask, BadAsk, Guard, NotAllowed, Person, Right, Wanted},
     trust::Speaker,
 };
 
@@ -73,11 +73,10 @@ impl Exchange {
         };
         let guard = &people.guard;
         let allowed = guard.allowed(token, from, &right, wall, now, admit);
-        allowed.await.map_err(refuse_user)?;
+        let user = allowed.await.map_err(refuse_user)?;
         let plugin = plugin(&term, &ask)?;
         let top = match ask.of {
-            TopOf::Pods => self.found(&term, plugin, ask, Asked::Pods).await?,
-            TopOf::Nodes => self.found(&term, plugin, ask, Asked::Node).await?,
+            TopOf::Pods | TopOf::Nodes => self.found(&term, plugin, ask, &user).await?,
             _ => {
                 let warm = term.warm(&plugin, self.now());
                 warm.map_err(refuse_warming)?;
@@ -99,15 +98,22 @@ impl Exchange {
         term: &Term,
         plugin: Arc<str>,
         ask: Ask,
-        of: Asked,
+        user: &Arc<str>,
     ) -> Result<Top, Refuse> {
         let wanted = Wanted {
             plugin,
-            of,
+            of: match ask.of {
+                TopOf::Nodes => Asked::Node,
+                _ => Asked::Pods,
+            },
             metric: ask.metric,
             namespace: ask.namespace.clone(),
         };
-        let open = term.ask(&wanted, ask.limit, self.now());
+        let person = Person {
+            name: user,
+            limit: ask.limit,
+        };
+        let open = term.ask(&wanted, person, self.now());
         let mut open = open.map_err(|busy| {
             let message = busy.to_string();
             Refuse::new(Reason::Busy, message)

@@ -14,7 +14,7 @@ use scope_totals_wire::{
 
 use super::*;
 use crate::{
-    census::{Census, Holdings, Image, Images, Maker, Pod},
+    census::{Census, Holdings, Image, Images, Maker, NamespaceMark, Pod},
     time::Stamps,
 };
 
@@ -206,6 +206,7 @@ impl World {
             let pod = Pod {
                 node: node_name(number % NODES),
                 maker: Maker::Other,
+                namespace: NamespaceMark::default(),
                 gone_by: None,
                 images: Images::of(&[image]),
             };

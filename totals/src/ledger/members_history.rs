@@ -15,7 +15,7 @@ use scope_totals_wire::{
 
 use super::*;
 use crate::{
-    census::{Census, Holdings, Images, Maker, Name, Pod, Slice},
+    census::{Census, Holdings, Images, Maker, Name, NamespaceMark, Pod, Slice},
     time::Stamps,
 };
 
@@ -380,6 +380,7 @@ impl World {
             let pod = Pod {
                 node: name(number % NODES),
                 maker: Maker::Other,
+                namespace: NamespaceMark::default(),
                 gone_by: None,
                 images: Images::default(),
             };
@@ -394,6 +395,7 @@ impl World {
         }
         let slice = Slice {
             service: service_name(number),
+            namespace: NamespaceMark::default(),
             owner: Some(service(number).uid),
             pods: Some(self.services[number].iter().copied().collect()),
         };

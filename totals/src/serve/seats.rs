@@ -16,6 +16,9 @@ use crate::trust::Speaker;
 /// Connections on which the same person came first. The API server opens them and uses them for others, too; each of its
 /// replicas has its own.
 const OF_USER: usize = 16;
+/// And on which people came first, whoever they are. A connection takes some 20 KiB, and a few API servers that use
+/// theirs again and again need no more.
+const OF_USERS: usize = 256;
 
 /// How many connections there may be of which kind.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +46,8 @@ struct Open {
     unproven: VecDeque<Place>,
     proven: HashMap<Speaker, VecDeque<Place>>,
     count: usize,
+    /// How many of them are of people.
+    of_users: usize,
 }
 
 #[derive(Debug)]
@@ -135,6 +140,25 @@ impl Seats {
     }
 }
 
+impl Open {
+    /// Whoever of the people has to go so that another one has a place: the oldest of whom has most.
+    fn without_room(&mut self) -> Option<Place> {
+        if self.of_users < OF_USERS {
+            return None;
+        }
+        let users = self.proven.iter_mut();
+        let users = users.filter(|(speaker, _)| is_user(speaker));
+        users
+            .map(|(_, places)| places)
+            .max_by_key(|places| places.len())?
+            .pop_front()
+    }
+}
+
+fn is_user(speaker: &Speaker) -> bool {
+    matches!(speaker, Speaker::User(_))
+}
+
 impl Seat {
     /// A valid token came on this connection: it is safe from newcomers. Who has too many loses the oldest.
     pub fn prove(&self, speaker: &Speaker) {
@@ -148,16 +172,25 @@ impl Seat {
         let Some(place) = place.and_then(|place| open.unproven.remove(place)) else {
             return;
         };
-        let most = match speaker {
-            Speaker::User(_) => OF_USER,
-            Speaker::Agent(_) | Speaker::Operator => self.all.places.of_agent,
+        let is_user = is_user(speaker);
+        let most = if is_user {
+            OF_USER
+        } else {
+            self.all.places.of_agent
         };
         let places = open.proven.entry(speaker.clone()).or_default();
-        let oldest = match places.len() >= most {
+        let too_many = places.len() >= most;
+        let oldest = match too_many {
             true => places.pop_front(),
+            false if is_user => open.without_room(),
             false => None,
         };
-        places.push_back(place);
+        open.of_users += usize::from(is_user);
+        open.of_users -= usize::from(is_user && oldest.is_some());
+        open.proven
+            .entry(speaker.clone())
+            .or_default()
+            .push_back(place);
         self.all.send_away(oldest);
         *known = Some(speaker.clone());
     }
@@ -185,11 +218,18 @@ impl Drop for Seat {
         match speaker {
             None => open.unproven.retain(|place| place.id != self.id),
             Some(speaker) => {
+                let mut left = 0;
                 if let Some(places) = open.proven.get_mut(speaker) {
+                    left = places.len();
                     places.retain(|place| place.id != self.id);
+                    left -= places.len();
                     if places.is_empty() {
                         open.proven.remove(speaker);
                     }
+                }
+                // Who was sent away has given up the place before.
+                if is_user(speaker) {
+                    open.of_users -= left;
                 }
             }
         }
@@ -268,5 +308,31 @@ mod tests {
         );
         drop(held);
         assert!(seats.open().proven.is_empty());
+    }
+
+    #[test]
+    fn people_have_so_many_together_and_who_has_most_makes_room() {
+        let seats = seats();
+        let come = |name: String| {
+            let seat = seats.enter(ip(1));
+            seat.prove(&Speaker::User(name.into()));
+            seat
+        };
+        let agent_seat = seats.enter(ip(1));
+        agent_seat.prove(&agent("a"));
+        let many: Vec<Seat> = (0..2 * OF_USER).map(|_| come("jane".into())).collect();
+        assert_eq!(many.iter().filter(|seat| !left(seat)).count(), OF_USER);
+        let others = OF_USERS - OF_USER;
+        let others: Vec<Seat> = (0..others).map(|one| come(one.to_string())).collect();
+        assert_eq!(seats.open().of_users, OF_USERS);
+        let one_more = come("joe".into());
+        assert!(left(&many[OF_USER]), "the oldest that jane still had");
+        assert!(!left(&one_more) && !left(&agent_seat));
+        assert!(others.iter().all(|seat| !left(seat)));
+        assert_eq!(seats.open().of_users, OF_USERS);
+        drop((many, others));
+        assert_eq!(seats.open().of_users, 1);
+        drop(one_more);
+        assert_eq!(seats.open().of_users, 0);
     }
 }

@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use crate::{
     metrics::Metrics,
     time::Moment,
-    trust::{Strikes, is_for_us},
+    trust::{Strikes, is_for_us, is_over},
 };
 
 /// The group of the right.
@@ -122,6 +122,8 @@ type Name = [u8; 32];
 #[derive(Default)]
 struct Memory {
     users: HashMap<Name, (Option<Arc<User>>, Moment)>,
+    /// Tokens that were counted against an address.
+    struck: HashMap<Name, ((), Moment)>,
     rights: HashMap<(Name, Right), (bool, Moment)>,
     strikes: Strikes,
 }
@@ -160,7 +162,9 @@ impl Guard {
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(NotAllowed::NoToken);
         }
-        if token.len() > LONGEST {
+        // One that says of itself that it is over costs no review, so that whoever has gone on with it for too long is
+        // not counted against all others who come by the same API server.
+        if token.len() > LONGEST || is_over(token, wall) {
             return Err(NotAllowed::Token);
         }
         let name: Name = Sha256::digest(token).into();
@@ -204,8 +208,10 @@ impl Guard {
         let user = user.ok_or(NotAllowed::Unreviewed)?.map(Arc::new);
         let mut memory = self.memory();
         let holds = if user.is_some() { KNOWN } else { REFUSED };
-        if user.is_none() {
+        // Somebody who tries with one token again and again is no reason either to keep the others out.
+        if user.is_none() && known(&memory.struck, &name, now).is_none() {
             memory.strikes.strike(from, now);
+            keep(&mut memory.struck, TOKENS, name, (), KNOWN, now);
         }
         keep(&mut memory.users, TOKENS, name, user.clone(), holds, now);
         Ok(user)

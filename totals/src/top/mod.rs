@@ -9,7 +9,7 @@ pub use asked::{Ask, BadAsk};
 pub(crate) use controllers::value;
 pub use controllers::{Totalled, controllers};
 pub use guard::{Guard, NotAllowed, Right};
-pub use questions::{Busy, Open, Questions, Wanted};
+pub use questions::{Busy, Open, Person, Questions, Wanted};
 
 /// Rows in their order: the largest value first, and of equal ones by namespace and name.
 fn order(one: (f64, &str, &str), other: (f64, &str, &str)) -> std::cmp::Ordering {

@@ -5,6 +5,7 @@
 //! which is an argument.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, HashSet},
     sync::Arc,
     time::Duration,
@@ -43,6 +44,15 @@ pub struct Wanted {
     pub namespace: Option<String>,
 }
 
+/// Who wants to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Person<'a> {
+    /// As the API server calls them.
+    pub name: &'a Arc<str>,
+    /// So many rows.
+    pub limit: usize,
+}
+
 /// As many questions as agents and this service can bear are asked already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -71,6 +81,8 @@ pub struct Questions {
 #[derive(Debug)]
 struct Asking {
     id: u64,
+    /// Who asked first. Others may have joined.
+    by: Arc<str>,
     wanted: Wanted,
     /// Rows of each node.
     most: usize,
@@ -107,17 +119,20 @@ impl Row {
 }
 
 impl Questions {
-    /// Somebody wants to know the first `limit`. `agents` are those that are heard of, on one of the `nodes` each.
+    /// Somebody wants to know the first so many. `agents` are those that are heard of, on one of the `nodes` each.
+    ///
+    /// Where there is no room, a question of somebody else goes who asks at least two more.
     pub fn ask(
         &mut self,
         wanted: &Wanted,
-        limit: usize,
+        person: Person<'_>,
         agents: usize,
         nodes: usize,
         now: Moment,
         interval: Duration,
     ) -> Result<Open, Busy> {
         self.forget(now, interval);
+        let limit = person.limit;
         // Two sizes, so that people who want a few more or less ask the same.
         let most = match limit {
             0..=ROWS => ROWS,
@@ -136,17 +151,15 @@ impl Questions {
             Asked::Pods => most * nodes,
             Asked::Node | Asked::Other => nodes,
         };
-        let of_plugin = self.open.iter();
-        let of_plugin = of_plugin.filter(|open| open.wanted.plugin == wanted.plugin);
-        let others: usize = self.open.iter().map(|open| open.kept).sum();
-        // For the usual number of rows there is always room for one question, however large the cluster.
-        let has_room = others + kept <= MAX_KEPT || self.open.is_empty() && most == ROWS;
-        if of_plugin.count() >= MAX_QUESTIONS || !has_room {
-            return Err(Busy);
+        let mut go = Vec::new();
+        while !self.has_room(&go, &wanted.plugin, most, kept) {
+            go.push(self.unfair(&go, person.name).ok_or(Busy)?);
         }
+        self.open.retain(|open| !go.contains(&open.id));
         self.last += 1;
         let asking = Asking {
             id: self.last,
+            by: Arc::clone(person.name),
             wanted: wanted.clone(),
             most,
             kept,
@@ -159,6 +172,38 @@ impl Questions {
         let open = asking.open(interval);
         self.open.push(asking);
         Ok(open)
+    }
+
+    /// Whether there is room for a question to the agents of a plugin when these are gone.
+    fn has_room(&self, gone: &[u64], plugin: &str, most: usize, kept: usize) -> bool {
+        let mut others = self.staying(gone).peekable();
+        // For the usual number of rows there is always room for one question, however large the cluster.
+        if others.peek().is_none() && most == ROWS {
+            return true;
+        }
+        let (mut of_plugin, mut rows) = (0, kept);
+        for open in others {
+            of_plugin += usize::from(*open.wanted.plugin == *plugin);
+            rows += open.kept;
+        }
+        of_plugin < MAX_QUESTIONS && rows <= MAX_KEPT
+    }
+
+    /// When these are gone: the question that was asked for last the longest ago, of those of whom asks most. Nothing
+    /// if nobody asks two more than this person.
+    fn unfair(&self, gone: &[u64], person: &str) -> Option<u64> {
+        let of = |name: &str| self.staying(gone).filter(|open| *open.by == *name).count();
+        let mine = of(person);
+        let others = self.staying(gone).map(|open| (of(&open.by), open));
+        let others = others.filter(|(many, _)| *many > mine + 1);
+        others
+            .max_by_key(|(many, open)| (*many, Reverse(open.last)))
+            .map(|(_, open)| open.id)
+    }
+
+    fn staying(&self, gone: &[u64]) -> impl Iterator<Item = &Asking> {
+        let open = self.open.iter();
+        open.filter(move |open| !gone.contains(&open.id))
     }
 
     /// What the agents of a plugin are to be asked now.

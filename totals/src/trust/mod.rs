@@ -22,7 +22,7 @@ use crate::{metrics::Metrics, time::Moment};
 pub use judge::{Accounts, Refused, Speaker};
 use known::{Known, Name};
 pub(crate) use strikes::Strikes;
-pub(crate) use token::is_for_us;
+pub(crate) use token::{is_for_us, is_over};
 
 /// Reviews at once. After a hand-over all agents come with tokens that this replica has not seen.
 const REVIEWS: usize = 16;

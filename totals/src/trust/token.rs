@@ -38,20 +38,7 @@ impl Default for Audiences {
 
 /// Reads the claims of a token that is not expired and for this audience.
 pub(super) fn claims(token: &str, wall: Timestamp) -> Result<Claims, Refused> {
-    if token.len() > LONGEST {
-        return Err(Refused::NotAToken);
-    }
-    let mut parts = token.split('.');
-    let (Some(_), Some(payload), Some(_), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(Refused::NotAToken);
-    };
-    let payload = URL_SAFE_NO_PAD.decode(payload);
-    let claims: Claims = payload
-        .ok()
-        .and_then(|payload| serde_json::from_slice(&payload).ok())
-        .ok_or(Refused::NotAToken)?;
+    let claims = read(token).ok_or(Refused::NotAToken)?;
     let is_ours = match &claims.aud {
         Audiences::One(audience) => audience == AUDIENCE,
         Audiences::Many(audiences) => audiences.iter().any(|audience| audience == AUDIENCE),
@@ -65,9 +52,28 @@ pub(super) fn claims(token: &str, wall: Timestamp) -> Result<Claims, Refused> {
     Ok(claims)
 }
 
+fn read(token: &str) -> Option<Claims> {
+    if token.len() > LONGEST {
+        return None;
+    }
+    let mut parts = token.split('.');
+    let (Some(_), Some(payload), Some(_), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return None;
+    };
+    let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    serde_json::from_slice(&payload).ok()
+}
+
 /// Whether a token says that it is for this service, and not over.
 pub(crate) fn is_for_us(token: &str, wall: Timestamp) -> bool {
     claims(token, wall).is_ok()
+}
+
+/// Whether a token, for whomever, says that it is over.
+pub(crate) fn is_over(token: &str, wall: Timestamp) -> bool {
+    read(token).is_some_and(|claims| claims.left(wall).is_zero())
 }
 
 impl Claims {

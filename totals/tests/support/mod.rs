@@ -28,7 +28,7 @@ use rustls::{
 use scope_leader::ClaimWriter;
 use scope_totals::{
     census::{
-        Images, Maker, Name, Pod,
+        Images, Maker, Name, NamespaceMark, Pod,
         watch::{self, Shared},
     },
     exchange::{Exchange, People},
@@ -102,6 +102,7 @@ impl Service {
                 let pod = Pod {
                     node: Arc::from(*node),
                     maker: Maker::ReplicaSet(set),
+                    namespace: NamespaceMark::default(),
                     gone_by: None,
                     images: Images::default(),
                 };

@@ -8,7 +8,7 @@ use proptest::{collection::vec, prelude::*};
 use serde_json::json;
 
 use super::*;
-use crate::census::{Census, Images, Maker, Pod};
+use crate::census::{Census, Images, Maker, NamespaceMark, Pod};
 
 const KINDS: [Kind; 4] = [
     Kind::Deployment,
@@ -341,6 +341,7 @@ impl World {
                 let kept = Pod {
                     node: node(on),
                     maker: maker(kind, number),
+                    namespace: NamespaceMark::default(),
                     gone_by: None,
                     images: Images::default(),
                 };

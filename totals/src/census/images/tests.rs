@@ -5,7 +5,7 @@ use scope_totals_wire::{Kind, Object};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::census::{Census, Maker, Pod, SeenPod};
+use crate::census::{Census, Maker, NamespaceMark, Pod, SeenPod};
 
 fn digest(number: u8) -> String {
     format!("docker.io/library/x@sha256:{number:064x}")
@@ -109,6 +109,7 @@ fn places(pods: &[(&str, &[Image])], name: &str) -> Option<Vec<(String, u32)>> {
         let pod = Pod {
             node: (*node).into(),
             maker: Maker::Other,
+            namespace: NamespaceMark::default(),
             gone_by: None,
             images: pool.shared(images),
         };

@@ -1,6 +1,9 @@
 //! Which pods are of which Services: by table, from the API server's objects to what agents are told.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::LazyLock,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Service;
@@ -25,10 +28,17 @@ fn wall() -> Timestamp {
     "2030-01-01T00:00:00Z".parse().unwrap()
 }
 
+static NAMESPACES: LazyLock<Namespaces> = LazyLock::new(Namespaces::default);
+
+fn shop() -> NamespaceMark {
+    NAMESPACES.mark("shop")
+}
+
 fn pod(node: &str) -> Pod {
     Pod {
         node: node.into(),
         maker: Maker::Other,
+        namespace: shop(),
         gone_by: None,
         images: Images::default(),
     }
@@ -64,7 +74,7 @@ fn census(slices: &[Value]) -> Census {
         let node = if number <= 3 { "a" } else { "b" };
         census.pods.put(uid(PODS, number), pod(node));
     }
-    let (mut read_service, mut read) = (service(), slice());
+    let (mut read_service, mut read) = (service(), slice(NAMESPACES.clone()));
     for (name, number) in [("web", 1), ("api", 2)] {
         let object: PartialObjectMeta<Service> = serde_json::from_value(json!({
             "metadata": {"name": name, "namespace": "shop", "uid": uid(SERVICES, number)},
@@ -336,6 +346,22 @@ fn a_list_that_is_held_is_not_sent_again() {
 }
 
 #[test]
+fn a_service_has_no_pods_of_another_namespace() {
+    let slice = slice_of(&json!([endpoint(1), endpoint(2), endpoint(4)]));
+    let mut census = census(&[slice]);
+    for (number, node) in [(2, "a"), (4, "b")] {
+        let other = Pod {
+            namespace: NAMESPACES.mark("secret"),
+            ..pod(node)
+        };
+        census.pods.put(uid(PODS, number), other);
+    }
+    let of = memberships(&census);
+    assert_eq!(told(&of, "a"), [(1, vec![1])]);
+    assert_eq!(told(&of, "b"), []);
+}
+
+#[test]
 fn a_list_has_bounds_and_what_is_beyond_them_is_told_nowhere() {
     let mut census = census(&[]);
     let many = MAX_SERVICES as u16 + 2;
@@ -350,6 +376,7 @@ fn a_list_has_bounds_and_what_is_beyond_them_is_told_nowhere() {
             .put(name.clone(), uid(SERVICES, number));
         let slice = Slice {
             service: name,
+            namespace: shop(),
             owner: None,
             pods: Some(pods.into()),
         };
@@ -376,6 +403,7 @@ fn a_list_has_bounds_and_what_is_beyond_them_is_told_nowhere() {
             namespace: "shop".into(),
             name: "web".into(),
         },
+        namespace: shop(),
         owner: None,
         pods: Some(full.collect()),
     };
@@ -386,6 +414,7 @@ fn a_list_has_bounds_and_what_is_beyond_them_is_told_nowhere() {
             namespace: "shop".into(),
             name: "api".into(),
         },
+        namespace: shop(),
         owner: None,
         pods: Some([uid(PODS, 4), uid(PODS, 1)].into()),
     };
@@ -421,6 +450,7 @@ proptest! {
         for (service, pods, number) in changes {
             let slice = Slice {
                 service: name(service),
+                namespace: shop(),
                 owner: None,
                 pods: Some(pods.iter().map(|pod| uid(PODS, *pod)).collect()),
             };

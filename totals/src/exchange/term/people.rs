@@ -13,7 +13,7 @@ use crate::{
     census::Census,
     ledger::Agent,
     time::Moment,
-    top::{self, Ask, Busy, Open, Questions, Totalled, Wanted},
+    top::{self, Ask, Busy, Open, Person, Questions, Totalled, Wanted},
     trust::Speaker,
 };
 
@@ -70,7 +70,7 @@ impl Term {
     pub(in crate::exchange) fn ask(
         &self,
         wanted: &Wanted,
-        limit: usize,
+        person: Person<'_>,
         now: Moment,
     ) -> Result<Open, Busy> {
         let (heard, nodes) = self.reporting(&wanted.plugin, now);
@@ -79,7 +79,7 @@ impl Term {
         self.wake(now);
         let interval = self.heard(now);
         self.questions()
-            .ask(wanted, limit, agents, nodes, now, interval)
+            .ask(wanted, person, agents, nodes, now, interval)
     }
 
     /// What they have answered so far; nothing if the question was forgotten meanwhile.

@@ -6,8 +6,8 @@ use scope_totals_wire::{Kind, Metric, Node, Object, Partial, Sampled, Uid};
 
 use super::*;
 use crate::{
-    census::{Census, Images, Maker, Name, Pod},
-    top::{Ask, Wanted},
+    census::{Census, Images, Maker, Name, NamespaceMark, Pod},
+    top::{Ask, Person, Wanted},
 };
 
 const WALL: Timestamp = Timestamp::UNIX_EPOCH;
@@ -31,6 +31,7 @@ fn holdings() -> Arc<Holdings> {
         let pod = Pod {
             node: node.into(),
             maker: Maker::Controller(object()),
+            namespace: NamespaceMark::default(),
             gone_by: None,
             images: Images::default(),
         };
@@ -235,7 +236,12 @@ async fn who_asks_about_pods_wakes_the_agents_and_about_controllers_nobody() {
         metric: Metric::Millicores,
         namespace: None,
     };
-    let open = world.term.ask(&wanted, 10, at(100)).expect("room");
+    let name = Arc::from("jane");
+    let person = Person {
+        name: &name,
+        limit: 10,
+    };
+    let open = world.term.ask(&wanted, person, at(100)).expect("room");
     world.term.woken().await;
     assert_eq!(open.until, at(120), "an agent at rest hears it late");
     let reply = world.report(0, Some(false), 101);

@@ -73,11 +73,12 @@ proptest! {
             metric: Metric::Millicores,
             namespace: None,
         };
+        let name = Arc::from("jane");
         let (mut now, mut newest) = (0, HashMap::new());
-        let mut open = questions.ask(&wanted, limit, 6, 6, at(0), FIVE).unwrap();
+        let mut open = questions.ask(&wanted, Person { name: &name, limit }, 6, 6, at(0), FIVE).unwrap();
         for (node, pause, lost, copies, pods) in sent {
             now += pause;
-            open = questions.ask(&wanted, limit, 6, 6, at(now), FIVE).unwrap();
+            open = questions.ask(&wanted, Person { name: &name, limit }, 6, 6, at(now), FIVE).unwrap();
             let most = questions.of("p", at(now), FIVE)[0].most as usize;
             if lost {
                 continue;

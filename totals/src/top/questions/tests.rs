@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use super::*;
 
 const FIVE: Duration = Duration::from_secs(5);
@@ -8,6 +10,12 @@ const NODE: Node = Node {
 
 fn at(seconds: u64) -> Moment {
     Moment::after_start(Duration::from_secs(seconds))
+}
+
+static JANE: LazyLock<Arc<str>> = LazyLock::new(|| "jane".into());
+
+fn jane(limit: usize) -> Person<'static> {
+    Person { name: &JANE, limit }
 }
 
 fn agent(node: &str) -> Agent {
@@ -65,7 +73,7 @@ fn a_question_is_asked_until_nobody_wants_to_know_for_three_intervals() {
     let mut questions = Questions::default();
     assert_eq!(questions.of("p", at(0), FIVE), []);
     let open = questions
-        .ask(&wanted(Asked::Pods, None), 3, 2, 2, at(0), FIVE)
+        .ask(&wanted(Asked::Pods, None), jane(3), 2, 2, at(0), FIVE)
         .unwrap();
     assert_eq!(open.until, at(12));
     let asked = questions.of("p", at(14), FIVE);
@@ -76,7 +84,7 @@ fn a_question_is_asked_until_nobody_wants_to_know_for_three_intervals() {
     assert_eq!(questions.of("another", at(0), FIVE), []);
     // Somebody who wants to know the same, and a little more.
     let same = questions
-        .ask(&wanted(Asked::Pods, None), 10, 2, 2, at(14), FIVE)
+        .ask(&wanted(Asked::Pods, None), jane(10), 2, 2, at(14), FIVE)
         .unwrap();
     assert_eq!(same.id, open.id);
     assert_eq!(same.until, at(12), "who comes later waits no longer");
@@ -86,7 +94,7 @@ fn a_question_is_asked_until_nobody_wants_to_know_for_three_intervals() {
     assert!(questions.is_empty());
     assert_eq!(short(questions.answer(&open, 3, at(29), FIVE)), None);
     let again = questions
-        .ask(&wanted(Asked::Pods, None), 3, 2, 2, at(29), FIVE)
+        .ask(&wanted(Asked::Pods, None), jane(3), 2, 2, at(29), FIVE)
         .unwrap();
     assert_ne!(again.id, open.id, "late answers are of the question before");
 }
@@ -95,7 +103,7 @@ fn a_question_is_asked_until_nobody_wants_to_know_for_three_intervals() {
 fn it_is_complete_when_all_have_answered_that_are_heard_of() {
     let mut questions = Questions::default();
     let open = questions
-        .ask(&wanted(Asked::Pods, None), 3, 2, 3, at(0), FIVE)
+        .ask(&wanted(Asked::Pods, None), jane(3), 2, 3, at(0), FIVE)
         .unwrap();
     let mut take = |node: &str, rows, now: u64| {
         let rows = [pods(open.id, rows)];
@@ -125,11 +133,11 @@ fn it_is_complete_when_all_have_answered_that_are_heard_of() {
     );
     // Who asks again has to wait for it again.
     let again = questions
-        .ask(&wanted(Asked::Pods, None), 3, 2, 3, at(14), FIVE)
+        .ask(&wanted(Asked::Pods, None), jane(3), 2, 3, at(14), FIVE)
         .unwrap();
     assert!(*again.complete.borrow(), "both are of the last 15 s");
     let again = questions
-        .ask(&wanted(Asked::Pods, None), 3, 2, 3, at(19), FIVE)
+        .ask(&wanted(Asked::Pods, None), jane(3), 2, 3, at(19), FIVE)
         .unwrap();
     assert!(!*again.complete.borrow());
 }
@@ -179,7 +187,7 @@ fn an_agent_speaks_of_its_own_pods_alone_and_within_what_its_node_can_do() {
 fn nodes_are_told_by_their_own_figure() {
     let mut questions = Questions::default();
     let open = questions
-        .ask(&wanted(Asked::Node, None), 10, 3, 3, at(0), FIVE)
+        .ask(&wanted(Asked::Node, None), jane(10), 3, 3, at(0), FIVE)
         .unwrap();
     for (node, value) in [("a", 10.0), ("b", 30.0), ("c", 1e9)] {
         let answer = Found {
@@ -202,7 +210,9 @@ fn there_is_room_for_so_many() {
     let mut questions = Questions::default();
     let mut ask = |namespace: &str, limit, nodes| {
         let wanted = wanted(Asked::Pods, Some(namespace));
-        questions.ask(&wanted, limit, 1, nodes, at(0), FIVE).is_ok()
+        questions
+            .ask(&wanted, jane(limit), 1, nodes, at(0), FIVE)
+            .is_ok()
     };
     for namespace in ["a", "b", "c", "d"] {
         assert!(ask(namespace, 32, 10), "{namespace}");
@@ -214,31 +224,111 @@ fn there_is_room_for_so_many() {
     let mut questions = Questions::default();
     let mut ask = |namespace: &str, limit| {
         let wanted = wanted(Asked::Pods, Some(namespace));
-        questions.ask(&wanted, limit, 1, 5000, at(0), FIVE).is_ok()
+        questions
+            .ask(&wanted, jane(limit), 1, 5000, at(0), FIVE)
+            .is_ok()
     };
     assert!(ask("a", 32));
     assert!(!ask("b", 10), "a large fleet has as many rows already");
     let mut questions = Questions::default();
     let asked = (0..4).filter(|number| {
         let wanted = wanted(Asked::Pods, Some(&number.to_string()));
-        questions.ask(&wanted, 10, 1, 5000, at(0), FIVE).is_ok()
+        questions
+            .ask(&wanted, jane(10), 1, 5000, at(0), FIVE)
+            .is_ok()
     });
     assert_eq!(asked.count(), 3);
     let mut questions = Questions::default();
     let all = wanted(Asked::Pods, None);
-    assert!(questions.ask(&all, 32, 1, 20_000, at(0), FIVE).is_err());
-    assert!(questions.ask(&all, 10, 1, 20_000, at(0), FIVE).is_ok());
+    assert!(
+        questions
+            .ask(&all, jane(32), 1, 20_000, at(0), FIVE)
+            .is_err()
+    );
+    assert!(
+        questions
+            .ask(&all, jane(10), 1, 20_000, at(0), FIVE)
+            .is_ok()
+    );
 }
 
 #[test]
 fn nobody_waits_longer_than_a_request_may_take() {
     let mut questions = Questions::default();
     let minute = Duration::from_secs(60);
-    let open = questions.ask(&wanted(Asked::Node, None), 1, 1, 1, at(0), minute);
+    let open = questions.ask(&wanted(Asked::Node, None), jane(1), 1, 1, at(0), minute);
     assert_eq!(open.unwrap().until, at(20));
-    let nobody = questions.ask(&wanted(Asked::Pods, None), 1, 0, 1, at(0), minute);
+    let nobody = questions.ask(&wanted(Asked::Pods, None), jane(1), 0, 1, at(0), minute);
     assert!(
         *nobody.unwrap().complete.borrow(),
         "there is nobody to wait for"
     );
+}
+
+#[test]
+fn whoever_asks_most_makes_room_for_others() {
+    let mut questions = Questions::default();
+    let ask = |questions: &mut Questions, name: &str, namespace: &str, limit, second| {
+        let (wanted, name) = (wanted(Asked::Pods, Some(namespace)), Arc::from(name));
+        let person = Person { name: &name, limit };
+        let open = questions.ask(&wanted, person, 1, 10, at(second), FIVE);
+        open.map(|open| open.id)
+    };
+    let open = |questions: &Questions, second| {
+        let all = questions.of("p", at(second), FIVE);
+        let all = all.into_iter().filter_map(|question| question.namespace);
+        all.collect::<String>()
+    };
+    for (second, namespace) in (0..).zip(["a", "b", "c", "d", "a"]) {
+        ask(&mut questions, "jane", namespace, 10, second).unwrap();
+    }
+    assert_eq!(ask(&mut questions, "jane", "e", 10, 5), Err(Busy));
+    ask(&mut questions, "joe", "e", 10, 6).unwrap();
+    assert_eq!(
+        open(&questions, 6),
+        "acde",
+        "b was asked for last the longest ago"
+    );
+    ask(&mut questions, "joe", "f", 10, 7).unwrap();
+    assert_eq!(open(&questions, 7), "adef");
+    assert_eq!(
+        ask(&mut questions, "joe", "g", 10, 8),
+        Err(Busy),
+        "they ask as much as jane"
+    );
+    assert_eq!(ask(&mut questions, "jane", "g", 10, 8), Err(Busy));
+    assert_eq!(
+        ask(&mut questions, "jim", "a", 10, 8),
+        Ok(1),
+        "the same is no more"
+    );
+    ask(&mut questions, "jim", "g", 10, 8).unwrap();
+    assert_eq!(open(&questions, 8), "aefg");
+    ask(&mut questions, "ann", "h", 10, 8).unwrap();
+    assert_eq!(open(&questions, 8), "afgh", "joe had two");
+    assert_eq!(
+        ask(&mut questions, "kim", "i", 10, 8),
+        Err(Busy),
+        "each has one"
+    );
+}
+
+#[test]
+fn nobody_loses_a_question_to_one_that_has_no_room_even_so() {
+    let mut questions = Questions::default();
+    let ask = |questions: &mut Questions, name: &str, namespace: &str, limit| {
+        let (wanted, name) = (wanted(Asked::Pods, Some(namespace)), Arc::from(name));
+        let person = Person { name: &name, limit };
+        questions.ask(&wanted, person, 1, 5000, at(0), FIVE).is_ok()
+    };
+    for namespace in ["a", "b", "c"] {
+        assert!(ask(&mut questions, "jane", namespace, 10));
+    }
+    assert!(
+        !ask(&mut questions, "joe", "d", 32),
+        "it takes all the room"
+    );
+    assert_eq!(questions.len(), 3);
+    assert!(ask(&mut questions, "joe", "d", 10));
+    assert_eq!(questions.len(), 3);
 }

@@ -146,7 +146,7 @@ fn it_is_complete_when_all_have_answered_that_are_heard_of() {
 fn an_agent_speaks_of_its_own_pods_alone_and_within_what_its_node_can_do() {
     let mut questions = Questions::default();
     let open = questions
-        .ask(&wanted(Asked::Pods, Some("x")), 3, 1, 1, at(0), FIVE)
+        .ask(&wanted(Asked::Pods, Some("x")), jane(3), 1, 1, at(0), FIVE)
         .unwrap();
     let rows = vec![
         row(1, "x", 10.0),

@@ -224,6 +224,12 @@ impl Term {
         let totals = added.round.of(&agent.plugin);
         let totals = totals.filter(|_| warming.is_none() && !pace.is_resting());
         let objects = report.objects.iter().map(|partial| partial.object());
+        let objects = objects.chain(report.wanted.iter().copied());
+        // As many as there are asked for, as a rule.
+        let mut told = Vec::with_capacity(totals.map_or(0, |_| objects.clone().count()));
+        if let Some(totals) = totals {
+            told.extend(objects.filter_map(|object| totals.get(object, now, pace.interval())));
+        }
         write(&Reply {
             version: VERSION,
             fate,
@@ -232,12 +238,7 @@ impl Term {
             resting: pace.is_resting(),
             warming,
             at_ms: added.at.as_millisecond(),
-            totals: totals.map_or_else(Vec::new, |totals| {
-                objects
-                    .chain(report.wanted.iter().copied())
-                    .filter_map(|object| totals.get(object, now, pace.interval()))
-                    .collect()
-            }),
+            totals: told,
             podless: added.podless(agent, report.podless, pace),
             services: added.services(agent, report.services, pace),
             top: self.asked_of(&agent.plugin, now),

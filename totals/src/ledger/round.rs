@@ -23,22 +23,22 @@ pub struct Round {
 /// The totals of a plugin.
 #[derive(Debug, Default)]
 pub struct Totals {
-    /// In the order of the objects.
+    /// In order, and all else of them in the same order. They are apart, since each agent looks for all of its own.
+    objects: Vec<Object>,
     rows: Vec<Row>,
     values: Vec<(Metric, f64)>,
 }
 
 #[derive(Debug)]
 struct Row {
-    object: Object,
     pods: u32,
     counted: u32,
     cpus: u32,
     memory: u64,
     /// The oldest sample in it.
     oldest: Moment,
+    /// Where its values begin. They end where those of the next one begin.
     begin: usize,
-    end: usize,
 }
 
 impl Round {
@@ -79,7 +79,12 @@ impl Totals {
             Some(Told::new(kept, services))
         };
         let mut nodes: Vec<_> = (0..).zip(holdings.nodes.iter()).map(told).collect();
-        let mut totals = Self::default();
+        let most = holdings.objects.len();
+        let mut totals = Self {
+            objects: Vec::with_capacity(most),
+            rows: Vec::with_capacity(most),
+            values: Vec::new(),
+        };
         let mut sum = Sum::default();
         for (object, places) in holdings.objects.iter() {
             if sum.over(&mut nodes, object, places, now) {
@@ -90,18 +95,16 @@ impl Totals {
     }
 
     fn push(&mut self, object: Object, sum: &Sum) {
-        let begin = self.values.len();
-        self.values.extend_from_slice(&sum.values);
+        self.objects.push(object);
         self.rows.push(Row {
-            object,
             pods: sum.pods,
             counted: sum.counted,
             cpus: sum.cpus,
             memory: sum.memory,
             oldest: sum.oldest,
-            begin,
-            end: self.values.len(),
+            begin: self.values.len(),
         });
+        self.values.extend_from_slice(&sum.values);
     }
 
     /// The total of an object, if there is one that is not too old by now.
@@ -111,8 +114,10 @@ impl Totals {
         now: Moment,
         interval: Duration,
     ) -> Option<Total<ValuesOf<'_>>> {
-        let row = self.rows.binary_search_by_key(&object, |row| row.object);
-        let row = &self.rows[row.ok()?];
+        let place = self.objects.binary_search(&object).ok()?;
+        let row = &self.rows[place];
+        let next = self.rows.get(place + 1);
+        let end = next.map_or(self.values.len(), |next| next.begin);
         let left = reach(interval).checked_sub(row.oldest.age(now))?;
         (!left.is_zero()).then(|| Total {
             kind: object.kind,
@@ -123,7 +128,7 @@ impl Totals {
             memory: row.memory,
             // What is left of a millisecond is no time.
             valid_ms: left.as_millis() as u64,
-            values: ValuesOf(&self.values[row.begin..row.end]),
+            values: ValuesOf(&self.values[row.begin..end]),
         })
     }
 }

@@ -178,6 +178,11 @@ impl Report {
                 }
             }
         }
+        // As agents send them.
+        let is_in_order = |pair: &[Partial]| pair[0].object() < pair[1].object();
+        if self.objects.windows(2).all(is_in_order) {
+            return Ok(());
+        }
         let mut uids: Vec<_> = self.objects.iter().map(Partial::object).collect();
         uids.sort_unstable();
         match uids.windows(2).find(|pair| pair[0] == pair[1]) {

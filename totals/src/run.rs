@@ -197,7 +197,7 @@ pub async fn run(process: Process) -> Result<(), Failure> {
         socket: SocketAddr::new(process.pod_ip, process.listen.port()),
     };
     let slices = watches::one::<EndpointSlice, _>(
-        Api::namespaced(watch_client, &namespace),
+        Api::namespaced(watch_client.clone(), &namespace),
         &address.slice(),
         "EndpointSlice",
         Arc::clone(&metrics),
@@ -207,6 +207,12 @@ pub async fn run(process: Process) -> Result<(), Failure> {
         .then(|| People::new(Guard::new(clients.act.clone(), Arc::clone(&metrics))));
     if process.top {
         let endpoints: Api<v1::Endpoints> = Api::namespaced(clients.act.clone(), &namespace);
+        let seen = watches::one::<v1::Endpoints, _>(
+            Api::namespaced(watch_client, &namespace),
+            &address.service,
+            "Endpoints",
+            Arc::clone(&metrics),
+        );
         let proxied = Proxied {
             endpoints,
             address: address.clone(),
@@ -215,7 +221,7 @@ pub async fn run(process: Process) -> Result<(), Failure> {
         };
         parts.start(
             "the publication of the address for the proxy",
-            until(&after, proxied.run()),
+            until(&after, proxied.run(seen)),
         );
     }
     let endpoints = Endpoints {

@@ -19,7 +19,7 @@ use jiff::SignedDuration;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
-        core::v1::{ConfigMap, Secret},
+        core::v1::{self, ConfigMap, Secret},
         discovery::v1::EndpointSlice,
     },
 };
@@ -77,6 +77,11 @@ impl Cluster {
         world.version += 1;
         object["metadata"]["resourceVersion"] = world.version.to_string().into();
         world.objects.insert(path.into(), object);
+        self.changed.send_replace(());
+    }
+
+    fn remove(&self, path: &str) {
+        self.world.lock().unwrap().objects.remove(path);
         self.changed.send_replace(());
     }
 
@@ -487,7 +492,7 @@ async fn the_proxy_is_led_to_who_leads() {
             reach,
             writes,
         };
-        tokio::spawn(proxied.run());
+        tokio::spawn(proxied.run(cluster.follow::<v1::Endpoints>(ENDPOINTS).boxed()));
     };
     let knows = |replica: &Replica, uid: &str| {
         replica.reach.send_replace(Some(Reach {
@@ -515,9 +520,21 @@ async fn the_proxy_is_led_to_who_leads() {
     two.lead();
     leads_to("10.1.0.2").await;
     assert_eq!(cluster.writes(ENDPOINTS), 2, "each once");
+    // The one that led before is late.
+    let mut late = cluster.get(ENDPOINTS).unwrap();
+    late["subsets"][0]["addresses"][0]["ip"] = json!("10.1.0.1");
+    cluster.put(ENDPOINTS, late);
+    leads_to("10.1.0.2").await;
+    assert_eq!(cluster.writes(ENDPOINTS), 3);
     // Kubernetes takes it away with the Service.
+    cluster.remove(ENDPOINTS);
     knows(&two, "u-2");
-    eventually(async || (cluster.writes(ENDPOINTS) == 3).then_some(())).await;
+    leads_to("10.1.0.2").await;
+    assert_eq!(
+        cluster.writes(ENDPOINTS),
+        4,
+        "when it is gone, and not before"
+    );
 }
 
 #[tokio::test]

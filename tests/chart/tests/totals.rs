@@ -84,7 +84,7 @@ fn the_service_may_do_what_it_does_and_no_more() {
     let of_proxy = lines(&[
         (" endpoints ", "create"),
         (" endpoints/restricted ", "create"),
-        (" endpoints scope-totals", "patch"),
+        (" endpoints scope-totals", "list watch patch"),
     ]);
     let with_proxy: BTreeSet<_> = own.union(&of_proxy).cloned().collect();
     let authorities = lines(&[(" secrets scope-totals-authorities", "list watch patch")]);

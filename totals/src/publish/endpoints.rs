@@ -24,7 +24,7 @@ pub(super) const PORT: &str = "exchange";
 /// What failed is tried again so soon.
 const AGAIN: Duration = Duration::from_millis(500);
 /// And what was done is looked at again, besides each change of it.
-const LOOK: Duration = Duration::from_secs(60);
+pub(super) const LOOK: Duration = Duration::from_secs(60);
 
 /// Where this replica is.
 #[derive(Clone, Debug)]

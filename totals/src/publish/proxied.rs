@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1;
 use kube::{
     Api,
@@ -11,18 +12,19 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::{Address, Reach, WriteError, Writes, endpoints::PORT};
+use super::{
+    Address, Reach, WriteError, Writes,
+    endpoints::{LOOK, PORT},
+};
 
 /// Who writes it.
 const MANAGER: &str = "scope-totals";
 /// What failed is tried again so soon.
 const AGAIN: Duration = Duration::from_secs(5);
-/// And what was written after this time: somebody may have taken it away, or Kubernetes with a Service of that name. What
-/// is as it should be is not written by that.
-const ANEW: Duration = Duration::from_secs(60);
+/// By this Kubernetes makes no EndpointSlice of Endpoints.
+const UNMIRRORED: &str = "endpointslice.kubernetes.io/skip-mirror";
 
-/// Writes the Endpoints of the Service when this replica begins to lead, when the Service was made anew, since then
-/// Kubernetes takes them away, and now and then.
+/// Keeps the address in the Endpoints of the Service while this replica leads and there is a Service.
 pub struct Proxied {
     /// Endpoints of the own namespace.
     pub endpoints: Api<v1::Endpoints>,
@@ -35,48 +37,54 @@ pub struct Proxied {
 }
 
 impl Proxied {
-    /// Ends only if the process does.
-    pub async fn run(mut self) {
+    /// Follows the Endpoints, of which `seen` tells each change: somebody may take them away, Kubernetes does so with the
+    /// Service, and a replica that led before may write late. Ends only if that does.
+    pub async fn run(mut self, seen: impl Stream<Item = Option<v1::Endpoints>>) {
+        let mut seen = std::pin::pin!(seen);
         let mut terms = self.writes.claim().terms();
-        let (mut written, mut told) = (None, false);
+        let (mut there, mut told) = (false, false);
         loop {
+            let mut again = LOOK;
+            // What the other replica wrote may not have been seen yet.
+            let is_new = terms.has_changed().unwrap_or(false);
             terms.mark_unchanged();
-            let term = self.writes.claim().term();
-            let service = self.reach.borrow_and_update().clone();
-            // Before a term of its own, what another replica wrote leads to that.
-            let due = service.and_then(|reach| Some((term, reach.service?)));
-            let is_due = self.writes.may() && due.is_some() && written != due;
-            let again = is_due && !self.publish(&mut told).await;
-            if is_due && !again {
-                written = due;
+            there &= !is_new;
+            if self.writes.may() && !there && self.has_service() {
+                match self.write().await {
+                    Ok(()) => (there, told) = (true, false),
+                    // Another replica does it now.
+                    Err(WriteError::NotLeading(_)) => {}
+                    Err(error) => {
+                        let service = &self.address.service;
+                        if !std::mem::replace(&mut told, true) {
+                            tracing::warn!(
+                                "the Endpoints {service} cannot be written, so nobody can ask by the API server's proxy: {error}"
+                            );
+                        }
+                        again = AGAIN;
+                    }
+                }
             }
             tokio::select! {
-                changed = terms.changed() => if changed.is_err() {
-                    return;
+                changed = seen.next() => match changed {
+                    Some(found) => there = found.is_some_and(|found| is_in(&self.address, &found)),
+                    None => return,
                 },
+                // Whoever knew the Service ends with the process.
                 Ok(()) = self.reach.changed() => {}
-                () = tokio::time::sleep(AGAIN), if again => {}
-                () = tokio::time::sleep(ANEW), if !again => written = None,
+                changed = terms.changed() => match changed {
+                    Ok(()) => there = false,
+                    Err(_) => return,
+                },
+                () = tokio::time::sleep(again) => {}
             }
         }
     }
 
-    /// Whether that is done, or is for another replica.
-    async fn publish(&self, told: &mut bool) -> bool {
-        match self.write().await {
-            Ok(()) => *told = false,
-            Err(WriteError::NotLeading(_)) => {}
-            Err(error) => {
-                let service = &self.address.service;
-                if !std::mem::replace(told, true) {
-                    tracing::warn!(
-                        "the Endpoints {service} cannot be written, so nobody can ask by the API server's proxy: {error}"
-                    );
-                }
-                return false;
-            }
-        }
-        true
+    /// Without one nobody comes by its Endpoints, and Kubernetes takes them away.
+    fn has_service(&self) -> bool {
+        let reach = self.reach.borrow();
+        reach.as_ref().is_some_and(|reach| reach.service.is_some())
     }
 
     async fn write(&self) -> Result<(), WriteError> {
@@ -94,7 +102,7 @@ fn wanted(address: &Address) -> Value {
         "kind": "Endpoints",
         "metadata": {
             "name": address.service,
-            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+            "labels": {UNMIRRORED: "true"},
         },
         "subsets": [{
             "addresses": [{
@@ -104,6 +112,15 @@ fn wanted(address: &Address) -> Value {
             "ports": [{"name": PORT, "port": address.socket.port(), "protocol": "TCP"}],
         }],
     })
+}
+
+/// Whether these lead to the address, and to nothing else.
+fn is_in(address: &Address, found: &v1::Endpoints) -> bool {
+    let labels = found.metadata.labels.as_ref();
+    let mark = labels.and_then(|labels| labels.get(UNMIRRORED));
+    let subsets = serde_json::to_value(&found.subsets);
+    mark.is_some_and(|mark| mark == "true")
+        && subsets.is_ok_and(|subsets| subsets == wanted(address)["subsets"])
 }
 
 #[cfg(test)]
@@ -129,5 +146,28 @@ mod tests {
         assert_eq!((port.name.as_deref(), port.port), (Some("exchange"), 8443));
         let labels = endpoints.metadata.labels.unwrap();
         assert_eq!(labels["endpointslice.kubernetes.io/skip-mirror"], "true");
+    }
+
+    #[test]
+    fn endpoints_that_lead_elsewhere_or_are_mirrored_are_seen() {
+        let address = |socket: &str| Address {
+            namespace: "scope-system".into(),
+            service: "scope-totals".into(),
+            pod: "scope-totals-1".into(),
+            socket: socket.parse().unwrap(),
+        };
+        let (ours, others) = (address("10.1.2.3:8443"), address("10.1.2.4:8443"));
+        let found = |value: Value| serde_json::from_value::<v1::Endpoints>(value).unwrap();
+        let mut seen = found(wanted(&ours));
+        seen.metadata.resource_version = Some("7".into());
+        assert!(is_in(&ours, &seen));
+        assert!(!is_in(&others, &seen));
+        seen.metadata.labels = None;
+        assert!(!is_in(&ours, &seen));
+        let mut both = wanted(&ours);
+        let other = wanted(&others)["subsets"][0].clone();
+        both["subsets"].as_array_mut().unwrap().push(other);
+        assert!(!is_in(&ours, &found(both)));
+        assert!(!is_in(&ours, &v1::Endpoints::default()));
     }
 }

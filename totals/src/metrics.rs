@@ -516,7 +516,7 @@ mod tests {
             "scope_totals_top_questions 3",
             "scope_totals_top_rows_dropped_total 2",
             "scope_totals_serves_without_lease 1",
-            "scope_totals_interval_seconds 5.0",
+            "scope_totals_interval_seconds 10.0",
             "scope_totals_resting 0",
             "scope_totals_connections 4",
             "scope_totals_connections_evicted_total 5",

@@ -3,7 +3,7 @@
 use scope_protocol::Topology;
 
 use super::{Origin, Read};
-use crate::collect::metric::METRICS;
+use crate::collect::metric::{self, METRICS};
 use crate::sample::Datum;
 
 const HOST: &[Topology] = &[Topology::Host];

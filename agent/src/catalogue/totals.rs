@@ -20,7 +20,7 @@ pub(super) fn section() -> &'static str {
      * The row `Pods counted` says of how many pods the figures are, and how many there are on nodes. A pod \
      counts once it was found and its CPU was measured, and no more when it has ended.\n\
      * What is not known of each pod that counts has no total. Nor has a controller while a node with a pod \
-     of it has not reported for three intervals (15 s; more with over 4,000 nodes).\n\
+     of it has not reported for three intervals (15 s; more with over 2,000 nodes).\n\
      * Pressure, throttled periods, use of the CPU limit and fullest volume do not add up: they are told of \
      controllers with one pod only.\n\
      * A node whose reports take turns tells a total once in eight reports; of a controller with more than \

@@ -22,7 +22,7 @@
 //! | own namespace | discovery.k8s.io | endpointslices, those of the service | delete | not done, but some API servers ask for it of whoever gives an object an owner |
 //! | own namespace | discovery.k8s.io | endpointslices/restricted | create | not done, but OpenShift asks for it of whoever publishes addresses of pods |
 //! | own namespace | core | endpoints | create | the same address for the API server's proxy, with `--top` ([`crate::publish`]) |
-//! | own namespace | core | endpoints, those of the service | patch | the same |
+//! | own namespace | core | endpoints, those of the service | list, watch, patch | the same |
 //! | own namespace | core | endpoints/restricted | create | as above, for OpenShift |
 //! | own namespace | core | secrets, the one of the authorities | list, watch, patch | the own authorities ([`crate::tls`]) |
 //! | plugins' namespace | core | configmaps, the one of the authorities | get, patch | whom agents trust, and where they find the service |

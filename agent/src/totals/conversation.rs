@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use scope_totals_wire::{
-    Fate, MAX_BODY, Metric, Reason, Reply, Report, Sampled, Stamp, Total, VERSION,
+    Fate, MAX_BODY, MAX_QUESTIONS, Metric, Reason, Reply, Report, Sampled, Stamp, Total, VERSION,
 };
 use tokio::time::Instant;
 
@@ -61,6 +61,8 @@ pub(super) struct Conversation {
     told: Option<(usize, u32)>,
     /// That has changed, and totals of all pods are still waited for.
     changed: bool,
+    /// What people were asking by the last reply.
+    asked: Vec<u64>,
     /// Until when to hurry, and from when on it may begin again.
     hurry: Option<(Instant, Instant)>,
     /// A report that no reply came to, and when its sample was taken.
@@ -101,6 +103,7 @@ impl Conversation {
             lean: false,
             told: None,
             changed: false,
+            asked: Vec::new(),
             hurry: None,
             open: None,
         }
@@ -185,8 +188,10 @@ impl Conversation {
         // Without a stamp, or after a process that stood still: once at once, in the hope of better.
         let at_once = matches!(reply.fate, Fate::Unstamped | Fate::Late) && !self.hurried;
         self.hurried = at_once;
+        let is_asked = self.is_asked_anew(reply);
+        let hurries = self.hurries(reply, now) || is_asked;
         Next {
-            wait: match (at_once, self.hurries(reply, now)) {
+            wait: match (at_once, hurries) {
                 (true, _) => Duration::ZERO,
                 (false, true) => self.interval / 2,
                 (false, false) => self.interval.saturating_sub(AHEAD),
@@ -195,6 +200,14 @@ impl Conversation {
             // Whoever says so to a report of an agent that is asked is not to be told again and again.
             until_asked: reply.resting && !self.watched,
         }
+    }
+
+    /// Whether people ask something that they did not ask by the reply before: they wait for all nodes.
+    fn is_asked_anew(&mut self, reply: &Reply) -> bool {
+        let ids = reply.top.iter().map(|question| question.id);
+        let asked: Vec<u64> = ids.take(MAX_QUESTIONS).collect();
+        let before = std::mem::replace(&mut self.asked, asked);
+        self.asked.iter().any(|id| !before.contains(id))
     }
 
     /// Whether the next report is wanted soon: pods came or went here, and a total is missing or not of all pods.

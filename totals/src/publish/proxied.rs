@@ -81,7 +81,8 @@ impl Proxied {
         }
     }
 
-    /// Without one nobody comes by its Endpoints, and Kubernetes takes them away.
+    /// Kubernetes takes Endpoints away for which there is no Service. One that is gone later is still taken for there, as
+    /// it is by what agents are told, and nobody comes by what is left of it.
     fn has_service(&self) -> bool {
         let reach = self.reach.borrow();
         reach.as_ref().is_some_and(|reach| reach.service.is_some())

@@ -207,12 +207,17 @@ impl Guard {
         });
         let user = user.ok_or(NotAllowed::Unreviewed)?.map(Arc::new);
         let mut memory = self.memory();
-        let holds = if user.is_some() { KNOWN } else { REFUSED };
-        // Somebody who tries with one token again and again is no reason either to keep the others out.
-        if user.is_none() && known(&memory.struck, &name, now).is_none() {
-            memory.strikes.strike(from, now);
-            keep(&mut memory.struck, TOKENS, name, (), KNOWN, now);
-        }
+        // Somebody who tries with one token again and again is no reason either to keep the others out, and is not
+        // reviewed again so soon.
+        let was_struck = known(&memory.struck, &name, now).is_some();
+        let holds = match &user {
+            None if !was_struck => {
+                memory.strikes.strike(from, now);
+                keep(&mut memory.struck, TOKENS, name, (), KNOWN, now);
+                REFUSED
+            }
+            _ => KNOWN,
+        };
         keep(&mut memory.users, TOKENS, name, user.clone(), holds, now);
         Ok(user)
     }
@@ -360,6 +365,17 @@ fn keep<K: Eq + Hash, V>(
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        convert::Infallible,
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    };
+
+    use axum::{
+        body::Body,
+        http::{Request, Response},
+    };
+    use serde_json::json;
+
     use super::*;
 
     fn status(name: &str, audiences: &[&str]) -> TokenReviewStatus {
@@ -386,6 +402,44 @@ mod tests {
         let mut refused = status("jane", its);
         refused.authenticated = Some(false);
         assert_eq!(name(refused, false), None);
+    }
+
+    /// An API server that knows nobody, and how often it was asked.
+    fn stranger() -> (Client, Arc<AtomicUsize>) {
+        let asked: Arc<AtomicUsize> = Arc::default();
+        let count = Arc::clone(&asked);
+        let server = tower::service_fn(move |_: Request<kube::client::Body>| {
+            count.fetch_add(1, Relaxed);
+            async {
+                let review = json!({"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1",
+                    "metadata": {}, "spec": {}, "status": {"authenticated": false}});
+                Ok::<_, Infallible>(Response::new(Body::from(review.to_string())))
+            }
+        });
+        (Client::new(server, "default"), asked)
+    }
+
+    #[tokio::test]
+    async fn a_bad_token_that_comes_again_and_again_is_one() {
+        let (client, asked) = stranger();
+        let guard = Guard::new(client, Arc::default());
+        let from = IpAddr::from([10, 0, 0, 1]);
+        let ask = async |token: &str, second| {
+            let now = Moment::after_start(Duration::from_secs(second));
+            let (right, wall) = (Right::Nodes, Timestamp::UNIX_EPOCH);
+            let allowed = guard.allowed(token, from, &right, wall, now, |_| true);
+            allowed.await.unwrap_err()
+        };
+        for second in (0..150).step_by(3) {
+            assert_eq!(ask("bad", second).await, NotAllowed::Token);
+        }
+        assert_eq!(asked.load(Relaxed), 6, "twice in a minute");
+        for number in 0..18 {
+            let bad = format!("bad-{number}");
+            assert_eq!(ask(&bad, 150).await, NotAllowed::Token);
+        }
+        assert_eq!(ask("bad-18", 150).await, NotAllowed::Token, "the twentieth");
+        assert_eq!(ask("bad-19", 150).await, NotAllowed::Strikes);
     }
 
     #[test]

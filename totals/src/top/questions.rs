@@ -121,7 +121,8 @@ impl Row {
 impl Questions {
     /// Somebody wants to know the first so many. `agents` are those that are heard of, on one of the `nodes` each.
     ///
-    /// Where there is no room, a question of somebody else goes who asks at least two more.
+    /// Where there is no room, questions of others go: of whoever asks at least two more, or for more rows than this
+    /// person would.
     pub fn ask(
         &mut self,
         wanted: &Wanted,
@@ -151,10 +152,7 @@ impl Questions {
             Asked::Pods => most * nodes,
             Asked::Node | Asked::Other => nodes,
         };
-        let mut go = Vec::new();
-        while !self.has_room(&go, &wanted.plugin, most, kept) {
-            go.push(self.unfair(&go, person.name).ok_or(Busy)?);
-        }
+        let go = self.room(person.name, &wanted.plugin, most, kept)?;
         self.open.retain(|open| !go.contains(&open.id));
         self.last += 1;
         let asking = Asking {
@@ -174,6 +172,25 @@ impl Questions {
         Ok(open)
     }
 
+    /// What has to go so that a question of this person to the agents of a plugin has room.
+    fn room(&self, person: &str, plugin: &str, most: usize, kept: usize) -> Result<Vec<u64>, Busy> {
+        let mut go = Vec::new();
+        while !self.has_room(&go, plugin, most, kept) {
+            let unfair = self.unfair(&go, person, plugin, kept);
+            go.push(unfair.ok_or(Busy)?);
+        }
+        // With a larger one gone, one that went before may have room again.
+        let mut place = 0;
+        while place < go.len() {
+            let id = go.remove(place);
+            if !self.has_room(&go, plugin, most, kept) {
+                go.insert(place, id);
+                place += 1;
+            }
+        }
+        Ok(go)
+    }
+
     /// Whether there is room for a question to the agents of a plugin when these are gone.
     fn has_room(&self, gone: &[u64], plugin: &str, most: usize, kept: usize) -> bool {
         let mut others = self.staying(gone).peekable();
@@ -189,15 +206,25 @@ impl Questions {
         of_plugin < MAX_QUESTIONS && rows <= MAX_KEPT
     }
 
-    /// When these are gone: the question that was asked for last the longest ago, of those of whom asks most. Nothing
-    /// if nobody asks two more than this person.
-    fn unfair(&self, gone: &[u64], person: &str) -> Option<u64> {
-        let of = |name: &str| self.staying(gone).filter(|open| *open.by == *name).count();
-        let mine = of(person);
-        let others = self.staying(gone).map(|open| (of(&open.by), open));
-        let others = others.filter(|(many, _)| *many > mine + 1);
+    /// When these are gone: the question that was asked for last the longest ago, of those of whom has most of what is
+    /// short. Nothing if nobody has so much more than this person that it would be fairer without.
+    fn unfair(&self, gone: &[u64], person: &str, plugin: &str, kept: usize) -> Option<u64> {
+        let of_plugin = |open: &&Asking| *open.wanted.plugin == *plugin;
+        let few = self.staying(gone).filter(of_plugin).count() < MAX_QUESTIONS;
+        // If it is not questions, it is rows.
+        let share = |name: &str| {
+            let of_person = self.staying(gone).filter(|open| *open.by == *name);
+            match few {
+                true => of_person.map(|open| open.kept).sum(),
+                false => of_person.filter(of_plugin).count(),
+            }
+        };
+        let mine = share(person) + if few { kept } else { 1 };
+        let others = self.staying(gone).filter(|open| few || of_plugin(open));
+        let others = others.map(|open| (share(&open.by), open));
         others
-            .max_by_key(|(many, open)| (*many, Reverse(open.last)))
+            .filter(|(share, _)| *share > mine)
+            .max_by_key(|(share, open)| (*share, Reverse(open.last)))
             .map(|(_, open)| open.id)
     }
 

@@ -323,6 +323,27 @@ fn who_is_told_that_nobody_looks_waits_until_somebody_does() {
 }
 
 #[test]
+fn what_people_begin_to_ask_is_answered_soon() {
+    let now = Instant::now();
+    let mut talk = Conversation::new("b".into());
+    let mut wait = |ids: &[u64]| {
+        let mut reply = reply(Fate::Taken, "1-1", 10_000);
+        let question = |id: &u64| scope_totals_wire::Question {
+            id: *id,
+            of: scope_totals_wire::Asked::Node,
+            metric: "cpu_millicores".into(),
+            namespace: None,
+            most: 10,
+        };
+        reply.top = ids.iter().map(question).collect();
+        talk.replied(&reply, now).wait
+    };
+    let waits = [&[][..], &[7], &[7], &[7, 8], &[8], &[], &[7]].map(&mut wait);
+    let (soon, later) = (ms(5000), ms(9500));
+    assert_eq!(waits, [later, soon, later, soon, later, later, soon]);
+}
+
+#[test]
 fn answers_go_with_their_sample_and_are_the_first_to_go_without_room() {
     let now = Instant::now();
     let mut talk = Conversation::new("b".into());

@@ -17,7 +17,9 @@ use crate::{
 /// In its first three intervals a term adds up so often, so that totals are back soon after a hand-over; and so soon after
 /// pods came or went, so that they are right again.
 const SOON: Duration = Duration::from_secs(1);
-/// But the latter only if a round takes no longer, which is then a hundredth of a CPU: in a large cluster pods come and go
+/// But no more than a tenth of the time: in a large cluster all agents come back just then.
+const SHARE: u32 = 10;
+/// And where pods came or went only if a round takes no longer, which is then a hundredth of a CPU: in a large cluster pods come and go
 /// all the time.
 const CHEAP: Duration = Duration::from_millis(10);
 /// Until the API server has told everything, it is looked for so often.
@@ -59,10 +61,11 @@ pub async fn run(exchange: Arc<Exchange>) {
         while exchange.is_open() && exchange.claim().term() == number {
             let began = Instant::now();
             add_up(&exchange, &term, &mut looked).await;
-            let (ended, is_cheap) = (Instant::now(), began.elapsed() <= CHEAP);
+            let (ended, took) = (Instant::now(), began.elapsed());
+            let is_cheap = took <= CHEAP;
             told |= tell_if_alone(&exchange, &term, told);
             let mut due = match term.is_young(exchange.now()) {
-                true => ended + SOON,
+                true => ended + SOON.max(took * SHARE),
                 false => ended + term.pace().period(),
             };
             loop {

@@ -19,8 +19,8 @@ use crate::{
 const SOON: Duration = Duration::from_secs(1);
 /// But no more than a tenth of the time: in a large cluster all agents come back just then.
 const SHARE: u32 = 10;
-/// And where pods came or went only if a round takes no longer, which is then a hundredth of a CPU: in a large cluster pods come and go
-/// all the time.
+/// And where pods came or went only if a round takes no longer, which is then a hundredth of a CPU: in a large cluster
+/// pods come and go all the time.
 const CHEAP: Duration = Duration::from_millis(10);
 /// Until the API server has told everything, it is looked for so often.
 const FILL: Duration = Duration::from_millis(100);

@@ -225,11 +225,12 @@ impl Term {
         let totals = totals.filter(|_| warming.is_none() && !pace.is_resting());
         let objects = report.objects.iter().map(|partial| partial.object());
         let objects = objects.chain(report.wanted.iter().copied());
-        // As many as there are asked for, as a rule.
-        let mut told = Vec::with_capacity(totals.map_or(0, |_| objects.clone().count()));
-        if let Some(totals) = totals {
+        let told = totals.map_or_else(Vec::new, |totals| {
+            // Of nearly all there is one.
+            let mut told = Vec::with_capacity(report.objects.len() + report.wanted.len());
             told.extend(objects.filter_map(|object| totals.get(object, now, pace.interval())));
-        }
+            told
+        });
         write(&Reply {
             version: VERSION,
             fate,

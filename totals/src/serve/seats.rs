@@ -46,7 +46,7 @@ struct Open {
     unproven: VecDeque<Place>,
     proven: HashMap<Speaker, VecDeque<Place>>,
     count: usize,
-    /// How many of them are of people.
+    /// How many of the proven ones are of people.
     of_users: usize,
 }
 
@@ -218,19 +218,16 @@ impl Drop for Seat {
         match speaker {
             None => open.unproven.retain(|place| place.id != self.id),
             Some(speaker) => {
-                let mut left = 0;
-                if let Some(places) = open.proven.get_mut(speaker) {
-                    left = places.len();
-                    places.retain(|place| place.id != self.id);
-                    left -= places.len();
-                    if places.is_empty() {
-                        open.proven.remove(speaker);
-                    }
-                }
+                let Some(places) = open.proven.get_mut(speaker) else {
+                    return;
+                };
+                let place = places.iter().position(|place| place.id == self.id);
                 // Who was sent away has given up the place before.
-                if is_user(speaker) {
-                    open.of_users -= left;
+                let had_place = place.and_then(|place| places.remove(place)).is_some();
+                if places.is_empty() {
+                    open.proven.remove(speaker);
                 }
+                open.of_users -= usize::from(had_place && is_user(speaker));
             }
         }
     }

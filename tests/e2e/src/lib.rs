@@ -6,6 +6,7 @@ pub mod footprint;
 pub mod grants;
 pub mod heard;
 pub mod kubectl;
+pub mod last_words;
 pub mod product;
 pub mod progress;
 pub mod scenarios;

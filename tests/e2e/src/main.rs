@@ -5,6 +5,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use scope_e2e::last_words;
 use scope_e2e::scenarios::{self, Suite};
 use scope_e2e::world::World;
 
@@ -139,6 +140,9 @@ fn play(
             continue;
         }
         let good = tally.count(scenario.name, || (scenario.run)(&mut world));
+        if !good {
+            eprint!("{}", last_words::of_the_product(&world.kubectl));
+        }
         if !good && arguments.keep {
             break;
         }

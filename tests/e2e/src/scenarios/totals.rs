@@ -451,28 +451,39 @@ pub(super) fn outlive_their_service(world: &mut World) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the nodes show now, each the right total or none.
+fn right_or_absent(
+    world: &mut World,
+    id: &str,
+) -> anyhow::Result<Vec<(&'static str, Option<Shown>)>> {
+    let want = MILLICORES * REPLICAS as f64;
+    let mut on_nodes = Vec::new();
+    for node in NODES {
+        let shown = shown_on(world, node, id)?;
+        ensure!(
+            shown.is_none_or(|shown| (shown.millicores - want).abs() <= want * SINGLE_PART),
+            "{node} shows {shown:?}, want {want} millicores or nothing"
+        );
+        on_nodes.push((node, shown));
+    }
+    Ok(on_nodes)
+}
+
 /// Looks at all nodes until they show totals of after this moment; whatever is shown until then is right.
 fn never_wrong_until_right(
     world: &mut World,
     id: &str,
     since: Instant,
 ) -> anyhow::Result<Duration> {
-    let want = MILLICORES * REPLICAS as f64;
     // What was added up before the service went away is of before.
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let new_from = (now - since.elapsed()).as_secs_f64() + 1.0;
     let (mut absent, mut newest) = (BTreeSet::new(), BTreeMap::new());
     await_some("totals of the new replica", PATIENT, || {
-        for node in NODES {
-            match shown_on(world, node, id)? {
+        for (node, shown) in right_or_absent(world, id)? {
+            match shown {
                 None => drop(absent.insert(node)),
-                Some(shown) => {
-                    ensure!(
-                        (shown.millicores - want).abs() <= want * SINGLE_PART,
-                        "{node} shows {shown:?}, want {want} millicores or nothing"
-                    );
-                    newest.insert(node, shown.at);
-                }
+                Some(shown) => drop(newest.insert(node, shown.at)),
             }
         }
         let new = newest.values().filter(|at| **at > new_from).count();

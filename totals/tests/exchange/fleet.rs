@@ -35,7 +35,7 @@ async fn the_operator_hears_how_the_agents_are() {
     };
     let before = service.reviews();
     let fleet = ask().await;
-    assert!(fleet.warming_ms.is_some_and(|ms| ms <= 15_000));
+    assert!(fleet.warming_ms.is_some_and(|ms| ms <= 18_000));
     assert!(fleet.plugins.is_empty());
     for (node, health) in [("a", asked()), ("b", None), ("c", asked())] {
         let mut agent = service.agent(node).await;

@@ -39,7 +39,7 @@ async fn an_agent_that_scope_asks_draws_what_has_no_pods() {
         namespace_uid: apps(),
     };
     assert_eq!(list.objects, Some(vec![wanted]));
-    assert_eq!((list.valid_ms, list.left_out), (15_000, 0));
+    assert_eq!((list.valid_ms, list.left_out), (18_000, 0));
     for (line, count) in [("podless", 1), ("podless_agents", 2)] {
         assert_eq!(service.metric(&format!("scope_totals_{line} ")), count);
     }

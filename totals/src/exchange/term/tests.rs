@@ -95,7 +95,6 @@ impl World {
                 members: None,
                 values: [(Metric::Millicores, 100.0)].into_iter().collect(),
             }],
-            wanted: Vec::new(),
             podless: None,
             server_away: false,
             watched,
@@ -147,18 +146,18 @@ fn agents_rest_while_nobody_looks_and_totals_are_of_now_when_somebody_does() {
     world.report(1, Some(false), 75);
     world.add_up(75);
 
-    // b said its last word 16 s ago, which was good enough as long as all rested.
-    let reply = world.report(0, Some(true), 91);
+    // b said its last word 19 s ago, which was good enough as long as all rested.
+    let reply = world.report(0, Some(true), 94);
     assert_eq!((reply.resting, reply.interval_ms), (false, 4000));
     assert_eq!(total(&reply), None);
-    world.add_up(91);
-    assert_eq!(total(&world.report(0, Some(true), 92)), None);
-    let fleet = world.term.fleet_told(at(92));
+    world.add_up(94);
+    assert_eq!(total(&world.report(0, Some(true), 95)), None);
+    let fleet = world.term.fleet_told(at(95));
     assert_eq!(fleet.plugins[0].nodes, 2, "both are well");
 
-    assert!(!world.report(1, Some(false), 93).resting);
-    world.add_up(93);
-    assert_eq!(total(&world.report(0, Some(true), 94)), Some(200.0));
+    assert!(!world.report(1, Some(false), 96).resting);
+    world.add_up(96);
+    assert_eq!(total(&world.report(0, Some(true), 97)), Some(200.0));
 }
 
 #[test]

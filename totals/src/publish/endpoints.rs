@@ -5,26 +5,24 @@ use std::{
     time::Duration,
 };
 
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{
     Api,
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
-
 use tokio::sync::watch;
 
-use super::{Reach, WriteError, Writes};
+use super::{
+    Reach, WriteError, Writes,
+    kept::{Kept, keep},
+};
 
 /// Who writes it, in its fields and in the label by which Kubernetes asks.
 const MANAGER: &str = "scope-totals";
 /// The port's name in the Service.
 pub(super) const PORT: &str = "exchange";
-/// What failed is tried again so soon.
-const AGAIN: Duration = Duration::from_millis(500);
-/// And what was done is looked at again, besides each change of it.
-pub(super) const LOOK: Duration = Duration::from_secs(60);
 
 /// Where this replica is.
 #[derive(Clone, Debug)]
@@ -123,68 +121,52 @@ pub struct Endpoints {
 
 impl Endpoints {
     /// Follows the EndpointSlice, of which `seen` tells each change. Ends only if that does.
-    pub async fn run(mut self, seen: impl Stream<Item = Option<EndpointSlice>>) {
-        let mut seen = std::pin::pin!(seen);
-        let mut last: Option<EndpointSlice> = None;
-        let mut terms = self.writes.claim().terms();
-        let mut there = false;
-        let mut told = false;
-        loop {
-            let mut again = LOOK;
-            if self.writes.may() && !there {
-                match self.publish().await {
-                    Ok(()) => {
-                        tracing::info!(address = %self.address.socket, "published where this replica serves");
-                        (there, told) = (true, false);
-                    }
-                    // Another replica does it now.
-                    Err(WriteError::NotLeading(_)) => {}
-                    Err(error) => {
-                        if !told {
-                            let slice = self.address.slice();
-                            tracing::warn!("the EndpointSlice {slice} cannot be written: {error}");
-                            told = true;
-                        }
-                        again = AGAIN;
-                    }
-                }
-            }
-            tokio::select! {
-                changed = seen.next() => match changed {
-                    Some(slice) => {
-                        last = slice;
-                        there = self.is_in(last.as_ref());
-                    }
-                    None => return,
-                },
-                // Whoever knew the Service ends with the process.
-                Ok(()) = self.reach.changed() => there = self.is_in(last.as_ref()),
-                changed = terms.changed() => match changed {
-                    // What the other replica wrote may not have been seen yet.
-                    Ok(()) => there = false,
-                    Err(_) => return,
-                },
-                () = tokio::time::sleep(again) => {}
-            }
-        }
+    pub async fn run(self, seen: impl Stream<Item = Option<EndpointSlice>>) {
+        let Self {
+            slices,
+            address,
+            reach,
+            writes,
+        } = self;
+        keep(Slice { slices, address }, reach, writes, seen).await;
+    }
+}
+
+struct Slice {
+    slices: Api<EndpointSlice>,
+    address: Address,
+}
+
+impl Kept for Slice {
+    type Object = EndpointSlice;
+
+    const AGAIN: Duration = Duration::from_millis(500);
+
+    fn can_be(&self, _: Option<&Reach>) -> bool {
+        true
     }
 
-    fn is_in(&self, slice: Option<&EndpointSlice>) -> bool {
-        let owner = self.owner();
-        slice.is_some_and(|slice| self.address.is_in(slice, owner.as_deref()))
+    fn is_right(&self, found: &EndpointSlice, reach: Option<&Reach>) -> bool {
+        let owner = reach.and_then(|reach| reach.service.as_deref());
+        self.address.is_in(found, owner)
     }
 
-    /// The UID of the Service.
-    fn owner(&self) -> Option<String> {
-        self.reach.borrow().as_ref()?.service.clone()
-    }
-
-    async fn publish(&self) -> Result<(), WriteError> {
+    async fn write(&self, reach: Option<Reach>, writes: &Writes) -> Result<(), WriteError> {
+        let owner = reach.and_then(|reach| reach.service);
         let params = PatchParams::apply(MANAGER).force();
-        let patch = Patch::Apply(self.address.wanted(self.owner().as_deref()));
+        let patch = Patch::Apply(self.address.wanted(owner.as_deref()));
         let slice = self.address.slice();
         let write = self.slices.patch(&slice, &params, &patch);
-        self.writes.write(write).await.map(drop)
+        writes.write(write).await.map(drop)
+    }
+
+    fn written(&self) {
+        tracing::info!(address = %self.address.socket, "published where this replica serves");
+    }
+
+    fn not_written(&self, error: &WriteError) {
+        let slice = self.address.slice();
+        tracing::warn!("the EndpointSlice {slice} cannot be written: {error}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod endpoints;
+mod kept;
 mod proxied;
 pub mod reach;
 

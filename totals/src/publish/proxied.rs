@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use k8s_openapi::api::core::v1;
 use kube::{
     Api,
@@ -14,13 +14,12 @@ use tokio::sync::watch;
 
 use super::{
     Address, Reach, WriteError, Writes,
-    endpoints::{LOOK, PORT},
+    endpoints::PORT,
+    kept::{Kept, keep},
 };
 
 /// Who writes it.
 const MANAGER: &str = "scope-totals";
-/// What failed is tried again so soon.
-const AGAIN: Duration = Duration::from_secs(5);
 /// By this Kubernetes makes no EndpointSlice of Endpoints.
 const UNMIRRORED: &str = "endpointslice.kubernetes.io/skip-mirror";
 
@@ -37,62 +36,55 @@ pub struct Proxied {
 }
 
 impl Proxied {
-    /// Follows the Endpoints, of which `seen` tells each change: somebody may take them away, Kubernetes does so with the
-    /// Service, and a replica that led before may write late. Ends only if that does.
-    pub async fn run(mut self, seen: impl Stream<Item = Option<v1::Endpoints>>) {
-        let mut seen = std::pin::pin!(seen);
-        let mut terms = self.writes.claim().terms();
-        let (mut there, mut told) = (false, false);
-        loop {
-            let mut again = LOOK;
-            // What the other replica wrote may not have been seen yet.
-            let is_new = terms.has_changed().unwrap_or(false);
-            terms.mark_unchanged();
-            there &= !is_new;
-            if self.writes.may() && !there && self.has_service() {
-                match self.write().await {
-                    Ok(()) => (there, told) = (true, false),
-                    // Another replica does it now.
-                    Err(WriteError::NotLeading(_)) => {}
-                    Err(error) => {
-                        let service = &self.address.service;
-                        if !std::mem::replace(&mut told, true) {
-                            tracing::warn!(
-                                "the Endpoints {service} cannot be written, so nobody can ask by the API server's proxy: {error}"
-                            );
-                        }
-                        again = AGAIN;
-                    }
-                }
-            }
-            tokio::select! {
-                changed = seen.next() => match changed {
-                    Some(found) => there = found.is_some_and(|found| is_in(&self.address, &found)),
-                    None => return,
-                },
-                // Whoever knew the Service ends with the process.
-                Ok(()) = self.reach.changed() => {}
-                changed = terms.changed() => match changed {
-                    Ok(()) => there = false,
-                    Err(_) => return,
-                },
-                () = tokio::time::sleep(again) => {}
-            }
-        }
+    /// Follows the Endpoints, of which `seen` tells each change: Kubernetes takes them away with the Service. Ends only if
+    /// that does.
+    pub async fn run(self, seen: impl Stream<Item = Option<v1::Endpoints>>) {
+        let Self {
+            endpoints,
+            address,
+            reach,
+            writes,
+        } = self;
+        keep(ForTheProxy { endpoints, address }, reach, writes, seen).await;
     }
+}
+
+struct ForTheProxy {
+    endpoints: Api<v1::Endpoints>,
+    address: Address,
+}
+
+impl Kept for ForTheProxy {
+    type Object = v1::Endpoints;
+
+    /// People can wait, and agents do not depend on it.
+    const AGAIN: Duration = Duration::from_secs(5);
 
     /// Kubernetes takes Endpoints away for which there is no Service. One that is gone later is still taken for there, as
     /// it is by what agents are told, and nobody comes by what is left of it.
-    fn has_service(&self) -> bool {
-        let reach = self.reach.borrow();
-        reach.as_ref().is_some_and(|reach| reach.service.is_some())
+    fn can_be(&self, reach: Option<&Reach>) -> bool {
+        reach.is_some_and(|reach| reach.service.is_some())
     }
 
-    async fn write(&self) -> Result<(), WriteError> {
+    fn is_right(&self, found: &v1::Endpoints, _: Option<&Reach>) -> bool {
+        is_in(&self.address, found)
+    }
+
+    async fn write(&self, _: Option<Reach>, writes: &Writes) -> Result<(), WriteError> {
         let params = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(wanted(&self.address));
         let write = self.endpoints.patch(&self.address.service, &params, &patch);
-        self.writes.write(write).await.map(drop)
+        writes.write(write).await.map(drop)
+    }
+
+    /// The log says already where this replica serves.
+    fn written(&self) {}
+
+    fn not_written(&self, error: &WriteError) {
+        let service = &self.address.service;
+        tracing::warn!(
+            "the Endpoints {service} cannot be written, so nobody can ask by the API server's proxy: {error}"
+        );
     }
 }
 

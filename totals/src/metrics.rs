@@ -56,6 +56,7 @@ pub struct Metrics {
     access_reviews: Family<One, Counter>,
     top_answers: Counter,
     top_questions: Number,
+    top_questions_displaced: Counter,
     top_rows_dropped: Counter,
     connections: Number,
     evicted: Counter<u64, AtomicU64>,
@@ -114,6 +115,7 @@ impl Metrics {
             access_reviews: Family::default(),
             top_answers: Counter::default(),
             top_questions: Gauge::default(),
+            top_questions_displaced: Counter::default(),
             top_rows_dropped: Counter::default(),
             connections: Gauge::default(),
             evicted: Counter::default(),
@@ -275,6 +277,11 @@ impl Metrics {
             self.top_questions.clone(),
         );
         registry.register(
+            "top_questions_displaced",
+            "Questions of people that made room for those of others who ask less",
+            self.top_questions_displaced.clone(),
+        );
+        registry.register(
             "top_rows_dropped",
             "Rows in answers of agents that are of no pod on their node, or of no value that can be",
             self.top_rows_dropped.clone(),
@@ -407,6 +414,11 @@ impl Metrics {
         self.top_answers.inc();
     }
 
+    /// So many questions of people made room for another one.
+    pub fn questions_displaced(&self, questions: usize) {
+        self.top_questions_displaced.inc_by(questions as u64);
+    }
+
     /// Rows of an agent's answer were dropped.
     pub fn rows_dropped(&self, rows: usize) {
         self.top_rows_dropped.inc_by(rows as u64);
@@ -489,6 +501,7 @@ mod tests {
         metrics.health_ignored();
         metrics.access_reviewed("denied");
         metrics.top_told();
+        metrics.questions_displaced(6);
         metrics.rows_dropped(2);
         metrics.serves_without_lease(true);
         metrics.connections(4, 5);
@@ -514,6 +527,7 @@ mod tests {
             "scope_totals_access_reviews_total{outcome=\"denied\"} 1",
             "scope_totals_top_answers_total 1",
             "scope_totals_top_questions 3",
+            "scope_totals_top_questions_displaced_total 6",
             "scope_totals_top_rows_dropped_total 2",
             "scope_totals_serves_without_lease 1",
             "scope_totals_interval_seconds 10.0",

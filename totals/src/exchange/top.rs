@@ -118,6 +118,7 @@ impl Exchange {
             let message = busy.to_string();
             Refuse::new(Reason::Busy, message)
         })?;
+        self.metrics.questions_displaced(open.displaced);
         let left = self.now().until(open.until);
         // Whoever answered last stays in the answer, and the question is there for as long as the term.
         let _ = tokio::time::timeout(left, open.complete.wait_for(|complete| *complete)).await;

@@ -69,6 +69,8 @@ pub struct Open {
     pub until: Moment,
     /// Whether all have answered that are heard of.
     pub complete: watch::Receiver<bool>,
+    /// How many questions of others made room for it.
+    pub displaced: usize,
 }
 
 /// What is being asked.
@@ -167,7 +169,10 @@ impl Questions {
             answers: HashMap::new(),
             complete: watch::Sender::new(agents == 0),
         };
-        let open = asking.open(interval);
+        let open = Open {
+            displaced: go.len(),
+            ..asking.open(interval)
+        };
         self.open.push(asking);
         Ok(open)
     }
@@ -331,6 +336,7 @@ impl Asking {
             id: self.id,
             until: self.began.plus((interval * 2 + LATE).min(LONGEST_WAIT)),
             complete: self.complete.subscribe(),
+            displaced: 0,
         }
     }
 

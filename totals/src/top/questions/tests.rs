@@ -272,7 +272,7 @@ fn whoever_asks_most_makes_room_for_others() {
         let (wanted, name) = (wanted(Asked::Pods, Some(namespace)), Arc::from(name));
         let person = Person { name: &name, limit };
         let open = questions.ask(&wanted, person, 1, 10, at(second), FIVE);
-        open.map(|open| open.id)
+        open.map(|open| (open.id, open.displaced))
     };
     let open = |questions: &Questions, second| {
         let all = questions.of("p", at(second), FIVE);
@@ -283,7 +283,7 @@ fn whoever_asks_most_makes_room_for_others() {
         ask(&mut questions, "jane", namespace, 10, second).unwrap();
     }
     assert_eq!(ask(&mut questions, "jane", "e", 10, 5), Err(Busy));
-    ask(&mut questions, "joe", "e", 10, 6).unwrap();
+    assert_eq!(ask(&mut questions, "joe", "e", 10, 6), Ok((5, 1)));
     assert_eq!(
         open(&questions, 6),
         "acde",
@@ -299,7 +299,7 @@ fn whoever_asks_most_makes_room_for_others() {
     assert_eq!(ask(&mut questions, "jane", "g", 10, 8), Err(Busy));
     assert_eq!(
         ask(&mut questions, "jim", "a", 10, 8),
-        Ok(1),
+        Ok((1, 0)),
         "the same is no more"
     );
     ask(&mut questions, "jim", "g", 10, 8).unwrap();

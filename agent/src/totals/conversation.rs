@@ -146,7 +146,6 @@ impl Conversation {
             sampled,
             node: measured.sums.node,
             objects: measured.sums.objects.clone(),
-            wanted: Vec::new(),
             podless: held.podless,
             services: Some(held.services.unwrap_or_default()),
             server_away: present.server_away && !measured.sums.strangers,

@@ -306,7 +306,6 @@ impl Agent {
                 .chain(self.services.1.iter().map(of_service))
                 .chain(images.map(of_image))
                 .collect(),
-            wanted: Vec::new(),
             podless: None,
             server_away: false,
             watched: None,

@@ -224,10 +224,9 @@ impl Term {
         let totals = added.round.of(&agent.plugin);
         let totals = totals.filter(|_| warming.is_none() && !pace.is_resting());
         let objects = report.objects.iter().map(|partial| partial.object());
-        let objects = objects.chain(report.wanted.iter().copied());
         let told = totals.map_or_else(Vec::new, |totals| {
             // Of nearly all there is one.
-            let mut told = Vec::with_capacity(report.objects.len() + report.wanted.len());
+            let mut told = Vec::with_capacity(report.objects.len());
             told.extend(objects.filter_map(|object| totals.get(object, now, pace.interval())));
             told
         });

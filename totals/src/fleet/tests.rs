@@ -29,7 +29,6 @@ pub(super) fn report(boot: &str, health: Option<Health>) -> Report {
         sampled: None,
         node: Node { cpus: 1, memory: 1 },
         objects: Vec::new(),
-        wanted: Vec::new(),
         podless: None,
         server_away: false,
         watched: None,

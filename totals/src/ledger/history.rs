@@ -252,7 +252,6 @@ impl World {
             sampled,
             node: Node { cpus: 1, memory: 1 },
             objects,
-            wanted: Vec::new(),
             podless: None,
             server_away: false,
             watched: None,

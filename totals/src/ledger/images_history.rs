@@ -259,7 +259,6 @@ impl World {
                 memory: 1 << 50,
             },
             objects,
-            wanted: Vec::new(),
             podless: None,
             top: Vec::new(),
             server_away: false,

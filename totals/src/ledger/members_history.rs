@@ -304,7 +304,6 @@ impl World {
                 memory: 1 << 50,
             },
             objects,
-            wanted: Vec::new(),
             podless: None,
             server_away: false,
             watched: None,

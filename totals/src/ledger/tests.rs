@@ -48,7 +48,6 @@ fn report(boot: &str, sequence: u64, parts: &[Part<'_>]) -> Report {
             memory: 1000,
         },
         objects: parts.iter().map(object).collect(),
-        wanted: Vec::new(),
         podless: None,
         server_away: false,
         watched: None,

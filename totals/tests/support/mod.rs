@@ -513,7 +513,6 @@ impl Agent {
                 members: None,
                 values: [(Metric::Millicores, millicores)].into_iter().collect(),
             }],
-            wanted: Vec::new(),
             podless: self.podless,
             server_away: self.server_away,
             watched: self.watched,

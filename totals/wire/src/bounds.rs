@@ -22,8 +22,6 @@ pub const MAX_MEMBERS: usize = 4096;
 pub const MAX_IMAGES: usize = 512;
 /// Values of an object: what there is besides HTTP, and 32 status codes.
 pub const MAX_VALUES: usize = 64;
-/// Wanted objects in a report.
-pub const MAX_WANTED: usize = 256;
 /// Pods on a node; the kubelet's default is 110.
 pub const MAX_PODS: u32 = 10_000;
 /// Controllers without pods in a reply: what a person can still find on a map. Some 100 KB of text, and 260 KB
@@ -154,7 +152,6 @@ impl Report {
             return Err(Bad::Node);
         }
         at_most("objects", self.objects.len(), MAX_OBJECTS)?;
-        at_most("wanted objects", self.wanted.len(), MAX_WANTED)?;
         for partial in &self.objects {
             let object = || partial.uid.to_string();
             at_most("values", partial.values.len(), MAX_VALUES)?;
@@ -264,7 +261,6 @@ mod tests {
                 memory: 8 << 30,
             },
             objects: vec![partial(1, 2, [(Metric::Millicores, 1500.0)])],
-            wanted: Vec::new(),
             podless: Some(7),
             server_away: true,
             watched: Some(true),
@@ -301,7 +297,7 @@ mod tests {
     fn a_report_is_refused_for_anything_beyond_its_bounds() {
         assert_eq!(report().check(), Ok(()));
         type Change = fn(&mut Report);
-        let changes: [(&str, Change); 16] = [
+        let changes: [(&str, Change); 15] = [
             ("version", |r| r.version = 2),
             ("no boot", |r| r.boot.clear()),
             ("long boot", |r| r.boot = "a".repeat(MAX_BOOT + 1)),
@@ -317,9 +313,6 @@ mod tests {
             ("twice", |r| r.objects.push(r.objects[0].clone())),
             ("objects", |r| {
                 r.objects = vec![r.objects[0].clone(); MAX_OBJECTS + 1];
-            }),
-            ("wanted", |r| {
-                r.wanted = vec![r.objects[0].object(); MAX_WANTED + 1];
             }),
             ("more CPU than there is", |r| {
                 r.objects[0] = partial(1, 1, [(Metric::Millicores, 8001.0)]);

@@ -51,7 +51,7 @@ mod uid;
 pub use bounds::{
     Bad, MAX_BODY, MAX_BOOT, MAX_CPUS, MAX_FLEET, MAX_IMAGES, MAX_MEMBERS, MAX_MEMORY, MAX_OBJECTS,
     MAX_OFF, MAX_PODLESS, MAX_PODS, MAX_REPLY, MAX_SERVICES, MAX_SILENT, MAX_STAMP, MAX_VALUES,
-    MAX_VERSIONS, MAX_WANTED, MAX_WHY, MAX_WORD,
+    MAX_VERSIONS, MAX_WHY, MAX_WORD,
 };
 pub use health::{ASKED, Fleet, Health, Off, OffNodes, PluginHealth, Share, VersionNodes};
 pub use image::{bare_image_id, image_id_uid, image_uid};

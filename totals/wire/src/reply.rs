@@ -33,7 +33,7 @@ pub struct Reply<V = Values> {
     /// When the totals were added up, in milliseconds since 1970 by the service's clock. It is the same in
     /// all replies with the same totals: with it as their date, samples from all nodes are one.
     pub at_ms: i64,
-    /// The totals of the reported and the wanted objects, where there are any.
+    /// The totals of the reported objects, where there are any.
     pub totals: Vec<Total<V>>,
     /// Controllers without pods, if this agent is to draw them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

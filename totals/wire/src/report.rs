@@ -23,9 +23,6 @@ pub struct Report {
     pub node: Node,
     /// What the pods of this node use, by controller, Service and image.
     pub objects: Vec<Partial>,
-    /// Objects without pods here whose totals are wanted, too.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub wanted: Vec<Object>,
     /// The version of the list of controllers without pods that this agent has, if it has one that is still
     /// valid: then it is not sent again.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -263,7 +263,6 @@ mod tests {
             sampled: None,
             node: Node { cpus: 1, memory: 1 },
             objects: Vec::new(),
-            wanted: Vec::new(),
             podless: None,
             server_away: false,
             watched: None,

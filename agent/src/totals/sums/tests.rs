@@ -487,7 +487,6 @@ proptest! {
             sampled: None,
             node: sums.node,
             objects: sums.objects.clone(),
-            wanted: Vec::new(),
             podless: None,
             server_away: false,
             watched: None,

@@ -171,6 +171,7 @@ impl Worker {
         let mut turns = Turns::default();
         let mut turn = 0;
         let mut reported = true;
+        let mut wanted_before = None;
         while !self.stopped() {
             let asked = self.demand.is_asked();
             let cadence = if asked { self.interval } else { slow };
@@ -196,13 +197,17 @@ impl Worker {
             let earliest = began + self.interval;
             let woken = self.sleep(next, is_slow.then_some(earliest), began + OUT_OF_TURN);
             let now = Instant::now();
-            let in_between = is_slow && next.saturating_duration_since(now) > slow / 3;
-            reported = !(matches!(woken, Woken::Wanted) && in_between);
+            let is_wanted = matches!(woken, Woken::Wanted);
+            let in_between = is_slow && is_in_between(now, next, slow, wanted_before);
+            reported = !(is_wanted && in_between);
+            if is_wanted {
+                wanted_before = Some(now);
+            }
             due = match woken {
                 Woken::Due => next,
                 Woken::Asked => now,
                 // The grid of who asks every so often stays as it is, and so does that of reports while nobody
-                // does. Shortly before one is due, this look is in its place.
+                // does. What is not in between takes the place of the next one.
                 Woken::Wanted if !is_slow || in_between => due,
                 Woken::Wanted => now,
             };
@@ -313,6 +318,21 @@ impl Turns {
     }
 }
 
+/// Whether one more look that is wanted will come before the next report is due, which would be the one to take its
+/// place: as long after this one as this one after that before. Where there was none before, whether that report is
+/// far away.
+fn is_in_between(
+    now: Instant,
+    next: Instant,
+    cadence: Duration,
+    wanted_before: Option<Instant>,
+) -> bool {
+    match wanted_before {
+        Some(before) => now + now.saturating_duration_since(before) <= next,
+        None => next.saturating_duration_since(now) > cadence / 3,
+    }
+}
+
 /// The next point of the grid that lies ahead, and how many were missed: a late tick is left out,
 /// not caught up in a burst.
 fn next_deadline(due: Instant, cadence: Duration, now: Instant) -> (Instant, u64) {
@@ -342,6 +362,40 @@ mod tests {
                 next_deadline(due, s(1), now),
                 (due + s(next), skipped),
                 "{late_ms}"
+            );
+        }
+    }
+
+    #[test]
+    fn of_wanted_looks_the_last_one_before_a_report_is_in_its_place() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        // Looks every so often, for a report 15 s after the last one: when is each made?
+        let reports = |every: usize, first: u64| -> Vec<u64> {
+            let (mut due, mut before, mut reports) = (15, None, Vec::new());
+            for now in (first..200).step_by(every) {
+                while due < now {
+                    reports.push(due);
+                    due += 15;
+                }
+                if !is_in_between(at(now), at(due), SLOW_CADENCE, before) {
+                    reports.push(now);
+                    due = now + 15;
+                }
+                before = Some(at(now));
+            }
+            reports
+        };
+        assert_eq!(reports(4, 4)[..4], [12, 24, 36, 48]);
+        assert_eq!(reports(6, 1)[..4], [13, 25, 37, 49]);
+        // Whoever wants one a little more often than it is due soon pays for no other.
+        for first in 1..15 {
+            let all = reports(14, first);
+            assert!(all.windows(2).all(|two| two[1] - two[0] <= 15), "{all:?}");
+            let later: Vec<_> = all.into_iter().filter(|at| *at > first + 1).collect();
+            assert!(
+                later.windows(2).skip(1).all(|two| two[1] - two[0] == 14),
+                "{first}: {later:?}"
             );
         }
     }

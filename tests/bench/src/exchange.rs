@@ -19,7 +19,7 @@ use totals_bench::service::{self, Service, free_port};
 use crate::asking::Asker;
 use crate::gates;
 use crate::mebibytes;
-use crate::node::{Deployed, NODE, Node};
+use crate::node::{CONTAINERS, Deployed, NODE, Node};
 use crate::population::Population;
 use crate::process::{Agent, Place, metric};
 
@@ -264,6 +264,8 @@ impl Stage<'_> {
     fn warm_up(&self, pair: &mut Pair) -> anyhow::Result<()> {
         let began = Instant::now();
         let mut asked = 0;
+        // There is no Service.
+        let all = self.deployments.len() + CONTAINERS.len();
         loop {
             sleep(ASK);
             for one in &mut pair.0 {
@@ -271,13 +273,12 @@ impl Stage<'_> {
             }
             asked += 1;
             let held = metric(pair.0[1].health, "scope_agent_totals_held")?.unwrap_or_default();
-            if asked >= FIRST && held as usize == self.deployments.len() {
+            if asked >= FIRST && held as usize == all {
                 return Ok(());
             }
             ensure!(
                 began.elapsed() < WARM,
-                "the agent has {held} totals of {} after {} s",
-                self.deployments.len(),
+                "the agent has {held} totals of {all} after {} s",
                 WARM.as_secs()
             );
         }

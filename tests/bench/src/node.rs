@@ -8,6 +8,9 @@ use totals_bench::api::Objects;
 
 use crate::population::{Population, container_id};
 
+/// The containers of each pod, of an image each.
+pub(crate) const CONTAINERS: [&str; 2] = ["server", "proxy"];
+
 /// Its name.
 pub(crate) const NODE: &str = "bench-node.example.internal";
 const NAMESPACE: &str = "shop";
@@ -49,13 +52,12 @@ impl Node {
     fn pod(&self, number: usize) -> Value {
         let (uid, _) = &self.pods[number];
         let owner = number / self.replicas;
-        let names = ["server", "proxy"];
         let image = |name: &str| format!("registry.example/shop/{name}:1.2.3");
-        let containers = names.map(|name| json!({"name": name, "image": image(name)}));
+        let containers = CONTAINERS.map(|name| json!({"name": name, "image": image(name)}));
         let statuses = [0, 1].map(|n| {
             json!({
-                "name": names[n], "image": image(names[n]),
-                "imageID": format!("registry.example/shop/{}@sha256:{n:064x}", names[n]),
+                "name": CONTAINERS[n], "image": image(CONTAINERS[n]),
+                "imageID": format!("registry.example/shop/{}@sha256:{n:064x}", CONTAINERS[n]),
                 "containerID": format!("containerd://{}", container_id(number, n)),
                 "ready": true, "started": true, "restartCount": 0,
                 "state": {"running": {"startedAt": "2026-11-01T10:00:00Z"}},

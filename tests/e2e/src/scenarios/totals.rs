@@ -1,6 +1,9 @@
 //! Totals of controllers: from every node the same number, the one that the kubelets' figures add up to, or none.
 
+mod hand_over;
+mod leader;
 mod outage;
+mod stolen_token;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,12 +16,13 @@ use super::image_totals;
 use super::kubelet::{Reading, Sample, kubelet_readings, mean};
 use super::service_totals;
 use crate::kubectl::Kubectl;
-use crate::product::{PLUGINS, SYSTEM, agent_pods};
 use crate::progress::await_some;
 use crate::truth;
 use crate::world::World;
 
+pub(super) use hand_over::outlive_their_service;
 pub(super) use outage::outlive_the_api_server;
+pub(super) use stolen_token::stolen_token;
 
 pub(super) const NAMESPACE: &str = "added-up";
 pub(super) const BUSY: &str = "deployment/busy";
@@ -392,235 +396,4 @@ fn resized(world: &mut World, id: &str, replicas: usize) -> anyhow::Result<()> {
         began.elapsed().as_secs_f64()
     );
     Ok(())
-}
-
-/// The pod that is published as the address of the service.
-fn active(kubectl: &Kubectl) -> anyhow::Result<Option<(String, String)>> {
-    let of_service = "kubernetes.io/service-name=scope-totals";
-    let slices = kubectl.json(&["get", "endpointslices", "-n", SYSTEM, "-l", of_service])?;
-    let endpoint = &slices["items"][0]["endpoints"][0];
-    let name = endpoint["targetRef"]["name"].as_str();
-    let address = endpoint["addresses"][0].as_str();
-    Ok(name
-        .zip(address)
-        .map(|(name, address)| (name.to_owned(), address.to_owned())))
-}
-
-/// Who has the Lease: the name of a pod and a number of the process.
-fn holder(kubectl: &Kubectl) -> anyhow::Result<String> {
-    let lease = kubectl.json(&["get", "lease", "scope-totals", "-n", SYSTEM])?;
-    let holder = lease["spec"]["holderIdentity"].as_str();
-    Ok(holder.unwrap_or_default().to_owned())
-}
-
-/// The active replica is killed, and later told to stop: another one is published in time; until its totals are
-/// true there are none, and what is shown meanwhile is no node's part.
-pub(super) fn outlive_their_service(world: &mut World) -> anyhow::Result<()> {
-    let kubectl = world.kubectl.clone();
-    let id = busy(&kubectl)?;
-    for (how, limit) in [("killed", 20), ("stopped", 2)] {
-        await_total(world, &id, REPLICAS, PATIENT)?;
-        let (old, _) = active(&kubectl)?.context("an active replica")?;
-        let holder = holder(&kubectl)?;
-        let began = Instant::now();
-        match how {
-            "killed" => world.running_pod(SYSTEM, &old)?.kill()?,
-            _ => drop(kubectl.ok(&["delete", "pod", &old, "-n", SYSTEM, "--wait=false"])?),
-        }
-        let limit = Duration::from_secs(limit);
-        let patience = limit + Duration::from_secs(5);
-        // It may be the same pod, in which the kubelet has started another process.
-        let new = await_some("another active replica", patience, || {
-            let now = self::holder(&kubectl)?;
-            let active = active(&kubectl)?.map(|(name, _)| name);
-            let published = active.filter(|name| now != holder && now.starts_with(name.as_str()));
-            Ok(published.ok_or_else(|| format!("held by {now:?}")))
-        })?;
-        let taken_over = began.elapsed();
-        let right_again = never_wrong_until_right(world, &id, began)?;
-        eprintln!(
-            "    {how}: {new} after {:.1} s, totals right again after {:.1} s",
-            taken_over.as_secs_f64(),
-            right_again.as_secs_f64()
-        );
-        ensure!(
-            taken_over <= limit,
-            "another replica took over after {taken_over:?}, want {limit:?}"
-        );
-    }
-    Ok(())
-}
-
-/// What the nodes show now, each the right total or none.
-fn right_or_absent(
-    world: &mut World,
-    id: &str,
-) -> anyhow::Result<Vec<(&'static str, Option<Shown>)>> {
-    let want = MILLICORES * REPLICAS as f64;
-    let mut on_nodes = Vec::new();
-    for node in NODES {
-        let shown = shown_on(world, node, id)?;
-        ensure!(
-            shown.is_none_or(|shown| (shown.millicores - want).abs() <= want * SINGLE_PART),
-            "{node} shows {shown:?}, want {want} millicores or nothing"
-        );
-        on_nodes.push((node, shown));
-    }
-    Ok(on_nodes)
-}
-
-/// Looks at all nodes until they show totals of after this moment; whatever is shown until then is right.
-fn never_wrong_until_right(
-    world: &mut World,
-    id: &str,
-    since: Instant,
-) -> anyhow::Result<Duration> {
-    // What was added up before the service went away is of before.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    let new_from = (now - since.elapsed()).as_secs_f64() + 1.0;
-    let (mut absent, mut newest) = (BTreeSet::new(), BTreeMap::new());
-    await_some("totals of the new replica", PATIENT, || {
-        for (node, shown) in right_or_absent(world, id)? {
-            match shown {
-                None => drop(absent.insert(node)),
-                Some(shown) => drop(newest.insert(node, shown.at)),
-            }
-        }
-        let new = newest.values().filter(|at| **at > new_from).count();
-        Ok(match new == NODES.len() {
-            true => Ok(()),
-            false => Err(format!("{newest:?}, absent on {absent:?}")),
-        })
-    })?;
-    Ok(since.elapsed())
-}
-
-/// A token that was taken from an agent's pod speaks for its node and plugin alone: what it says of a controller
-/// without pods on that node changes no total, and other tokens say nothing at all.
-pub(super) fn stolen_token(world: &mut World) -> anyhow::Result<()> {
-    let kubectl = world.kubectl.clone();
-    let id = busy(&kubectl)?;
-    await_total(world, &id, REPLICAS, PATIENT)?;
-    let agents = agent_pods(&kubectl, "node-metrics")?;
-    let uid_on = |node: &str| -> anyhow::Result<String> {
-        let agent = agents.iter().find(|(_, on, _)| on == node);
-        let (_, _, uid) = agent.with_context(|| format!("an agent on {node}"))?;
-        Ok(uid.clone())
-    };
-    let uid = uid_on("node4")?;
-    let token = world.totals_token_of("node4", &uid)?;
-    let object = id.split(';').next().context("a UID")?;
-    let lie = serde_json::json!({
-        "version": 1, "boot": "thief", "sequence": 1, "node": {"cpus": 2, "memory": 1u64 << 34},
-        "objects": [{"kind": "Deployment", "uid": object, "counted": 5,
-                     "values": {"cpu_millicores": 3999.0, "docker_memory_usage": 1e9}}],
-    });
-    let said = exchange(world, &token, &lie)?;
-    let stamp = said["stamp"].clone();
-    ensure!(
-        stamp.is_string(),
-        "an agent's own token is not heard: {said}"
-    );
-    let mut lie = lie;
-    lie["sequence"] = 2.into();
-    lie["sampled"] = serde_json::json!({"stamp": stamp, "after_ms": 0});
-    let said = exchange(world, &token, &lie)?;
-    eprintln!("    a lie of node4: {}", said["fate"]);
-    // Two rounds later it would be in the total.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
-    let want = MILLICORES * REPLICAS as f64;
-    await_some("two more rounds", PATIENT, || {
-        let shown = shown_on(world, "node1", &id)?.context("a total")?;
-        ensure!(
-            (shown.millicores - want).abs() <= want * SINGLE_PART,
-            "the lie is in the total: {shown:?}"
-        );
-        Ok(match shown.at > now + 12.0 {
-            true => Ok(()),
-            false => Err(format!("{shown:?}")),
-        })
-    })?;
-    let api = world.token_of("node4", &uid)?;
-    let operator = kubectl.ok(&[
-        "create",
-        "token",
-        "scope-operator",
-        "-n",
-        SYSTEM,
-        "--audience",
-        "scope-totals",
-    ])?;
-    let forged = token
-        .rsplit_once('.')
-        .map(|(signed, _)| format!("{signed}.{}", "A".repeat(86)))
-        .context("a token of three parts")?;
-    for (what, token) in [
-        ("for the API server", api.as_str()),
-        ("of the operator", operator.trim()),
-        ("that is signed by nobody", &forged),
-        ("that is none", "none"),
-    ] {
-        let words = refused(world, token, &lie)?;
-        eprintln!("    a token {what}: {words}");
-        ensure!(
-            words.contains("must be logged in") || words.to_lowercase().contains("forbidden"),
-            "a token {what}: {words}"
-        );
-    }
-    Ok(())
-}
-
-/// What the service answers to a report.
-fn exchange(
-    world: &World,
-    token: &str,
-    report: &serde_json::Value,
-) -> anyhow::Result<serde_json::Value> {
-    let output = send(world, token, report)?;
-    ensure!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
-
-/// In what words it refuses one.
-fn refused(world: &World, token: &str, report: &serde_json::Value) -> anyhow::Result<String> {
-    let output = send(world, token, report)?;
-    ensure!(!output.status.success(), "the service took it");
-    Ok(String::from_utf8_lossy(&output.stderr).trim().to_owned())
-}
-
-/// Sends a report as an agent does, by `kubectl` with nothing but this token: what is known of the service is in
-/// the ConfigMap that agents have.
-fn send(
-    world: &World,
-    token: &str,
-    report: &serde_json::Value,
-) -> anyhow::Result<std::process::Output> {
-    use base64::Engine;
-    let kubectl = &world.kubectl;
-    let map = kubectl.json(&["get", "configmap", "scope-totals-ca", "-n", PLUGINS])?;
-    let value = |key: &str| {
-        let value = map["data"][key].as_str();
-        value.with_context(|| format!("{key} is published"))
-    };
-    let (_, address) = active(kubectl)?.context("an active replica")?;
-    let config = serde_json::json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "clusters": [{"name": "c", "cluster": {
-            "server": format!("https://{address}:8443"),
-            "tls-server-name": value("name")?,
-            "certificate-authority-data":
-                base64::engine::general_purpose::STANDARD.encode(value("ca.crt")?),
-        }}],
-        "users": [{"name": "c", "user": {"token": token}}],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
-    });
-    let thief = world.kubectl_with_config(&config)?;
-    thief.pipe(
-        &["create", "--raw", "/v1/exchange", "-f", "-"],
-        &report.to_string(),
-    )
 }

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 
+use super::hand_over::{never_wrong_until_right, right_or_absent};
+use super::leader::{active, agents_of, holder, renewed};
 use super::{
-    LOOK_EVERY, MILLICORES, NODES, OBJECTS, PATIENT, REPLICAS, SINGLE_PART, active, await_total,
-    busy, holder, never_wrong_until_right, right_or_absent, shown_on,
+    LOOK_EVERY, MILLICORES, NODES, OBJECTS, PATIENT, REPLICAS, SINGLE_PART, await_total, busy,
+    shown_on,
 };
-use crate::kubectl::Kubectl;
-use crate::product::SYSTEM;
 use crate::progress::await_some;
 use crate::world::World;
 
@@ -69,25 +69,6 @@ fn await_agents_at_the_leader(world: &mut World, id: &str) -> anyhow::Result<()>
             false => Err(format!("{agents} of {nodes} at {leader}")),
         })
     })
-}
-
-/// How many agents have lately reported to this replica.
-fn agents_of(kubectl: &Kubectl, pod: &str) -> anyhow::Result<usize> {
-    const NAME: &str = "scope_totals_agents ";
-    let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:8080/proxy/metrics");
-    let metrics = kubectl.ok(&["get", "--raw", &path])?;
-    let value = metrics.lines().find_map(|line| line.strip_prefix(NAME));
-    let value = value.with_context(|| format!("{pod} tells {NAME}"))?;
-    value
-        .parse()
-        .with_context(|| format!("{pod} has {value:?} agents"))
-}
-
-/// When the Lease was renewed last.
-fn renewed(kubectl: &Kubectl) -> anyhow::Result<String> {
-    let lease = kubectl.json(&["get", "lease", "scope-totals", "-n", SYSTEM])?;
-    let renewed = lease["spec"]["renewTime"].as_str();
-    Ok(renewed.unwrap_or_default().to_owned())
 }
 
 /// The greatest age of what the nodes show until then, which is always something.

@@ -17,8 +17,8 @@ pub const RESTING: Duration = Duration::from_secs(14);
 /// belongs to it, where the agent has thirty controllers and as many Services: a third of a CPU in sum.
 pub const PER_SECOND: usize = 500;
 
-/// The least that an interval is longer than a period: then a total outlasts an exchange that failed, with the pause and
-/// the look before the next try.
+/// The least that an interval is longer than a period: then a total outlasts an exchange that is refused or cut off at
+/// once, with the pause and the look before the next try.
 const LEEWAY: Duration = Duration::from_secs(2);
 
 /// The pace of all agents.
@@ -149,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_lasts_until_the_reply_after_the_next_round_though_one_exchange_fails() {
+    fn a_sample_lasts_until_the_reply_after_the_next_round_though_one_exchange_is_cut_off() {
         for agents in [0, 5000, 100_000] {
             let pace = Pace::new(agents, at(0));
             let look = Duration::from_secs(1);
             // Until the agent's next report, until the round after, until the other agent's reply, and its next one.
             let waits = (pace.period() + look) + pace.period() + look;
-            // One of the two fails to exchange, pauses for up to a second, and looks anew.
+            // One of the two is cut off, pauses for up to a second, and looks anew.
             let failure = Duration::from_secs(1) + look;
             assert!(waits + pace.period() + failure < pace.reach(), "{pace:?}");
         }

@@ -189,7 +189,10 @@ impl Worker {
                 reported,
             });
             number += 1;
-            let (next, skipped) = next_deadline(due, cadence, Instant::now());
+            let (next, skipped) = match reported {
+                true => next_deadline(due, cadence, Instant::now()),
+                false => (after_in_between(due, cadence, Instant::now()), 0),
+            };
             if skipped > 0 {
                 self.note(|state| state.skipped += skipped);
             }
@@ -333,6 +336,11 @@ fn is_in_between(
     }
 }
 
+/// When the next report is due after a look in between: when it was before that, or at once if that took too long.
+fn after_in_between(due: Instant, cadence: Duration, now: Instant) -> Instant {
+    (due + cadence).max(now)
+}
+
 /// The next point of the grid that lies ahead, and how many were missed: a late tick is left out,
 /// not caught up in a burst.
 fn next_deadline(due: Instant, cadence: Duration, now: Instant) -> (Instant, u64) {
@@ -362,6 +370,19 @@ mod tests {
                 next_deadline(due, s(1), now),
                 (due + s(next), skipped),
                 "{late_ms}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_look_in_between_takes_no_report_away() {
+        let due = Instant::now();
+        let at = |second| due + Duration::from_secs(second);
+        for (ended, next) in [(4, 15), (14, 15), (15, 15), (16, 16), (40, 40)] {
+            assert_eq!(
+                after_in_between(due, SLOW_CADENCE, at(ended)),
+                at(next),
+                "{ended}"
             );
         }
     }

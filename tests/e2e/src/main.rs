@@ -139,10 +139,7 @@ fn play(
         if !(all || n < suite.installing || named(scenario.name)) {
             continue;
         }
-        let good = tally.count(scenario.name, || (scenario.run)(&mut world));
-        if !good {
-            eprint!("{}", last_words::of_the_product(&world.kubectl));
-        }
+        let good = count(tally, scenario.name, &mut world, scenario.run);
         if !good && arguments.keep {
             break;
         }
@@ -161,10 +158,24 @@ fn by_hand(
 ) -> anyhow::Result<()> {
     let mut world = (suite.start)(&arguments.images)?;
     for scenario in &suite.scenarios[..suite.installing] {
-        tally.count(scenario.name, || (scenario.run)(&mut world));
+        count(tally, scenario.name, &mut world, scenario.run);
     }
-    tally.count(name, || work(&mut world));
+    count(tally, name, &mut world, work);
     end(world, arguments)
+}
+
+/// Runs something on a cluster and says how it went; if badly, with the last words of what ran there.
+fn count(
+    tally: &mut Tally,
+    name: &str,
+    world: &mut World,
+    work: impl FnOnce(&mut World) -> anyhow::Result<()>,
+) -> bool {
+    let good = tally.count(name, || work(world));
+    if !good {
+        eprint!("{}", last_words::of_the_product(&world.kubectl));
+    }
+    good
 }
 
 fn end(world: World, arguments: &Arguments) -> anyhow::Result<()> {

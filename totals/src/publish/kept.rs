@@ -50,14 +50,17 @@ pub(super) async fn keep<K: Kept>(
     let mut seen = std::pin::pin!(seen);
     let mut last = None;
     let mut terms = writes.claim().terms();
+    let mut term = *terms.borrow_and_update();
     let (mut there, mut told) = (false, false);
     loop {
         let mut again = LOOK;
         // What the other replica wrote may not have been seen yet.
-        there &= !terms.has_changed().unwrap_or(false);
-        terms.mark_unchanged();
-        let now = reach.borrow().clone();
-        if writes.may() && !there && kept.can_be(now.as_ref()) {
+        let before = std::mem::replace(&mut term, *terms.borrow_and_update());
+        there &= term == before;
+        let can_be = kept.can_be(reach.borrow().as_ref());
+        if writes.may() && !there && can_be {
+            // What it is written by is no news below.
+            let now = reach.borrow_and_update().clone();
             match kept.write(now, &writes).await {
                 Ok(()) => {
                     kept.written();
@@ -87,7 +90,10 @@ pub(super) async fn keep<K: Kept>(
             // Whoever knew the Service ends with the process.
             Ok(()) = reach.changed() => there = is_right(last.as_ref(), reach.borrow().as_ref()),
             changed = terms.changed() => match changed {
-                Ok(()) => there = false,
+                Ok(()) => {
+                    term = *terms.borrow();
+                    there = false;
+                }
                 Err(_) => return,
             },
             () = tokio::time::sleep(again) => {}

@@ -31,14 +31,18 @@ pub(super) fn renewed(kubectl: &Kubectl) -> anyhow::Result<String> {
     Ok(renewed.unwrap_or_default().to_owned())
 }
 
-/// How many agents have lately reported to this replica.
-pub(super) fn agents_of(kubectl: &Kubectl, pod: &str) -> anyhow::Result<usize> {
+/// How many agents have lately reported to this replica; or why that cannot be asked at present.
+pub(super) fn agents_of(kubectl: &Kubectl, pod: &str) -> anyhow::Result<Result<usize, String>> {
     const NAME: &str = "scope_totals_agents ";
     let path = format!("/api/v1/namespaces/{SYSTEM}/pods/{pod}:8080/proxy/metrics");
-    let metrics = kubectl.ok(&["get", "--raw", &path])?;
+    let metrics = match kubectl.ok(&["get", "--raw", &path]) {
+        Ok(metrics) => metrics,
+        Err(error) => return Ok(Err(format!("{error:#}"))),
+    };
     let value = metrics.lines().find_map(|line| line.strip_prefix(NAME));
     let value = value.with_context(|| format!("{pod} tells {NAME}"))?;
-    value
-        .parse()
+    let agents = value.parse();
+    agents
+        .map(Ok)
         .with_context(|| format!("{pod} has {value:?} agents"))
 }

@@ -64,10 +64,10 @@ fn await_agents_at_the_leader(world: &mut World, id: &str) -> anyhow::Result<()>
             return Ok(Err("nobody is published".to_owned()));
         };
         let agents = agents_of(&world.kubectl, &leader)?;
-        Ok(match agents == nodes {
+        Ok(agents.and_then(|agents| match agents == nodes {
             true => Ok(()),
             false => Err(format!("{agents} of {nodes} at {leader}")),
-        })
+        }))
     })
 }
 

@@ -17,6 +17,9 @@ use crate::world::World;
 const AWAY: Duration = Duration::from_secs(45);
 /// A total is never of samples that are older than three intervals, and its node may tell it eight seconds late.
 const OLDEST: f64 = 27.0;
+/// kube-proxy finds the API server again when its next try is due, which is up to a minute later and on each node at
+/// another time. The replicas and the agents find it only then, and wait a while between two tries themselves.
+const FOUND_AGAIN: Duration = Duration::from_secs(180);
 
 /// They go on, new and right on each node, and after it, too.
 pub(in crate::scenarios) fn outlive_the_api_server(world: &mut World) -> anyhow::Result<()> {
@@ -31,7 +34,7 @@ pub(in crate::scenarios) fn outlive_the_api_server(world: &mut World) -> anyhow:
     let back = Instant::now();
     // Until somebody leads again, who led before goes on.
     let before = renewed(&world.kubectl)?;
-    await_some("a leader that is published", PATIENT, || {
+    await_some("a leader that is published", FOUND_AGAIN, || {
         let (renewed, holder) = (renewed(&world.kubectl)?, holder(&world.kubectl)?);
         let active = active(&world.kubectl)?.map(|(name, _)| name);
         let is_leader = |name: &String| renewed != before && holder.starts_with(name.as_str());
@@ -58,7 +61,7 @@ pub(in crate::scenarios) fn outlive_the_api_server(world: &mut World) -> anyhow:
 /// time of its own. Until all have, there is a right total or none.
 fn await_agents_at_the_leader(world: &mut World, id: &str) -> anyhow::Result<()> {
     let nodes = world.nodes().len();
-    await_some("all agents at the leader", PATIENT, || {
+    await_some("all agents at the leader", FOUND_AGAIN, || {
         right_or_absent(world, id)?;
         let Some((leader, _)) = active(&world.kubectl)? else {
             return Ok(Err("nobody is published".to_owned()));

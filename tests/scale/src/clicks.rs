@@ -1,10 +1,11 @@
-//! How soon a click has its outcome on a cluster with many pods: from the request that makes the ScopeAction to
-//! the outcome that the agent's watch brings, as an agent would see it.
+//! How soon a click is carried out on a cluster with many pods, and how soon it has its outcome: from the request that
+//! makes the ScopeAction to what the operator's own request did, as a watch of the pods tells it, and to the outcome that
+//! the agent's watch brings, as an agent would see it.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
 use hollow_nodes::Profile;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, PostParams, WatchEvent, WatchParams};
@@ -18,11 +19,17 @@ const PLUGIN: &str = "clicks";
 const NAMESPACE: &str = "clicked";
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// How long a click took.
+#[derive(Clone, Copy)]
+pub(crate) struct Clicked {
+    /// Until what was asked for was done, and its news was here.
+    pub(crate) deed: Duration,
+    /// Until the outcome was told.
+    pub(crate) outcome: Duration,
+}
+
 /// The times of so many clicks, one after the other, and the pods that the cluster has.
-pub(crate) async fn measure(
-    world: &World,
-    clicks: usize,
-) -> anyhow::Result<(usize, Vec<Duration>)> {
+pub(crate) async fn measure(world: &World, clicks: usize) -> anyhow::Result<(usize, Vec<Clicked>)> {
     let few = json!({Profile::GROUP: Profile::group(0)});
     let agent = json!({"controls": ["DeletePod"], "maxActionsPerMinute": 1000});
     let generation = world.apply_with(PLUGIN, PLUGIN, few, agent).await?;
@@ -35,11 +42,44 @@ pub(crate) async fn measure(
 
     let node = world.fleet.node(0);
     let client = as_agent(world, &node).await?;
+    let of_clicked: Api<Pod> = Api::namespaced(world.client.clone(), NAMESPACE);
+    let from = of_clicked.list_metadata(&ListParams::default()).await?;
+    let from = from.metadata.resource_version.unwrap_or_default();
+    let events = of_clicked.watch(&WatchParams::default(), &from).await?;
+    let mut events = std::pin::pin!(events);
     let mut times = Vec::with_capacity(clicks);
     for target in &targets {
-        times.push(click(&client, &node, target).await?);
+        let began = Instant::now();
+        let deed = async {
+            let done = deleted(events.as_mut(), target);
+            let done = tokio::time::timeout(LIMIT, done).await;
+            done.with_context(|| format!("pod {target} is there after {LIMIT:?}"))??;
+            Ok(began.elapsed())
+        };
+        let (deed, outcome) = tokio::try_join!(deed, click(&client, &node, target))?;
+        times.push(Clicked { deed, outcome });
     }
     Ok((usize::try_from(there)?, times))
+}
+
+/// Waits until a pod goes.
+async fn deleted(
+    mut events: std::pin::Pin<&mut impl Stream<Item = kube::Result<WatchEvent<Pod>>>>,
+    uid: &str,
+) -> anyhow::Result<()> {
+    while let Some(event) = events.try_next().await? {
+        let is_gone = match &event {
+            WatchEvent::Deleted(pod) => pod.uid().as_deref() == Some(uid),
+            WatchEvent::Modified(pod) => {
+                pod.uid().as_deref() == Some(uid) && pod.metadata.deletion_timestamp.is_some()
+            }
+            _ => false,
+        };
+        if is_gone {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the watch of pods ended")
 }
 
 /// The UIDs of pods that nobody starts.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::clicks::Clicked;
 use crate::operator::{Memory, Operator};
 use crate::quiet::Asked;
 use crate::rollout::Took;
@@ -13,7 +14,7 @@ const RATIO: f64 = 1.2;
 const RESIDENT: f64 = 50.0;
 const RECONCILE: Duration = Duration::from_millis(50);
 const DRIFT: Duration = Duration::from_secs(1);
-/// From the click to the request that carries it out; measured is the outcome, which comes after that.
+/// From the click to the request that carries it out; measured is when its deed was told.
 const CLICK: Duration = Duration::from_millis(100);
 
 const RECONCILES: &str = "scope_operator_reconcile_duration_seconds";
@@ -94,21 +95,32 @@ impl Verdicts {
         );
     }
 
-    pub(crate) fn clicks(&mut self, pods: usize, times: &[Duration], memory: Memory) {
-        let mut sorted = times.to_vec();
-        sorted.sort();
-        // The nearest rank.
-        let at = (sorted.len() * 99).div_ceil(100).saturating_sub(1);
-        let p99 = sorted.get(at).copied().unwrap_or_default();
+    pub(crate) fn clicks(&mut self, pods: usize, times: &[Clicked], memory: Memory) {
+        let in_words = |times: &[Duration]| {
+            let mut sorted = times.to_vec();
+            sorted.sort();
+            // The nearest rank.
+            let at = (sorted.len() * 99).div_ceil(100).saturating_sub(1);
+            let p99 = sorted.get(at).copied().unwrap_or_default();
+            let [middle, late] = [median(times), p99].map(|time| time.as_secs_f64() * 1e3);
+            let words = format!("{middle:.0} ms, p99 {late:.0} ms of {}", times.len());
+            (p99, words)
+        };
+        let deeds: Vec<_> = times.iter().map(|took| took.deed).collect();
+        let outcomes: Vec<_> = times.iter().map(|took| took.outcome).collect();
+        let ((p99, deed), (_, outcome)) = (in_words(&deeds), in_words(&outcomes));
         self.add(
             Some(p99 <= CLICK),
             format!(
-                "click to outcome with {pods} pods: {:.0} ms, p99 {:.0} ms of {} (target {}); {:.1} MiB resident with the index of all pods",
-                median(times).as_secs_f64() * 1e3,
-                p99.as_secs_f64() * 1e3,
-                times.len(),
-                CLICK.as_millis(),
-                mebibytes(memory.resident),
+                "click to deed with {pods} pods: {deed} (target {})",
+                CLICK.as_millis()
+            ),
+        );
+        self.add(
+            None,
+            format!(
+                "click to outcome with {pods} pods: {outcome}; {:.1} MiB resident with the index of all pods",
+                mebibytes(memory.resident)
             ),
         );
     }

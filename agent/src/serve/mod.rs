@@ -4,6 +4,7 @@ mod config;
 mod connection;
 mod counting;
 mod demand;
+mod due;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod health;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use agent_process::{ID, Place, bare_command};
-use raw_http::eventually;
+use raw_http::{eventually, get};
 
 fn check(socket: &Path) -> Output {
     bare_command()
@@ -75,7 +75,9 @@ const GOOD: &str = r#"{"Plugins":[{"id":"good","label":"G","description":"d","in
 fn the_agents_own_report_is_conformant() {
     let place = Place::new();
     let _agent = place.start();
+    let report = || get(&place.socket(), "/report?api_version=1").body;
     for _ in 0..3 {
+        let before = report();
         let output = check(&place.socket());
         assert_eq!(
             output.status.code(),
@@ -89,7 +91,7 @@ fn the_agents_own_report_is_conformant() {
             "{}",
             stdout(&output)
         );
-        std::thread::sleep(std::time::Duration::from_millis(700));
+        eventually("another report", || report() != before);
     }
 }
 

@@ -9,6 +9,9 @@ use scope_e2e::last_words;
 use scope_e2e::scenarios::{self, Suite};
 use scope_e2e::world::World;
 
+/// What the line of scenarios that failed begins with.
+const FAILED: &str = "failed: ";
+
 /// End-to-end tests on real clusters of two and four nodes, which this program makes and removes.
 #[derive(Parser)]
 struct Arguments {
@@ -66,7 +69,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<usize> {
         }
     }
     if !tally.failed.is_empty() {
-        println!("failed: {}", tally.failed.join(" "));
+        println!("{FAILED}{}", tally.failed.join(" "));
     }
     println!("{} passed, {} failed", tally.passed, tally.failed.len());
     Ok(tally.failed.len())
@@ -113,8 +116,10 @@ impl Beside {
     fn end(mut self, tally: &mut Tally) -> anyhow::Result<()> {
         tally.count("the fleet of four nodes", || {
             let status = self.process.wait()?;
-            eprint!("{}", std::fs::read_to_string(self.said.path())?);
-            anyhow::ensure!(status.success(), "see above");
+            let said = std::fs::read_to_string(self.said.path())?;
+            eprint!("{said}");
+            let named = said.lines().rfind(|line| line.starts_with(FAILED));
+            anyhow::ensure!(status.success(), "{}", named.unwrap_or("see above"));
             Ok(())
         });
         Ok(())
@@ -164,7 +169,8 @@ fn by_hand(
     end(world, arguments)
 }
 
-/// Runs something on a cluster and says how it went; if badly, with the last words of what ran there.
+/// Runs something on a cluster and says how it went; if badly, with the last words of what ran there, and starts the
+/// nodes that it left crashed, so that it fails alone.
 fn count(
     tally: &mut Tally,
     name: &str,
@@ -174,6 +180,9 @@ fn count(
     let good = tally.count(name, || work(world));
     if !good {
         eprint!("{}", last_words::of_the_product(&world.kubectl));
+        if let Err(error) = world.start_crashed_nodes() {
+            eprintln!("    {error:#}");
+        }
     }
     good
 }

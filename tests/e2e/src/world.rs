@@ -127,6 +127,17 @@ impl World {
         node.with_context(|| format!("there is no node {name}"))
     }
 
+    /// Starts the nodes that are down.
+    ///
+    /// # Errors
+    /// When one does not start.
+    pub fn start_crashed_nodes(&self) -> anyhow::Result<()> {
+        for node in self.cluster.nodes().iter().filter(|node| !node.is_up()) {
+            node.start()?;
+        }
+        Ok(())
+    }
+
     /// The plugin directory of a node, as this machine sees it.
     pub fn plugin_dir(&self, node: &str) -> PathBuf {
         // A node that is down has no plugins: a path that does not exist says so.

@@ -1,12 +1,12 @@
 //! Nodes that go and come back while a rollout is on its way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, ensure};
 
 use super::{LIMIT, agents, first_replaced, patch, plugin, replaced_once, settled};
 use crate::kubectl::Kubectl;
-use crate::product::condition;
+use crate::product::{SYSTEM, condition};
 use crate::progress::await_some;
 use crate::world::World;
 
@@ -46,14 +46,33 @@ fn soaking(
     Ok(canary)
 }
 
+/// Where a replica of the operator runs.
+fn operator_nodes(kubectl: &Kubectl) -> anyhow::Result<BTreeSet<String>> {
+    let selector = "app.kubernetes.io/name=scope-operator";
+    let list = kubectl.json(&["get", "pods", "-n", SYSTEM, "-l", selector])?;
+    let pods = list["items"].as_array().into_iter().flatten();
+    Ok(pods
+        .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
+        .filter_map(|pod| pod["spec"]["nodeName"].as_str())
+        .map(str::to_owned)
+        .collect())
+}
+
 /// One node is lost before the rollout and another one during it: it completes on the rest and says whom
-/// it waits for, and goes on when they are back.
+/// it waits for, and goes on when they are back. A replica of the operator is left on the others, as nobody
+/// rolls out when all are lost.
 pub(in crate::scenarios) fn lost_and_found(world: &mut World) -> anyhow::Result<()> {
     let kubectl = world.kubectl.clone();
     let mark = world.audit_mark()?;
     let before = agents(&kubectl)?;
     let names = world.nodes();
-    let first = names.last().context("a node")?.clone();
+    let operators = operator_nodes(&kubectl)?;
+    let can_go = |lost: &[&String]| operators.iter().any(|node| !lost.contains(&node));
+    let first = names
+        .iter()
+        .rfind(|name| can_go(&[name]))
+        .context("a node whose loss leaves an operator")?
+        .clone();
     world.node(&first)?.crash()?;
     await_node(&kubectl, &first, false)?;
     patch(&kubectl, &slow("Lost and found"))?;
@@ -61,8 +80,8 @@ pub(in crate::scenarios) fn lost_and_found(world: &mut World) -> anyhow::Result<
     ensure!(canary != first, "{first} was lost before: {canary}");
     let second = names
         .iter()
-        .find(|name| **name != first && **name != canary)
-        .context("a node that is neither lost nor the canary")?;
+        .find(|name| **name != first && **name != canary && can_go(&[&first, name]))
+        .context("a node that is neither lost nor the canary, and whose loss leaves an operator")?;
     world.node(second)?.crash()?;
     await_node(&kubectl, second, false)?;
 

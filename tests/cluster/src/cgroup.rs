@@ -6,15 +6,16 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{At, Error, Result};
+use crate::patience::Patience;
 
 /// `ENODEV`.
 const NO_DEVICE: i32 = rustix::io::Errno::NODEV.raw_os_error();
 
 /// Dying processes leave their cgroups within milliseconds; this is for a busy machine.
-const REMOVAL_LIMIT: Duration = Duration::from_secs(5);
+const REMOVAL_LIMIT: Duration = Duration::from_secs(30);
 
 /// Names the cgroup, relative to the hierarchy's root, below which clusters put theirs on a
 /// version 2 host: a subtree that was delegated to the caller.
@@ -286,13 +287,11 @@ fn thaw_tree(directory: &Path) -> Result<()> {
 
 /// Removes a cgroup and those below it, waiting for processes that are dying.
 fn remove_tree(directory: &Path) -> Result<()> {
-    let deadline = Instant::now() + REMOVAL_LIMIT;
+    let mut patience = Patience::new(REMOVAL_LIMIT);
     loop {
         match try_remove_tree(directory) {
             Ok(()) => return Ok(()),
-            Err(error)
-                if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline =>
-            {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && !patience.is_over() => {
                 std::thread::sleep(Duration::from_millis(10));
             }
             Err(error) => return Err(error).at("remove cgroup", directory),

@@ -130,12 +130,11 @@ impl World {
     /// Starts the nodes that are down.
     ///
     /// # Errors
-    /// When one does not start.
+    /// When one does not start; the others are tried all the same.
     pub fn start_crashed_nodes(&self) -> anyhow::Result<()> {
-        for node in self.cluster.nodes().iter().filter(|node| !node.is_up()) {
-            node.start()?;
-        }
-        Ok(())
+        let down = self.cluster.nodes().iter().filter(|node| !node.is_up());
+        let started: Vec<_> = down.map(throwaway_cluster::Node::start).collect();
+        Ok(started.into_iter().collect::<Result<(), _>>()?)
     }
 
     /// The plugin directory of a node, as this machine sees it.

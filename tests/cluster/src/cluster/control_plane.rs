@@ -23,8 +23,9 @@ const CONTROLLERS: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
 /// It is ready 4 s after its start; a machine with much else to do may take ten times that.
 const READY_LIMIT: Duration = Duration::from_secs(90);
 /// A terminating API server closes its port at once, but goes on with watches for a minute. Who
-/// stops it wants it to be away.
-const STOP_GRACE: Duration = Duration::from_secs(2);
+/// stops it wants it to be away. Where a lost node is noticed soon, one that cannot renew its lease
+/// for some seconds is taken for lost.
+const STOP_GRACE: Duration = Duration::from_millis(500);
 
 /// The control plane of a cluster.
 pub(super) struct ControlPlane {

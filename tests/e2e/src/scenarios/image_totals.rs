@@ -1,9 +1,10 @@
 //! The total of an image: from every node the same, and what the kubelets' figures of all containers of it add up to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
+use throwaway_cluster::Patience;
 
 use super::kubelet::{Reading, kubelet_readings};
 use super::totals::{KUBELETS_EVERY, LONG, LOOK_EVERY, PATIENT, Shown, compare};
@@ -80,7 +81,7 @@ pub(super) fn are_what_the_kubelets_say(world: &mut World) -> anyhow::Result<()>
     let from = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64() + 2.0;
     let mut rounds: BTreeMap<u64, Shown> = BTreeMap::new();
     let mut kubelets: BTreeMap<String, Vec<Reading>> = BTreeMap::new();
-    let (started, mut look, mut counted) = (Instant::now(), 0_u32, String::new());
+    let (mut patience, mut look, mut counted) = (Patience::new(PATIENT), 0_u32, String::new());
     loop {
         for (node, namespaces) in &containers.places {
             if let Some((shown, of)) = shown(&world.hear(node)?, cpus) {
@@ -116,7 +117,7 @@ pub(super) fn are_what_the_kubelets_say(world: &mut World) -> anyhow::Result<()>
             break;
         }
         ensure!(
-            started.elapsed() < PATIENT,
+            !patience.is_over(),
             "no total of {all} pods, or the kubelets did not look twice: {rounds:?}, {kubelets:?}"
         );
         look += 1;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use scope_emulator::{Tab, World as Scope};
 
-use super::totals::{BUSY, LOOK_EVERY, NAMESPACE, PART, PATIENT, REPLICAS, page};
+use super::totals::{LOOK_EVERY, NAMESPACE, PART, PATIENT, REPLICAS, await_rollout, page, resize};
 use crate::heard::Heard;
 use crate::kubectl::Kubectl;
 use crate::progress::await_some;
@@ -38,8 +38,10 @@ pub(super) fn equal_the_deployments(world: &mut World, deployment: &str) -> anyh
     await_equal(world, &ids, REPLICAS, PATIENT)?;
     on_the_page(world, &ids)?;
     for replicas in [REPLICAS / 2, REPLICAS] {
-        let size = format!("--replicas={replicas}");
-        kubectl.ok(&["scale", BUSY, "-n", NAMESPACE, &size])?;
+        resize(&kubectl, replicas)?;
+        if replicas == REPLICAS {
+            await_rollout(&kubectl)?;
+        }
         await_equal(world, &ids, replicas, RIGHT_WITHIN)?;
     }
     Ok(())

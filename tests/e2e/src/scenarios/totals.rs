@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use scope_emulator::{ProbeSetup, Runtime, Tab, Version, World as Scope};
+use throwaway_cluster::Patience;
 
 use super::app_view::whole_truth;
 use super::image_totals;
@@ -100,8 +101,7 @@ fn busy(kubectl: &Kubectl) -> anyhow::Result<String> {
 pub(super) fn are_true(world: &mut World) -> anyhow::Result<()> {
     let kubectl = world.kubectl.clone();
     kubectl.apply(OBJECTS)?;
-    let rollout = ["rollout", "status", BUSY, "-n", NAMESPACE, "--timeout=90s"];
-    kubectl.ok(&rollout)?;
+    await_rollout(&kubectl)?;
     let id = busy(&kubectl)?;
     await_total(world, &id, REPLICAS, PATIENT)?;
     against_the_kubelets(world, &id)?;
@@ -214,7 +214,7 @@ fn against_the_kubelets(world: &mut World, id: &str) -> anyhow::Result<()> {
     let mut tellers: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
     let mut kubelets: BTreeMap<String, Vec<Reading>> = BTreeMap::new();
     let from = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64() + 2.0;
-    let (started, mut look, mut on_page) = (Instant::now(), 0_u32, Vec::new());
+    let (mut patience, mut look, mut on_page) = (Patience::new(PATIENT), 0_u32, Vec::new());
     loop {
         for node in NODES {
             let Some(shown) = shown_on(world, node, id)? else {
@@ -249,7 +249,7 @@ fn against_the_kubelets(world: &mut World, id: &str) -> anyhow::Result<()> {
             break;
         }
         ensure!(
-            started.elapsed() < PATIENT,
+            !patience.is_over(),
             "the kubelets did not look twice: {kubelets:?}"
         );
         look += 1;
@@ -379,11 +379,29 @@ fn steady_on_page(on_page: &[f64], looks: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Gives the Deployment another size.
+pub(super) fn resize(kubectl: &Kubectl, replicas: usize) -> anyhow::Result<()> {
+    let size = format!("--replicas={replicas}");
+    kubectl
+        .ok(&["scale", BUSY, "-n", NAMESPACE, &size])
+        .map(drop)
+}
+
+/// Waits until as many replicas run as are wanted.
+pub(super) fn await_rollout(kubectl: &Kubectl) -> anyhow::Result<()> {
+    let of_busy = ["rollout", "status", BUSY, "-n", NAMESPACE, "--timeout=90s"];
+    kubectl.ok(&of_busy).map(drop)
+}
+
+/// Right in time after the last of the replicas runs: what their start takes is the node's.
 fn resized(world: &mut World, id: &str, replicas: usize) -> anyhow::Result<()> {
     let kubectl = world.kubectl.clone();
-    let size = format!("--replicas={replicas}");
-    kubectl.ok(&["scale", BUSY, "-n", NAMESPACE, &size])?;
+    resize(&kubectl, replicas)?;
     let began = Instant::now();
+    if replicas == REPLICAS {
+        await_rollout(&kubectl)?;
+    }
+    let started = began.elapsed();
     match replicas {
         0 => {
             await_no_total(world, id)?;
@@ -392,8 +410,9 @@ fn resized(world: &mut World, id: &str, replicas: usize) -> anyhow::Result<()> {
         _ => await_total(world, id, replicas, RIGHT_WITHIN)?,
     }
     eprintln!(
-        "    {replicas} replicas: right after {:.1} s",
-        began.elapsed().as_secs_f64()
+        "    {replicas} replicas: right after {:.1} s, {:.1} s of it to start them",
+        began.elapsed().as_secs_f64(),
+        started.as_secs_f64()
     );
     Ok(())
 }

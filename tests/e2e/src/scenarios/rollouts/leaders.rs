@@ -57,13 +57,16 @@ fn away_until_replaced(
     let old = leader(&kubectl)?;
     let pod = world.running_pod(SYSTEM, &old)?;
     begins(&pod)?;
-    let new = await_other(&kubectl, &old)?;
-    let taken_over = world.audit_mark()?;
+    let new = await_other(&kubectl, &old);
+    let taken_over = world.audit_mark();
+    // Whatever came of it, so that the next scenario finds two replicas.
     ends(&pod)?;
+    let (new, taken_over) = (new?, taken_over?);
     finished_by(world, &before, mark, taken_over, &new)
 }
 
-/// The rollout is over, and what was written since the lease changed hands was written by its new holder.
+/// The rollout is over, and what was written since the lease changed hands was written by its new holder. An Event
+/// tells of what was done before it, and may be told by who did it.
 fn finished_by(
     world: &World,
     before: &BTreeMap<String, (String, String)>,
@@ -76,7 +79,8 @@ fn finished_by(
     let since = world.audit_since(taken_over)?;
     let writes = since
         .iter()
-        .filter(|r| r.user == operator() && r.is_write() && r.resource != "leases");
+        .filter(|r| r.user == operator() && r.is_write())
+        .filter(|r| !["leases", "events"].contains(&r.resource.as_str()));
     let (by_new, by_old): (Vec<_>, Vec<_>) = writes
         .filter(|r| (200..300).contains(&r.code))
         .partition(|r| r.pod == new);

@@ -126,14 +126,24 @@ pub(super) fn leader(kubectl: &Kubectl) -> anyhow::Result<String> {
     })
 }
 
-/// The agents' pods that the operator has deleted.
+/// The agents' pods that the operator has deleted, each as often as the API server said so. Where it could tell nobody,
+/// as the operator was killed meanwhile, it wrote 504 into its log, and the pod is deleted or not: such a request
+/// counts where no other one was answered.
 fn deletions(requests: &[Request]) -> Vec<&str> {
-    requests
-        .iter()
-        .filter(|r| r.user == operator() && r.verb == "delete" && r.resource == "pods")
-        .filter(|r| r.namespace == PLUGINS && r.code == 200)
-        .map(|r| r.name.as_str())
-        .collect()
+    let of_agents = |code: u16| {
+        requests
+            .iter()
+            .filter(|r| r.user == operator() && r.verb == "delete" && r.resource == "pods")
+            .filter(move |r| r.namespace == PLUGINS && r.code == code)
+            .map(|r| r.name.as_str())
+    };
+    let mut deleted: Vec<&str> = of_agents(200).collect();
+    for broken_off in of_agents(504) {
+        if !deleted.contains(&broken_off) {
+            deleted.push(broken_off);
+        }
+    }
+    deleted
 }
 
 /// Every node has one agent, ready and at the revision that is wanted, which is called good; and none was
@@ -163,4 +173,36 @@ fn replaced_once(
         "pods deleted: {deleted:?}, want each of the old ones once: {old:?}"
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deletion_that_was_broken_off_counts_where_no_other_was_answered() {
+        let request = |(name, code): &(&str, u16)| Request {
+            user: operator(),
+            pod: String::new(),
+            verb: "delete".into(),
+            group: String::new(),
+            resource: "pods".into(),
+            namespace: PLUGINS.into(),
+            name: (*name).into(),
+            uri: String::new(),
+            code: *code,
+            allowed_by: String::new(),
+        };
+        for (requests, deleted) in [
+            (&[("a", 200), ("b", 200)][..], &["a", "b"][..]),
+            (&[("a", 200), ("a", 200)], &["a", "a"]),
+            (&[("a", 504), ("b", 200)], &["b", "a"]),
+            (&[("a", 504), ("a", 504)], &["a"]),
+            (&[("a", 504), ("a", 200)], &["a"]),
+            (&[("a", 409), ("b", 404)], &[]),
+        ] {
+            let requests: Vec<Request> = requests.iter().map(request).collect();
+            assert_eq!(deletions(&requests), deleted, "{requests:?}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::product::await_ready;
+use crate::product::{PLUGINS, await_ready};
 use crate::progress::await_some;
 use crate::world::World;
 
@@ -54,7 +54,17 @@ fn with_manifest(
         .ok(&["delete", "scopeplugin", plugin, "--timeout=60s"]);
     looked?;
     removed?;
-    // The scenarios to come expect the one plugin.
+    // The scenarios to come expect the one plugin, and the one agent: it takes its sockets away before it ends.
+    let of_plugin = format!("app.kubernetes.io/instance={plugin}");
+    await_some("no agent of the plugin", Duration::from_secs(60), || {
+        let pods = world
+            .kubectl
+            .ok(&["get", "pods", "-n", PLUGINS, "-l", &of_plugin, "-o", "name"])?;
+        Ok(match pods.trim() {
+            "" => Ok(()),
+            left => Err(left.to_owned()),
+        })
+    })?;
     await_some("no plugin in Scope", Duration::from_secs(60), || {
         for node in world.nodes() {
             if world.hear(&node)?.plugin_label(plugin).is_some() {

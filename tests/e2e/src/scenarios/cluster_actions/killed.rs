@@ -2,7 +2,7 @@
 //! person is told which, or that it is not known.
 
 use anyhow::{Context, ensure};
-use throwaway_cluster::Stage;
+use throwaway_cluster::{AuditEvent, Stage};
 
 use super::{IN_TIME, NAMESPACE, PLUGIN, SOON, THROUGH, get, node_id, outcome};
 use crate::audit::{Request, operator};
@@ -50,13 +50,21 @@ fn killed(
     let before = size(world, kind, name)?;
     let mark = world.audit_mark()?;
     let mut log = world.audit_follow()?;
+    // What it has to say of the plugin meanwhile is none of them.
+    let mut writes = 0;
+    let mut is_the_point = move |event: &AuditEvent| {
+        let for_click = event.namespace == NAMESPACE || event.resource == "scopeactions";
+        let counts = for_click && event.is_write_of(&operator()) && event.stage == stage;
+        writes += usize::from(counts);
+        counts && writes == write
+    };
+    let what = format!("write {write} for the click");
     let leader = leader(&kubectl)?;
     world.hear(THROUGH)?;
     let full = format!("{PLUGIN}-controls~{control}");
     let (click, at) =
         world.click_and_kill(THROUGH, [&id, &full], [SYSTEM, &leader], move || {
-            // Of itself the operator has nothing to write now.
-            Ok(log.nth_write(&operator(), write, stage, SOON)?)
+            Ok(log.find(&what, SOON, &mut is_the_point)?)
         })?;
     ensure!(
         click.took < IN_TIME,

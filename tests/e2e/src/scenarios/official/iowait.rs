@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 
 use super::{NODE, with_example};
+use crate::progress::await_some;
 use crate::world::World;
 
 /// For a mean since boot, hours of idling would have to be in balance with these seconds.
@@ -27,6 +28,15 @@ pub(in super::super) fn against_the_kernel(world: &mut World) -> anyhow::Result<
 fn measure(world: &mut World, reader: &mut Reader) -> anyhow::Result<()> {
     let id = format!("{NODE};<host>");
     let (mut waits, mut idles) = (Vec::new(), Vec::new());
+    // The first seconds of the agent's that are compared are of after the reader's start, too.
+    let reading = Instant::now();
+    await_some("a sample of while it reads", SPAN, || {
+        let age = world.hear(NODE)?.age().context("a sample")?;
+        Ok(match age < reading.elapsed() {
+            true => Ok(()),
+            false => Err(format!("one {age:?} old")),
+        })
+    })?;
     let before = times()?;
     let began = Instant::now();
     while began.elapsed() < SPAN {

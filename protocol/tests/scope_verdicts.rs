@@ -9,10 +9,7 @@ use scope_protocol::conformance::{
 use serde_json::Value;
 
 fn entries() -> Vec<Value> {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../tests/fixtures/scope-verdicts.json"
-    );
+    let path = "../tests/fixtures/scope-verdicts.json";
     let text = std::fs::read_to_string(path).expect(path);
     serde_json::from_str(&text).expect("an array of entries")
 }

@@ -11,8 +11,7 @@ const TARGET: &str = "x86_64-unknown-linux-musl";
 
 /// The root of the source tree.
 pub(crate) fn root() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    root.canonicalize().unwrap_or(root)
+    scope_e2e::product::source_root()
 }
 
 /// Where cargo and the tasks put what they make.

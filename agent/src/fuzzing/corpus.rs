@@ -16,7 +16,7 @@ const MAX_FILE: usize = 4 * 1024;
 const MAX_FILES: usize = 20;
 
 fn corpus() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus")
+    PathBuf::from("../fuzz/corpus")
 }
 
 fn names(directory: &Path) -> Vec<String> {

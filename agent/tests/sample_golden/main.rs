@@ -25,8 +25,7 @@ fn generating() -> bool {
 }
 
 fn file(name: &str) -> PathBuf {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/sample_golden/reports");
-    directory.join(format!("{name}.txt"))
+    PathBuf::from(format!("tests/sample_golden/reports/{name}.txt"))
 }
 
 #[test]

@@ -210,9 +210,7 @@ mod tests {
     use super::*;
 
     fn tree(path: &str) -> PathBuf {
-        PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join("..")
-            .join(path)
+        PathBuf::from("..").join(path)
     }
 
     fn capabilities(rights: &BTreeSet<Right>) -> Vec<&'static str> {

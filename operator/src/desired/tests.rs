@@ -214,10 +214,7 @@ fn agents_report_for_totals_where_that_is_installed() {
 /// What the operator asks for and what the policy for pods lets through are one.
 #[test]
 fn the_admission_policy_knows_the_volume_for_totals() {
-    let chart = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../charts/scope-plugins/templates/"
-    );
+    let chart = "../charts/scope-plugins/templates/";
     let policy = std::fs::read_to_string(format!("{chart}admission-pods.yaml")).unwrap();
     let audiences = format!(
         "audience.orValue('') in ['', '{}']",

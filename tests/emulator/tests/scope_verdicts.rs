@@ -76,10 +76,7 @@ fn every_recorded_answer_gets_scopes_verdict() {
 }
 
 fn recording() -> Vec<Entry> {
-    let default = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../fixtures/scope-verdicts.json"
-    );
+    let default = "../fixtures/scope-verdicts.json";
     let path = env::var("SCOPE_VERDICTS").unwrap_or_else(|_| default.to_owned());
     let text = fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let json: Vec<Value> = serde_json::from_slice(&text).unwrap();

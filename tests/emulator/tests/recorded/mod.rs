@@ -9,8 +9,7 @@ use serde_json::Value;
 
 /// The bytes of a recorded file.
 pub(crate) fn bytes(name: &str) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/scope-world");
-    let path = folder.join(format!("{name}.json.gz"));
+    let path = Path::new("../fixtures/scope-world").join(format!("{name}.json.gz"));
     let file = File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut bytes = Vec::new();
     GzDecoder::new(file).read_to_end(&mut bytes).unwrap();

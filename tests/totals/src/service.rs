@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use http_body_util::{BodyExt, Empty};
 use hyper::{Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -86,20 +86,18 @@ impl Service {
         Ok(String::from_utf8(body.to_bytes().to_vec())?)
     }
 
-    /// CPU of all its threads so far.
+    /// CPU that it has taken so far, with that of threads that are over: those that add up come and go.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
-        let mut nanos = 0;
-        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            // A thread that adds up may end meanwhile, and takes its time along; it lives for seconds.
-            let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
-            nanos += text
-                .split(' ')
-                .next()
-                .and_then(|text| text.parse::<u64>().ok())
-                .unwrap_or(0);
-        }
-        ensure!(nanos > 0, "the kernel tells no CPU times");
-        Ok(Duration::from_nanos(nanos))
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // After the program's name, which may have anything in it, comes the third field.
+        let fields = stat.rsplit_once(')').map(|(_, fields)| fields);
+        let mut fields = fields.unwrap_or_default().split_whitespace();
+        let mut next = |nth| fields.nth(nth).and_then(|text| text.parse::<u64>().ok());
+        let ticks = next(11).zip(next(0)).map(|(user, system)| user + system);
+        let ticks = ticks.context("the kernel tells no CPU times")?;
+        Ok(Duration::from_millis(
+            ticks * 1000 / rustix::param::clock_ticks_per_second(),
+        ))
     }
 
     /// Resident MiB, now and at most.

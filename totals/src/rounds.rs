@@ -24,14 +24,21 @@ const SHARE: u32 = 10;
 const CHEAP: Duration = Duration::from_millis(10);
 /// Until the API server has told everything, it is looked for so often.
 const FILL: Duration = Duration::from_millis(100);
-/// Pods that should have gone stop counting by time alone, so the census is looked through at least so often.
-const LOOK: Duration = Duration::from_secs(30);
 
 /// The holdings, made anew only when something has changed.
 #[derive(Default)]
 struct Looked {
-    at: Option<(u64, Instant)>,
+    /// Of which edition of the census they are.
+    edition: Option<u64>,
     holdings: Arc<Holdings>,
+}
+
+impl Looked {
+    /// Pods that should have gone stop counting by time alone.
+    fn is_fresh(&self, edition: u64, wall: Timestamp) -> bool {
+        let until = self.holdings.until;
+        self.edition == Some(edition) && until.is_none_or(|until| wall <= until)
+    }
 }
 
 /// Runs one term after the other.
@@ -111,14 +118,14 @@ async fn add_up(exchange: &Arc<Exchange>, term: &Arc<Term>, looked: &mut Looked)
 
 async fn look(exchange: &Arc<Exchange>, looked: &mut Looked) -> Arc<Holdings> {
     let edition = watch::lock(exchange.census()).edition();
-    let fresh = |(known, at): (u64, Instant)| known == edition && at.elapsed() < LOOK;
-    if !looked.at.is_some_and(fresh) {
+    let wall = Timestamp::now();
+    if !looked.is_fresh(edition, wall) {
         let census = Arc::clone(exchange.census());
-        let survey = move || watch::lock(&census).survey(Timestamp::now());
+        let survey = move || watch::lock(&census).survey(wall);
         let holdings = blocking(move || survey().holdings()).await;
         if let Some(holdings) = holdings {
             looked.holdings = Arc::new(holdings);
-            looked.at = Some((edition, Instant::now()));
+            looked.edition = Some(edition);
         }
     }
     Arc::clone(&looked.holdings)
@@ -136,4 +143,26 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 /// A number that no other term has. (The standard library seeds its maps from the system.)
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holdings_are_good_until_something_changes_or_a_pod_should_be_gone() {
+        let second = |second| Timestamp::from_second(second).unwrap();
+        let looked = |until| Looked {
+            edition: Some(3),
+            holdings: Arc::new(Holdings {
+                until,
+                ..Holdings::default()
+            }),
+        };
+        assert!(!Looked::default().is_fresh(0, second(0)));
+        assert!(looked(None).is_fresh(3, second(9)));
+        assert!(!looked(None).is_fresh(4, second(9)));
+        assert!(looked(Some(second(9))).is_fresh(3, second(9)));
+        assert!(!looked(Some(second(9))).is_fresh(3, second(10)));
+    }
 }

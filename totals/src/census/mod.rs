@@ -22,7 +22,7 @@ pub use controllers::{Controllers, Name, WithoutPods};
 pub use images::{Image, Images};
 pub use listed::Listed;
 pub use namespaces::{NamespaceMark, Namespaces};
-pub use places::{Nodes, Objects, Place};
+pub use places::{Nodes, Objects, Place, Placed};
 pub use seen::{SeenOwner, SeenPod};
 pub use seen_slice::SeenSlice;
 use services::Found;
@@ -95,16 +95,19 @@ pub struct Holdings {
     pub memberships: Option<Memberships>,
     /// How many names of images have no total, since one image goes by several.
     pub ambiguous_images: usize,
+    /// When the next pod stops counting by time alone.
+    pub until: Option<Timestamp>,
 }
 
 /// What [holdings](Holdings) are made of, at one moment.
 #[derive(Debug)]
 pub struct Survey {
     nodes: Nodes,
-    objects: Vec<(Object, Place)>,
+    placed: Placed,
     without_pods: Option<WithoutPods>,
     members: Option<Found>,
     ambiguous_images: usize,
+    until: Option<Timestamp>,
 }
 
 impl Census {
@@ -155,34 +158,37 @@ impl Census {
             .map(|(node, ())| Arc::clone(node))
             .collect();
         // The number of the node of a pod that counts now.
-        let on = |pod: &Pod| nodes.number(&pod.node).filter(|_| !is_overdue(pod, wall));
-        let mut objects = Vec::with_capacity(self.pods.len());
+        let on = |pod: &Pod| {
+            let number = nodes.number(&pod.node)?;
+            pod.counts_until()
+                .is_none_or(|until| wall <= until)
+                .then_some(number)
+        };
+        let mut placed = Placed::with_room(self.pods.len());
         let mut named = images::Named::default();
+        let mut until: Option<Timestamp> = None;
         for (_, pod) in self.pods.iter() {
             if let Some(node) = on(pod) {
                 named.see(&pod.images);
                 let kind = Kind::Image;
                 let images = pod.images.names().map(|uid| Object { kind, uid });
                 let all = self.objects_of(pod.maker).chain(images);
-                let place = Place { node, pods: 1 };
-                objects.extend(all.map(|object| (object, place)));
+                all.for_each(|object| placed.put(object, node));
+                until = until.into_iter().chain(pod.counts_until()).min();
             }
         }
-        objects
-            .retain(|(object, _)| object.kind != Kind::Image || !named.is_ambiguous(&object.uid));
-        places::count(&mut objects);
-        let has_pods = |object: &Object| {
-            let known = objects.binary_search_by_key(object, |(known, _)| *known);
-            known.is_ok()
-        };
+        placed.retain(|object| object.kind != Kind::Image || !named.is_ambiguous(&object.uid));
         Survey {
-            without_pods: self.controllers.without_pods(has_pods, MAX_PODLESS),
+            without_pods: self
+                .controllers
+                .without_pods(|object| placed.has(object), MAX_PODLESS),
             members: match self.has_members() {
                 true => self.services.members(&self.pods, on),
                 false => None,
             },
-            objects,
+            placed,
             ambiguous_images: named.ambiguous(),
+            until,
             nodes,
         }
     }
@@ -207,22 +213,26 @@ impl Survey {
         let nodes = Arc::new(self.nodes);
         let of = |found| Memberships::new(found, Arc::clone(&nodes));
         let memberships = self.members.map(of);
-        let mut objects = self.objects;
-        objects.extend(memberships.iter().flat_map(Memberships::places));
+        let mut placed = self.placed;
+        placed.extend(memberships.iter().flat_map(Memberships::places));
         Holdings {
-            objects: Objects::new(objects),
+            objects: placed.into(),
             without_pods: self.without_pods,
             memberships,
             ambiguous_images: self.ambiguous_images,
+            until: self.until,
             nodes,
         }
     }
 }
 
-fn is_overdue(pod: &Pod, wall: Timestamp) -> bool {
-    pod.gone_by
-        .as_deref()
-        .is_some_and(|gone_by| wall.duration_since(*gone_by) > LATE)
+impl Pod {
+    /// Until when it counts, if that is known.
+    fn counts_until(&self) -> Option<Timestamp> {
+        let gone_by = self.gone_by.as_deref()?;
+        // Beyond the end of time no pod is.
+        Some(gone_by.saturating_add(LATE).unwrap_or(Timestamp::MAX))
+    }
 }
 
 #[cfg(test)]
@@ -311,6 +321,8 @@ mod tests {
         assert_eq!(places(&census.holdings(after(-60)), set), [("a", 1)]);
         assert_eq!(places(&census.holdings(after(30)), set), [("a", 1)]);
         assert_eq!(places(&census.holdings(after(31)), set), []);
+        assert_eq!(census.holdings(after(30)).until, Some(after(30)));
+        assert_eq!(census.holdings(after(31)).until, None);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Where the pods of objects are. There are hundreds of thousands of places, so nodes go by number, and all places are
-//! in one list.
+//! in one list. While it is made it is there twice, so objects go by number, too.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -70,23 +70,100 @@ pub struct Objects {
     places: Box<[Place]>,
 }
 
-impl Objects {
-    /// Of places in any order. Those of one object on one node are added up.
-    pub fn new(mut found: Vec<(Object, Place)>) -> Self {
-        count(&mut found);
-        let of_each = found.chunk_by(|(one, _), (other, _)| one == other);
-        let mut end = 0;
-        let ends = of_each.map(|of_one| {
-            // Fewer than 2^32: each takes more than one byte.
-            end += of_one.len() as u32;
-            (of_one[0].0, end)
-        });
+/// Pods as they are found, in any order: each is of an object and on a node.
+#[derive(Debug, Default)]
+pub struct Placed {
+    numbers: HashMap<Object, u32>,
+    /// One more than the last of these numbers.
+    next: u32,
+    /// The number of the object and that of the node.
+    pods: Vec<(u32, u32)>,
+}
+
+/// Of an object that is left out.
+const NOWHERE: u32 = u32::MAX;
+
+impl Placed {
+    /// Without having to grow for so many.
+    pub fn with_room(pods: usize) -> Self {
         Self {
-            ends: ends.collect(),
-            places: found.iter().map(|(_, place)| *place).collect(),
+            pods: Vec::with_capacity(pods),
+            ..Self::default()
         }
     }
 
+    /// A pod of this object is on the node of that number.
+    pub fn put(&mut self, object: Object, node: u32) {
+        let number = *self.numbers.entry(object).or_insert(self.next);
+        // Fewer than 2^32 objects: each takes more than one byte.
+        self.next += u32::from(number == self.next);
+        self.pods.push((number, node));
+    }
+
+    /// Whether the object has a pod.
+    pub fn has(&self, object: &Object) -> bool {
+        self.numbers.contains_key(object)
+    }
+
+    /// Leaves out the objects that are not to be kept.
+    pub fn retain(&mut self, keep: impl Fn(&Object) -> bool) {
+        self.numbers.retain(|object, _| keep(object));
+    }
+}
+
+impl Extend<(Object, Place)> for Placed {
+    fn extend<I: IntoIterator<Item = (Object, Place)>>(&mut self, found: I) {
+        for (object, place) in found {
+            (0..place.pods).for_each(|_| self.put(object, place.node));
+        }
+    }
+}
+
+impl From<Placed> for Objects {
+    fn from(placed: Placed) -> Self {
+        let Placed {
+            numbers,
+            next,
+            mut pods,
+        } = placed;
+        let mut ends: Box<[(Object, u32)]> = numbers.into_iter().collect();
+        ends.sort_unstable();
+        let mut ranks = vec![NOWHERE; next as usize];
+        for ((_, number), rank) in ends.iter().zip(0..) {
+            ranks[*number as usize] = rank;
+        }
+        pods.retain_mut(|(object, _)| {
+            *object = ranks[*object as usize];
+            *object != NOWHERE
+        });
+        pods.sort_unstable();
+        let on_each = || pods.chunk_by(|one, other| one == other);
+        let mut places = Vec::with_capacity(on_each().count());
+        for together in on_each() {
+            let (object, node) = together[0];
+            places.push(Place {
+                node,
+                pods: together.len() as u32,
+            });
+            // The last one stays.
+            ends[object as usize].1 = places.len() as u32;
+        }
+        Self {
+            ends,
+            places: places.into(),
+        }
+    }
+}
+
+impl FromIterator<(Object, Place)> for Objects {
+    fn from_iter<I: IntoIterator<Item = (Object, Place)>>(found: I) -> Self {
+        let mut placed = Placed::default();
+        placed.extend(found);
+        placed.into()
+    }
+}
+
+impl Objects {
     /// The places of an object, if it has pods.
     pub fn get(&self, object: &Object) -> Option<&[Place]> {
         let number = self.ends.binary_search_by_key(object, |(known, _)| *known);
@@ -117,18 +194,6 @@ impl Objects {
     }
 }
 
-/// Sorts places, and adds up those of one object on one node.
-pub(super) fn count(found: &mut Vec<(Object, Place)>) {
-    found.sort_unstable();
-    found.dedup_by(|(object, place), (before, kept)| {
-        let same = object == before && place.node == kept.node;
-        if same {
-            kept.pods += place.pods;
-        }
-        same
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -151,14 +216,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn places_are_those_that_were_found(found in vec((0..6_u8, 0..5_u32, 1..4_u32), 0..60)) {
+        fn places_are_those_that_were_found(
+            found in vec((0..6_u8, 0..5_u32, 1..4_u32), 0..60),
+            left_out in 0..8_u8,
+            later in vec((0..6_u8, 0..5_u32, 1..4_u32), 0..20),
+        ) {
             let mut wanted: BTreeMap<Object, BTreeMap<u32, u32>> = BTreeMap::new();
-            for (number, node, pods) in &found {
+            let kept = found.iter().filter(|(number, ..)| *number != left_out);
+            for (number, node, pods) in kept.chain(&later) {
                 let of = wanted.entry(object(*number)).or_default();
                 *of.entry(*node).or_default() += pods;
             }
             let place = |(number, node, pods)| (object(number), Place { node, pods });
-            let objects = Objects::new(found.into_iter().map(place).collect());
+            let mut placed = Placed::default();
+            placed.extend(found.into_iter().map(place));
+            placed.retain(|of| *of != object(left_out));
+            placed.extend(later.into_iter().map(place));
+            for number in 0..6 {
+                prop_assert_eq!(placed.has(&object(number)), wanted.contains_key(&object(number)));
+            }
+            let objects = Objects::from(placed);
             let plain = |places: &[Place]| -> BTreeMap<u32, u32> {
                 assert!(places.is_sorted());
                 places.iter().map(|place| (place.node, place.pods)).collect()

@@ -11,7 +11,7 @@ use scope_totals_wire::{Kind, Metric, Node, Object, Partial, Sampled, Stamp, Uid
 
 use super::*;
 use crate::{
-    census::{Holdings, Objects, Place},
+    census::{Holdings, Place},
     time::Stamps,
 };
 
@@ -319,7 +319,7 @@ impl World {
             })
         });
         let holdings = Holdings {
-            objects: Objects::new(found.collect()),
+            objects: found.collect(),
             nodes: nodes.into(),
             ..Holdings::default()
         };

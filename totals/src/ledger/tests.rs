@@ -5,7 +5,7 @@ use scope_totals_wire::{
 };
 
 use super::*;
-use crate::census::{Holdings, Objects, Place};
+use crate::census::{Holdings, Place};
 
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -67,11 +67,9 @@ fn holdings(objects: &[(u8, &[(&str, u32)])]) -> Holdings {
         })
     });
     Holdings {
-        objects: Objects::new(found.collect()),
+        objects: found.collect(),
         nodes: nodes.into(),
-        without_pods: None,
-        memberships: None,
-        ambiguous_images: 0,
+        ..Holdings::default()
     }
 }
 

@@ -89,7 +89,7 @@ pub(crate) fn value(metric: Metric, of: impl Fn(Metric) -> Option<f64>) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::census::{Objects, Place};
+    use crate::census::Place;
 
     fn uid(number: u8) -> Uid {
         Uid::from_bytes([number; 16])
@@ -122,7 +122,7 @@ mod tests {
             (Kind::Service, 5),
         ];
         let holdings = Holdings {
-            objects: Objects::new(objects.map(place).into()),
+            objects: objects.map(place).into_iter().collect(),
             ..Holdings::default()
         };
         (census, holdings)

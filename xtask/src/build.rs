@@ -11,7 +11,7 @@ const TARGET: &str = "x86_64-unknown-linux-musl";
 
 /// The root of the source tree.
 pub(crate) fn root() -> PathBuf {
-    scope_e2e::product::source_root()
+    scope_chart::root()
 }
 
 /// Where cargo and the tasks put what they make.

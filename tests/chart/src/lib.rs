@@ -7,7 +7,7 @@ pub mod render;
 pub mod schema;
 pub mod values;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 
@@ -16,10 +16,22 @@ pub const CHART: &str = "charts/scope-plugins";
 /// The page that lists every metric.
 pub const METRICS: &str = "docs/metrics.md";
 
-/// The root of the source tree, from where cargo runs this package's tests.
+/// The root of the source tree of the package that cargo runs; by hand, of the one that this was built from. With a
+/// target directory in common, cargo takes what was built from another clone, which may be gone.
+///
+/// # Panics
+/// When that is gone, too.
 pub fn root() -> PathBuf {
-    let root = Path::new("../..");
-    root.canonicalize().unwrap_or_else(|_| root.to_owned())
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let mut above = package.ancestors();
+    match above.find(|directory| directory.join("Cargo.lock").is_file()) {
+        Some(root) => root.to_owned(),
+        None => panic!(
+            "there is no source tree around {}: run this by cargo",
+            package.display()
+        ),
+    }
 }
 
 /// A file of the source tree.

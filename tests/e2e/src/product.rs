@@ -1,6 +1,6 @@
 //! The product as a person installs it: the chart by Helm, a ScopePlugin by kubectl.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -33,21 +33,11 @@ pub struct Product {
     root: PathBuf,
 }
 
-/// The root of the source tree that cargo runs this program from; by hand, of the one that it was built from. With a
-/// target directory in common, cargo takes what was built from another clone, which may be gone.
-pub fn source_root() -> PathBuf {
-    let package = std::env::var_os("CARGO_MANIFEST_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    let mut above = package.ancestors();
-    let root = above.find(|directory| directory.join("Cargo.lock").is_file());
-    root.map_or_else(|| package.clone(), Path::to_owned)
-}
-
 impl Product {
     /// The product in this source tree.
     pub fn in_tree() -> Self {
         Product {
-            root: source_root(),
+            root: scope_chart::root(),
         }
     }
 

@@ -118,11 +118,6 @@ impl Heard {
             })
     }
 
-    /// The newest stamp of any sample.
-    pub fn newest_sample(&self) -> Option<String> {
-        self.newest().map(|stamp| stamp.to_string())
-    }
-
     /// How old the newest sample is now.
     pub fn age(&self) -> Option<Duration> {
         self.newest().map(|stamp| Stamp::now().since(stamp))

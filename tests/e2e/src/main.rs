@@ -126,7 +126,8 @@ impl Beside {
     }
 }
 
-/// The scenarios of one cluster that are wanted, if there are any. `after` is told the name of each.
+/// The scenarios of one cluster that are wanted, if there are any. `after` is told the name of each. One that fails
+/// fails alone: the nodes that it left crashed are started.
 fn play(
     suite: &Suite,
     arguments: &Arguments,
@@ -147,6 +148,9 @@ fn play(
         let good = count(tally, scenario.name, &mut world, scenario.run);
         if !good && arguments.keep {
             break;
+        }
+        if !good && let Err(error) = world.start_crashed_nodes() {
+            eprintln!("    {error:#}");
         }
         after(scenario.name)?;
     }
@@ -169,8 +173,7 @@ fn by_hand(
     end(world, arguments)
 }
 
-/// Runs something on a cluster and says how it went; if badly, with the last words of what ran there, and starts the
-/// nodes that it left crashed, so that it fails alone.
+/// Runs something on a cluster and says how it went; if badly, with the last words of what ran there.
 fn count(
     tally: &mut Tally,
     name: &str,
@@ -180,9 +183,6 @@ fn count(
     let good = tally.count(name, || work(world));
     if !good {
         eprint!("{}", last_words::of_the_product(&world.kubectl));
-        if let Err(error) = world.start_crashed_nodes() {
-            eprintln!("    {error:#}");
-        }
     }
     good
 }

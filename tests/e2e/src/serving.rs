@@ -21,6 +21,8 @@ const LATE: &str = "deadline exceeded";
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     at: Instant,
+    /// When there was an answer, or none came.
+    ended: Instant,
     serving: bool,
 }
 
@@ -84,6 +86,7 @@ fn watch(directory: &Path, plugin: &str, over: &AtomicBool) -> anyhow::Result<Ve
         };
         samples.push(Sample {
             at,
+            ended: Instant::now(),
             serving: serving.is_some_and(|status| status == "ok"),
         });
         std::thread::sleep(PERIOD.saturating_sub(at.elapsed()));
@@ -109,9 +112,9 @@ impl Seen {
             ensure!(!samples.is_empty(), "{name} was never looked at");
             let mut away = false;
             for pair in samples.windows(2) {
-                let gap = pair[1].at - pair[0].at;
+                let gap = pair[1].at.saturating_duration_since(pair[0].ended);
                 ensure!(
-                    gap.saturating_sub(self.stood_still(pair[0].at, pair[1].at)) < LONGEST_GAP,
+                    gap.saturating_sub(self.stood_still(pair[0].ended, pair[1].at)) < LONGEST_GAP,
                     "{name} was not looked at for {:.1} s",
                     gap.as_secs_f64()
                 );
@@ -133,17 +136,15 @@ impl Seen {
         Ok(most.unsigned_abs())
     }
 
-    /// For how long within this time no node was looked at at all, which is a machine that stands still, and with it
-    /// what would be seen.
+    /// For how long at a stretch no look at any node began or ended within this time: then none of these threads ran, as
+    /// on a machine that stands still, and what is looked at with it.
     fn stood_still(&self, from: Instant, to: Instant) -> Duration {
-        let of_node = |(_, samples): &(String, Vec<Sample>)| {
-            let gaps = samples.windows(2).map(|pair| {
-                let (begins, ends) = (pair[0].at.max(from), pair[1].at.min(to));
-                ends.saturating_duration_since(begins)
-            });
-            gaps.max().unwrap_or_default()
-        };
-        self.nodes.iter().map(of_node).min().unwrap_or_default()
+        let all = self.nodes.iter().flat_map(|(_, samples)| samples);
+        let moments = all.flat_map(|sample| [sample.at, sample.ended]);
+        let mut within: Vec<Instant> = moments.filter(|at| (from..=to).contains(at)).collect();
+        within.sort_unstable();
+        let pairs = within.windows(2).map(|pair| pair[1] - pair[0]);
+        pairs.max().unwrap_or_default()
     }
 
     /// Looks at all nodes together.
@@ -159,9 +160,13 @@ mod tests {
     fn seen(nodes: &[&str]) -> Seen {
         let start = Instant::now();
         let samples = |marks: &str| {
-            let sample = |(n, mark)| Sample {
-                at: start + PERIOD * u32::try_from(n).unwrap(),
-                serving: mark == '+',
+            let sample = |(n, mark)| {
+                let at = start + PERIOD * u32::try_from(n).unwrap();
+                Sample {
+                    at,
+                    ended: at,
+                    serving: mark == '+',
+                }
             };
             marks.chars().enumerate().map(sample).collect()
         };
@@ -190,13 +195,23 @@ mod tests {
 
     #[test]
     fn a_gap_is_no_proof() {
-        let mut seen = seen(&["++++", "++++"]);
-        seen.nodes[0].1[3].at += LONGEST_GAP;
+        let mut seen = seen(&["++++", "++++++++++++++++"]);
+        seen.nodes[0].1[3].at += LONGEST_GAP + PERIOD;
         assert!(seen.most_away().is_err());
-        // That of both is the machine's.
-        seen.nodes[1].1[3].at += LONGEST_GAP;
+        // That of a look is its answer's.
+        seen.nodes[0].1[2].ended += LONGEST_GAP;
         assert_eq!(seen.most_away().unwrap(), 0);
         seen.nodes[0].1.clear();
         assert!(seen.most_away().is_err());
+    }
+
+    #[test]
+    fn that_of_all_nodes_is_the_machines() {
+        let mut seen = seen(&["++++", "++++"]);
+        for (_, samples) in &mut seen.nodes {
+            samples[3].at += LONGEST_GAP;
+            samples[3].ended += LONGEST_GAP;
+        }
+        assert_eq!(seen.most_away().unwrap(), 0);
     }
 }

@@ -27,8 +27,9 @@ const FLAT: f64 = 0.05;
 /// The kernel charges a cgroup for 64 pages at a time on each CPU, whether they are used or not
 /// (`MEMCG_CHARGE_BATCH`): its usage is no more exact than that.
 const CHARGED_AHEAD: f64 = 64.0 * 4096.0;
-/// What the agent holds open of a pod: looks that fall just before and after pods come see one more or less.
-const FILES_OF_A_POD: f64 = 8.0;
+/// What the agent holds open of a pod: three files of its cgroup, three of its container's, and one of its network. Looks
+/// that fall just before and just after a pod comes differ by one pod.
+const FILES_OF_A_POD: f64 = 7.0;
 /// The age of the newest sample in a report at which somebody would notice.
 const OLD: Duration = Duration::from_secs(2);
 

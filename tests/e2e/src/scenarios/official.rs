@@ -52,11 +52,9 @@ fn with_manifest(
     let removed = world
         .kubectl
         .ok(&["delete", "scopeplugin", plugin, "--timeout=60s"]);
-    looked?;
-    removed?;
     // The scenarios to come expect the one plugin, and the one agent: it takes its sockets away before it ends.
     let of_plugin = format!("app.kubernetes.io/instance={plugin}");
-    await_some("no agent of the plugin", Duration::from_secs(60), || {
+    let gone = await_some("no agent of the plugin", Duration::from_secs(60), || {
         let pods = world
             .kubectl
             .ok(&["get", "pods", "-n", PLUGINS, "-l", &of_plugin, "-o", "name"])?;
@@ -64,7 +62,10 @@ fn with_manifest(
             "" => Ok(()),
             left => Err(left.to_owned()),
         })
-    })?;
+    });
+    looked?;
+    removed?;
+    gone?;
     await_some("no plugin in Scope", Duration::from_secs(60), || {
         for node in world.nodes() {
             if world.hear(&node)?.plugin_label(plugin).is_some() {

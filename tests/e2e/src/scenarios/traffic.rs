@@ -92,13 +92,14 @@ pub(super) fn by_click(world: &mut World) -> anyhow::Result<()> {
         "--wait=false",
     ])?;
     world.kubectl.ok(&["delete", "scopeplugin", PLUGIN])?;
-    await_no_agents(world)?;
+    let gone = await_no_agents(world);
     // After what the agents have to say of its pods when they go.
     world
         .kubectl
         .ok(&["delete", "namespace", NAMESPACE, "--wait=false"])?;
     set_suspended(world, USUAL, false)?;
     await_ready(&world.kubectl, USUAL, SOON)?;
+    gone?;
     result
 }
 

@@ -10,7 +10,7 @@ use crate::product::{SYSTEM, await_operator};
 use crate::scenarios::rollouts::leader;
 use crate::world::World;
 
-/// An operator's writes for one click: the note that it begins, the deed, the outcome, the Event.
+/// An operator's writes for one click: the note that it begins, the deed, the outcome, and then an Event.
 const POINTS: [(usize, Stage, Clicked); 4] = [
     // It has said that it begins, and nothing is done.
     (1, Stage::ResponseComplete, WEB),
@@ -50,11 +50,14 @@ fn killed(
     let before = size(world, kind, name)?;
     let mark = world.audit_mark()?;
     let mut log = world.audit_follow()?;
-    // What it has to say of the plugin meanwhile is none of them.
+    // What it has to say of the plugin meanwhile is none of them, nor is an Event of the click before.
     let mut writes = 0;
     let mut is_the_point = move |event: &AuditEvent| {
         let for_click = event.namespace == NAMESPACE || event.resource == "scopeactions";
-        let counts = for_click && event.is_write_of(&operator()) && event.stage == stage;
+        let counts = for_click
+            && event.resource != "events"
+            && event.is_write_of(&operator())
+            && event.stage == stage;
         writes += usize::from(counts);
         counts && writes == write
     };

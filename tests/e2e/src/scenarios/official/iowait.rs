@@ -13,6 +13,9 @@ use crate::world::World;
 /// For a mean since boot, hours of idling would have to be in balance with these seconds.
 const SPAN: Duration = Duration::from_secs(20);
 
+/// The agent looks so often while it is asked.
+const SECOND: Duration = Duration::from_secs(1);
+
 /// The seconds of the agent and ours do not begin at the same instant: a twentieth may be another one.
 const SLACK: f64 = 6.0;
 
@@ -28,11 +31,11 @@ pub(in super::super) fn against_the_kernel(world: &mut World) -> anyhow::Result<
 fn measure(world: &mut World, reader: &mut Reader) -> anyhow::Result<()> {
     let id = format!("{NODE};<host>");
     let (mut waits, mut idles) = (Vec::new(), Vec::new());
-    // The first seconds of the agent's that are compared are of after the reader's start, too.
+    // The agent's first sample that is compared is of a second that began after the reader, too.
     let reading = Instant::now();
     await_some("a sample of while it reads", SPAN, || {
         let age = world.hear(NODE)?.age().context("a sample")?;
-        Ok(match age < reading.elapsed() {
+        Ok(match age + SECOND < reading.elapsed() {
             true => Ok(()),
             false => Err(format!("one {age:?} old")),
         })

@@ -60,8 +60,9 @@ fn away_until_replaced(
     let new = await_other(&kubectl, &old);
     let taken_over = world.audit_mark();
     // Whatever came of it, so that the next scenario finds two replicas.
-    ends(&pod)?;
+    let ended = ends(&pod);
     let (new, taken_over) = (new?, taken_over?);
+    ended?;
     finished_by(world, &before, mark, taken_over, &new)
 }
 

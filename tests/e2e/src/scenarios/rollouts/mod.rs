@@ -127,8 +127,8 @@ pub(super) fn leader(kubectl: &Kubectl) -> anyhow::Result<String> {
 }
 
 /// The agents' pods that the operator has deleted, each as often as the API server said so. Where it could tell nobody,
-/// as the operator was killed meanwhile, it wrote 504 into its log, and the pod is deleted or not: such a request
-/// counts where no other one was answered.
+/// as the operator was killed meanwhile, the API server wrote 504 into its log, and the pod is deleted or not: such a
+/// request counts where no other one was answered.
 fn deletions(requests: &[Request]) -> Vec<&str> {
     let of_agents = |code: u16| {
         requests

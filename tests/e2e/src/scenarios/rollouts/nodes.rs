@@ -46,12 +46,13 @@ fn soaking(
     Ok(canary)
 }
 
-/// Where a replica of the operator runs.
+/// Where a replica of the operator is ready.
 fn operator_nodes(kubectl: &Kubectl) -> anyhow::Result<BTreeSet<String>> {
     let selector = "app.kubernetes.io/name=scope-operator";
     let list = kubectl.json(&["get", "pods", "-n", SYSTEM, "-l", selector])?;
     let pods = list["items"].as_array().into_iter().flatten();
     Ok(pods
+        .filter(|pod| condition(pod, "Ready").is_some_and(|c| c["status"] == "True"))
         .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
         .filter_map(|pod| pod["spec"]["nodeName"].as_str())
         .map(str::to_owned)
@@ -156,10 +157,11 @@ pub(in crate::scenarios) fn reboots(world: &mut World) -> anyhow::Result<()> {
     let before = agents(&kubectl)?;
     patch(&kubectl, &slow("Reboots"))?;
     let canary = soaking(&kubectl, &before)?;
+    let operators = operator_nodes(&kubectl)?;
     let other = before
         .keys()
-        .find(|node| **node != canary)
-        .context("another node")?;
+        .find(|node| **node != canary && operators.iter().any(|left| left != *node))
+        .context("another node whose loss leaves an operator")?;
     world.node(other)?.crash()?;
     await_node(&kubectl, other, false)?;
     world.node(other)?.start()?;

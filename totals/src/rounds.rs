@@ -28,16 +28,18 @@ const FILL: Duration = Duration::from_millis(100);
 /// The holdings, made anew only when something has changed.
 #[derive(Default)]
 struct Looked {
-    /// Of which edition of the census they are.
-    edition: Option<u64>,
+    /// Of which edition of the census they are, and when they were made.
+    of: Option<(u64, Timestamp)>,
     holdings: Arc<Holdings>,
 }
 
 impl Looked {
-    /// Pods that should have gone stop counting by time alone.
-    fn is_fresh(&self, edition: u64, wall: Timestamp) -> bool {
-        let until = self.holdings.until;
-        self.edition == Some(edition) && until.is_none_or(|until| wall <= until)
+    /// Whether they are those of this edition at this time: pods that should have gone stop counting by time alone. A
+    /// clock that was ahead may have made some of them stop too early.
+    fn are_right(&self, edition: u64, wall: Timestamp) -> bool {
+        let until = self.holdings.until.unwrap_or(Timestamp::MAX);
+        let right = |(of, at)| of == edition && (at..=until).contains(&wall);
+        self.of.is_some_and(right)
     }
 }
 
@@ -119,13 +121,13 @@ async fn add_up(exchange: &Arc<Exchange>, term: &Arc<Term>, looked: &mut Looked)
 async fn look(exchange: &Arc<Exchange>, looked: &mut Looked) -> Arc<Holdings> {
     let edition = watch::lock(exchange.census()).edition();
     let wall = Timestamp::now();
-    if !looked.is_fresh(edition, wall) {
+    if !looked.are_right(edition, wall) {
         let census = Arc::clone(exchange.census());
         let survey = move || watch::lock(&census).survey(wall);
         let holdings = blocking(move || survey().holdings()).await;
         if let Some(holdings) = holdings {
             looked.holdings = Arc::new(holdings);
-            looked.edition = Some(edition);
+            looked.of = Some((edition, wall));
         }
     }
     Arc::clone(&looked.holdings)
@@ -153,16 +155,25 @@ mod tests {
     fn holdings_are_good_until_something_changes_or_a_pod_should_be_gone() {
         let second = |second| Timestamp::from_second(second).unwrap();
         let looked = |until| Looked {
-            edition: Some(3),
+            of: Some((3, second(5))),
             holdings: Arc::new(Holdings {
                 until,
                 ..Holdings::default()
             }),
         };
-        assert!(!Looked::default().is_fresh(0, second(0)));
-        assert!(looked(None).is_fresh(3, second(9)));
-        assert!(!looked(None).is_fresh(4, second(9)));
-        assert!(looked(Some(second(9))).is_fresh(3, second(9)));
-        assert!(!looked(Some(second(9))).is_fresh(3, second(10)));
+        assert!(!Looked::default().are_right(0, second(0)));
+        for (until, edition, wall, right) in [
+            (None, 3, 5, true),
+            (None, 3, 900, true),
+            (None, 4, 5, false),
+            // The clock was ahead.
+            (None, 3, 4, false),
+            (Some(9), 3, 9, true),
+            (Some(9), 3, 10, false),
+        ] {
+            let looked = looked(until.map(second));
+            let what = format!("until {until:?}, of {edition} at {wall}");
+            assert_eq!(looked.are_right(edition, second(wall)), right, "{what}");
+        }
     }
 }

@@ -24,13 +24,18 @@ use scope_totals_wire::AUDIENCE;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
 
-/// What is in a cluster that stands still.
+/// What is in a cluster, of which nothing comes and goes.
 pub trait Objects: Send + Sync {
     /// How many there are of a kind, by its name in paths, such as `replicasets`; 0 of a kind that is not
     /// in this cluster.
     fn count(&self, kind: &str) -> usize;
     /// The object with this number, below [`count`](Objects::count), in the list of the kind.
     fn object(&self, kind: &str, number: usize) -> Value;
+    /// An object of the kind as it is after so many changes, of which there is one every second; nothing of a kind
+    /// whose objects stay as they are.
+    fn changed(&self, _kind: &str, _changes: u64) -> Option<Value> {
+        None
+    }
 }
 
 /// A running server.
@@ -52,6 +57,9 @@ const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/scope-system/leases
 const SECRET: &str = "/api/v1/namespaces/scope-system/secrets/scope-totals-authorities";
 const SERVICE: &str = "/api/v1/namespaces/scope-system/services/scope-totals";
 const MAP: &str = "/api/v1/namespaces/scope-plugins/configmaps/scope-totals-ca";
+
+/// From one change of a kind to the next.
+const CHANGE: Duration = Duration::from_secs(1);
 
 /// Kinds whose objects are asked for by name.
 const BY_NAME: [&str; 3] = ["nodes", "namespaces", "replicasets"];
@@ -221,11 +229,10 @@ impl World {
     }
 
     /// One of the service's own objects each time something is written, also between its list and this watch.
-    /// Of the rest nothing changes.
     fn watch(&self, path: &str, query: &HashMap<String, String>) -> Response {
         let Some(path) = named(path, query) else {
-            return Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>())
-                .into_response();
+            let kind = path.rsplit('/').next().unwrap_or_default();
+            return self.watch_all(kind);
         };
         let changed = self.changed.subscribe();
         // What was written between the list and this is an event too.
@@ -246,6 +253,21 @@ impl World {
             }
         });
         Body::from_stream(events.map(|line: Result<String, std::io::Error>| line)).into_response()
+    }
+
+    /// The changes of a kind.
+    fn watch_all(&self, kind: &str) -> Response {
+        let start = (Arc::clone(&self.cluster), kind.to_owned(), 1);
+        let changes = stream::unfold(start, |(cluster, kind, number)| async move {
+            let Some(object) = cluster.changed(&kind, number) else {
+                return std::future::pending().await;
+            };
+            tokio::time::sleep(CHANGE).await;
+            let event = json!({"type": "MODIFIED", "object": object});
+            let line = Ok::<_, std::io::Error>(Bytes::from(format!("{event}\n")));
+            Some((line, (cluster, kind, number + 1)))
+        });
+        Body::from_stream(changes).into_response()
     }
 }
 

@@ -1,5 +1,6 @@
-//! A cluster that stands still: nodes, each with as many pods, every pod of another controller, and each controller
-//! with a Service unless there are none; perhaps with images of their own, too.
+//! A cluster: nodes, each with as many pods, every pod of another controller, and each controller with a Service unless
+//! there are none; perhaps with images of their own, too. One of its pods is to be gone, later and later, so that there
+//! is always something new of pods, as there is in a large cluster, and what is known beforehand of their totals stays.
 
 use scope_totals_wire::{Uid, image_uid};
 use serde_json::{Value, json};
@@ -158,6 +159,15 @@ impl Objects for Cluster {
                 })
             }
         }
+    }
+
+    fn changed(&self, kind: &str, changes: u64) -> Option<Value> {
+        let mut pod = (kind == "pods").then(|| self.object(kind, 0))?;
+        let seconds = jiff::SignedDuration::from_secs(3600 + changes as i64);
+        pod["metadata"]["deletionTimestamp"] =
+            (jiff::Timestamp::now() + seconds).to_string().into();
+        pod["metadata"]["resourceVersion"] = (1 + changes).to_string().into();
+        Some(pod)
     }
 
     fn count(&self, kind: &str) -> usize {

@@ -14,7 +14,7 @@ use totals_bench::{api, service::Service};
 use agents::Outcome;
 use cluster::Cluster;
 
-/// Resident memory of the service, in MiB.
+/// Resident memory of the service, in MiB, also while it makes its lists anew.
 const RESIDENT: f64 = 150.0;
 /// CPUs.
 const CPU: f64 = 0.3;

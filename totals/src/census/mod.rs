@@ -5,6 +5,7 @@ mod behind;
 mod controllers;
 mod images;
 mod listed;
+mod memberships;
 mod namespaces;
 mod places;
 mod seen;
@@ -21,12 +22,14 @@ pub use behind::Behind;
 pub use controllers::{Controllers, Name, WithoutPods};
 pub use images::{Image, Images};
 pub use listed::Listed;
+pub use memberships::{Memberships, Versions};
 pub use namespaces::{NamespaceMark, Namespaces};
-pub use places::{Nodes, Objects, Place, Placed};
+use places::Placed;
+pub use places::{Nodes, Objects, Place};
 pub use seen::{SeenOwner, SeenPod};
 pub use seen_slice::SeenSlice;
 use services::Found;
-pub use services::{Membership, Memberships, Services, Slice};
+pub use services::{Services, Slice};
 
 /// After the time at which a deleted pod was to be gone, it counts for so long: the kubelet may be late. One
 /// on a dead node stays for ever, and its controller has replaced it long ago.
@@ -164,7 +167,8 @@ impl Census {
                 .is_none_or(|until| wall <= until)
                 .then_some(number)
         };
-        let mut placed = Placed::with_room(self.pods.len());
+        let mut placed = Placed::default();
+        placed.make_room(self.pods.len());
         let mut named = images::Named::default();
         let mut until: Option<Timestamp> = None;
         for (_, pod) in self.pods.iter() {
@@ -214,6 +218,7 @@ impl Survey {
         let of = |found| Memberships::new(found, Arc::clone(&nodes));
         let memberships = self.members.map(of);
         let mut placed = self.placed;
+        placed.make_room(memberships.as_ref().map_or(0, Memberships::pods));
         placed.extend(memberships.iter().flat_map(Memberships::places));
         Holdings {
             objects: placed.into(),
@@ -230,8 +235,8 @@ impl Pod {
     /// Until when it counts, if that is known.
     fn counts_until(&self) -> Option<Timestamp> {
         let gone_by = self.gone_by.as_deref()?;
-        // Beyond the end of time no pod is.
-        Some(gone_by.saturating_add(LATE).unwrap_or(Timestamp::MAX))
+        // No time is later than that.
+        Some(gone_by.checked_add(LATE).unwrap_or(Timestamp::MAX))
     }
 }
 
@@ -323,6 +328,17 @@ mod tests {
         assert_eq!(places(&census.holdings(after(31)), set), []);
         assert_eq!(census.holdings(after(30)).until, Some(after(30)));
         assert_eq!(census.holdings(after(31)).until, None);
+        // The next of several, whichever comes first.
+        for (number, seconds) in [(8, 20), (10, 5), (11, 60)] {
+            let mut other = census.pods.get(&uid(9)).unwrap().clone();
+            other.gone_by = Some(after(seconds).into());
+            census.pods.put(uid(number), other);
+        }
+        for (now, count, until) in [(0, 4, 30), (31, 3, 35), (36, 2, 50), (51, 1, 90)] {
+            let holdings = census.holdings(after(now));
+            assert_eq!(places(&holdings, set), [("a", count)]);
+            assert_eq!(holdings.until, Some(after(until)), "at {now}");
+        }
     }
 
     #[test]

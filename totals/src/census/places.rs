@@ -74,7 +74,7 @@ pub struct Objects {
 #[derive(Debug, Default)]
 pub struct Placed {
     numbers: HashMap<Object, u32>,
-    /// One more than the last of these numbers.
+    /// The number of the next object that is new.
     next: u32,
     /// The number of the object and that of the node.
     pods: Vec<(u32, u32)>,
@@ -84,12 +84,9 @@ pub struct Placed {
 const NOWHERE: u32 = u32::MAX;
 
 impl Placed {
-    /// Without having to grow for so many.
-    pub fn with_room(pods: usize) -> Self {
-        Self {
-            pods: Vec::with_capacity(pods),
-            ..Self::default()
-        }
+    /// Has room for so many more, and does not grow to twice its size for them.
+    pub fn make_room(&mut self, pods: usize) {
+        self.pods.reserve_exact(pods);
     }
 
     /// A pod of this object is on the node of that number.
@@ -137,24 +134,29 @@ impl From<Placed> for Objects {
             *object != NOWHERE
         });
         pods.sort_unstable();
-        let on_each = || pods.chunk_by(|one, other| one == other);
-        let mut places = Vec::with_capacity(on_each().count());
-        for together in on_each() {
-            let (object, node) = together[0];
-            places.push(Place {
-                node,
-                pods: together.len() as u32,
-            });
+        // In their own room: there are no more places than pods, so that a place is written where pods were read.
+        let (mut from, mut count) = (0, 0);
+        while let Some(&(object, node)) = pods.get(from) {
+            let together = pods[from..]
+                .iter()
+                .take_while(|pod| **pod == (object, node));
+            let together = together.count();
+            pods[count] = (node, together as u32);
+            from += together;
+            count += 1;
             // The last one stays.
-            ends[object as usize].1 = places.len() as u32;
+            ends[object as usize].1 = count as u32;
         }
+        pods.truncate(count);
+        let place = |(node, pods)| Place { node, pods };
         Self {
             ends,
-            places: places.into(),
+            places: pods.into_iter().map(place).collect(),
         }
     }
 }
 
+#[cfg(test)]
 impl FromIterator<(Object, Place)> for Objects {
     fn from_iter<I: IntoIterator<Item = (Object, Place)>>(found: I) -> Self {
         let mut placed = Placed::default();

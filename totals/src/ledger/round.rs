@@ -10,7 +10,7 @@ use super::{
     reach,
 };
 use crate::{
-    census::{Holdings, Membership, Place},
+    census::{Holdings, Place, Versions},
     time::Moment,
 };
 
@@ -75,8 +75,8 @@ impl Totals {
         let young = |kept: &&Arc<Kept>| kept.sampled().within(reach(interval), now);
         let told = |(node, name): (u32, &Arc<str>)| {
             let kept = reports.get(name).filter(young)?;
-            let services = memberships.map_or(&[][..], |of| of.of(node));
-            Some(Told::new(kept, services))
+            let services = memberships.map(|of| of.versions(node));
+            Some(Told::new(kept, services.unwrap_or_default()))
         };
         let mut nodes: Vec<_> = (0..).zip(holdings.nodes.iter()).map(told).collect();
         let most = holdings.objects.len();
@@ -138,11 +138,11 @@ struct Told<'a> {
     kept: &'a Kept,
     read: usize,
     /// The Services with pods there.
-    services: &'a [Membership],
+    services: Versions<'a>,
 }
 
 impl<'a> Told<'a> {
-    fn new(kept: &'a Kept, services: &'a [Membership]) -> Self {
+    fn new(kept: &'a Kept, services: Versions<'a>) -> Self {
         Self {
             kept,
             read: 0,
@@ -167,11 +167,8 @@ impl<'a> Told<'a> {
             Kind::Image => return part.is_some(),
             _ => return true,
         }
-        let before = |row: &&Membership| row.service < object.uid;
-        self.services = &self.services[self.services.iter().take_while(before).count()..];
-        let row = self.services.first();
-        let version = row.filter(|row| row.service == object.uid);
-        version.is_some_and(|row| Some(row.version) == part.map(|part| part.members))
+        let version = self.services.of(object.uid);
+        version.is_some() && version == part.map(|part| part.members)
     }
 }
 

@@ -2,17 +2,17 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
 };
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Service;
 use proptest::{collection::vec, prelude::*};
-use scope_totals_wire::{Kind, Object};
+use scope_totals_wire::{Kind, MAX_MEMBERS, MAX_SERVICES, Object};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::census::{Census, Images, Maker};
+use crate::census::{Census, Images, Maker, Memberships, Place};
 
 fn uid(group: u8, number: u16) -> Uid {
     let mut bytes = [group; 16];
@@ -108,9 +108,9 @@ fn told(of: &Memberships, node: &str) -> Vec<(u16, Vec<u16>)> {
 
 /// The version of the set of a Service's pods on a node.
 fn version(of: &Memberships, node: &str, service: Uid) -> Option<u64> {
-    let rows = of.of(of.nodes.number(node)?);
-    let row = rows.iter().find(|row| row.service == service)?;
-    Some(row.version)
+    let told = of.told(node, 0, 1).services?;
+    let told = told.iter().find(|one| one.uid == service)?;
+    Some(told.version)
 }
 
 fn memberships(census: &Census) -> Memberships {

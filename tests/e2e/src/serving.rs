@@ -14,6 +14,9 @@ const PERIOD: Duration = Duration::from_millis(200);
 /// A machine with few cores may be late now and then; a gap beyond this could hide a whole outage.
 const LONGEST_GAP: Duration = Duration::from_secs(2);
 
+/// A look asks two sockets within half a second each, and perhaps once more; what is beyond that is a gap, too.
+const LONGEST_LOOK: Duration = Duration::from_secs(4);
+
 /// What a probe says of a plugin whose answer takes too long.
 const LATE: &str = "deadline exceeded";
 
@@ -111,18 +114,27 @@ impl Seen {
         for (name, samples) in &self.nodes {
             ensure!(!samples.is_empty(), "{name} was never looked at");
             let mut away = false;
-            for pair in samples.windows(2) {
-                let gap = pair[1].at.saturating_duration_since(pair[0].ended);
+            let seen_within = |from: Instant, to: Instant, limit: Duration| {
+                let took = to.saturating_duration_since(from);
                 ensure!(
-                    gap.saturating_sub(self.stood_still(pair[0].ended, pair[1].at)) < LONGEST_GAP,
+                    took.saturating_sub(self.stood_still(from, to)) < limit,
                     "{name} was not looked at for {:.1} s",
-                    gap.as_secs_f64()
+                    took.as_secs_f64()
                 );
+                Ok(())
+            };
+            for pair in samples.windows(2) {
+                seen_within(pair[0].ended, pair[1].at, LONGEST_GAP)?;
             }
             for sample in samples {
+                seen_within(sample.at, sample.ended, LONGEST_LOOK)?;
+                // Away from the begin of a look on, and back when there was an answer.
                 if away == sample.serving {
                     away = !away;
-                    changes.push((sample.at, if away { 1 } else { -1 }));
+                    changes.push(match away {
+                        true => (sample.at, 1),
+                        false => (sample.ended, -1),
+                    });
                 }
             }
         }
@@ -136,8 +148,8 @@ impl Seen {
         Ok(most.unsigned_abs())
     }
 
-    /// For how long at a stretch no look at any node began or ended within this time: then none of these threads ran, as
-    /// on a machine that stands still, and what is looked at with it.
+    /// For how long at a stretch no look at any node began or ended within this time, as on a machine that stands still,
+    /// and what is looked at with it.
     fn stood_still(&self, from: Instant, to: Instant) -> Duration {
         let all = self.nodes.iter().flat_map(|(_, samples)| samples);
         let moments = all.flat_map(|sample| [sample.at, sample.ended]);
@@ -195,14 +207,24 @@ mod tests {
 
     #[test]
     fn a_gap_is_no_proof() {
-        let mut seen = seen(&["++++", "++++++++++++++++"]);
+        let mut seen = seen(&["++++", &"+".repeat(60)]);
         seen.nodes[0].1[3].at += LONGEST_GAP + PERIOD;
         assert!(seen.most_away().is_err());
-        // That of a look is its answer's.
+        // That of a look is its answer's, but for no longer than answers take.
         seen.nodes[0].1[2].ended += LONGEST_GAP;
         assert_eq!(seen.most_away().unwrap(), 0);
+        seen.nodes[0].1[3].ended = seen.nodes[0].1[3].at + LONGEST_LOOK + PERIOD;
+        assert!(seen.most_away().is_err());
         seen.nodes[0].1.clear();
         assert!(seen.most_away().is_err());
+    }
+
+    #[test]
+    fn who_is_back_is_so_from_the_answer_on() {
+        let mut seen = seen(&["+-++++", "++++--"]);
+        assert_eq!(seen.most_away().unwrap(), 1);
+        seen.nodes[0].1[2].ended = seen.nodes[0].1[5].at;
+        assert_eq!(seen.most_away().unwrap(), 2);
     }
 
     #[test]

@@ -99,8 +99,8 @@ pub(super) fn by_click(world: &mut World) -> anyhow::Result<()> {
         .ok(&["delete", "namespace", NAMESPACE, "--wait=false"])?;
     set_suspended(world, USUAL, false)?;
     await_ready(&world.kubectl, USUAL, SOON)?;
-    gone?;
-    result
+    result?;
+    gone
 }
 
 fn click(

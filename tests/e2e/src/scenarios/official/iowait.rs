@@ -2,7 +2,7 @@
 //! from the disk past all caches.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 
@@ -14,7 +14,7 @@ use crate::world::World;
 const SPAN: Duration = Duration::from_secs(20);
 
 /// The agent looks so often while it is asked.
-const SECOND: Duration = Duration::from_secs(1);
+const SECOND: f64 = 1.0;
 
 /// The seconds of the agent and ours do not begin at the same instant: a twentieth may be another one.
 const SLACK: f64 = 6.0;
@@ -32,12 +32,14 @@ fn measure(world: &mut World, reader: &mut Reader) -> anyhow::Result<()> {
     let id = format!("{NODE};<host>");
     let (mut waits, mut idles) = (Vec::new(), Vec::new());
     // The agent's first sample that is compared is of a second that began after the reader, too.
-    let reading = Instant::now();
+    let reading = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
     await_some("a sample of while it reads", SPAN, || {
-        let age = world.hear(NODE)?.age().context("a sample")?;
-        Ok(match age + SECOND < reading.elapsed() {
+        let heard = world.hear(NODE)?;
+        let host = heard.node("Host", &id).context("the host")?;
+        let (at, _) = host.timed("iowait").context("iowait")?;
+        Ok(match at > reading + SECOND {
             true => Ok(()),
-            false => Err(format!("one {age:?} old")),
+            false => Err(format!("one of {:.1} s after its start", at - reading)),
         })
     })?;
     let before = times()?;

@@ -12,7 +12,7 @@ use scope_totals_wire::{Kind, MAX_MEMBERS, MAX_SERVICES, Object};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::census::{Census, Images, Maker, Memberships, Place};
+use crate::census::{Census, Images, Maker, Memberships, Place, Versions};
 
 fn uid(group: u8, number: u16) -> Uid {
     let mut bytes = [group; 16];
@@ -63,11 +63,14 @@ fn slice_of(endpoints: &Value) -> Value {
     })
 }
 
+/// In the order of their names, which are their numbers.
+const NODES: [&str; 2] = ["a", "b"];
+
 /// What is known with these slices, of a cluster with pods 1 to 3 on the node `a`, 4 and 5 on `b`, and the Services
 /// `web` and `api` of the namespace `shop`.
 fn census(slices: &[Value]) -> Census {
     let mut census = Census::default();
-    for node in ["a", "b"] {
+    for node in NODES {
         census.nodes.put(node.into(), ());
     }
     for number in 1..=5 {
@@ -106,11 +109,10 @@ fn told(of: &Memberships, node: &str) -> Vec<(u16, Vec<u16>)> {
         .collect()
 }
 
-/// The version of the set of a Service's pods on a node.
-fn version(of: &Memberships, node: &str, service: Uid) -> Option<u64> {
-    let told = of.told(node, 0, 1).services?;
-    let told = told.iter().find(|one| one.uid == service)?;
-    Some(told.version)
+/// The versions of the sets of pods on a node, as a round reads them.
+fn versions<'a>(of: &'a Memberships, node: &str) -> Versions<'a> {
+    let number = NODES.iter().position(|name| *name == node).unwrap();
+    of.versions(number as u32)
 }
 
 fn memberships(census: &Census) -> Memberships {
@@ -267,6 +269,42 @@ fn a_service_of_whose_pods_not_all_can_be_told_has_no_total() {
     assert_eq!((of.services(), of.left_out()), (0, 1));
 }
 
+/// Slices come in any order, and Services in that of their UIDs.
+#[test]
+fn a_service_that_cannot_be_told_takes_no_other_with_it() {
+    let mut census = census(&[]);
+    for (number, service) in [(1, 7), (2, 3), (3, 9), (4, 5)] {
+        let name = Name {
+            namespace: "some".into(),
+            name: format!("s-{service}").into(),
+        };
+        census
+            .services
+            .names
+            .put(name.clone(), uid(SERVICES, service));
+        let slice = Slice {
+            service: name,
+            namespace: shop(),
+            owner: None,
+            pods: (service != 3).then(|| [uid(PODS, 1)].into()),
+        };
+        census.services.slices.put(uid(SLICES, number), slice);
+    }
+    let of = memberships(&census);
+    assert_eq!(told(&of, "a"), [(5, vec![1]), (7, vec![1]), (9, vec![1])]);
+    assert_eq!((of.services(), of.left_out()), (3, 1));
+}
+
+/// Replicas of two releases tell an agent of one cluster, and each has to know the list of the other.
+#[test]
+fn versions_are_those_of_every_release() {
+    let of = memberships(&census(&[slice_of(&json!([endpoint(1), endpoint(2)]))]));
+    let told = of.told("a", 0, 1);
+    let set = told.services.unwrap()[0].version;
+    let versions = (7_304_034_247_958_426_636, 15_996_726_261_461_431_794);
+    assert_eq!((told.version, set), versions);
+}
+
 #[test]
 fn pods_that_do_not_count_do_not_count_here() {
     let slice = slice_of(&json!([endpoint(1), endpoint(2), endpoint(4)]));
@@ -391,7 +429,12 @@ fn a_list_has_bounds_and_what_is_beyond_them_is_told_nowhere() {
     assert_eq!(told(&of, "a").len(), MAX_SERVICES);
     assert_eq!(of.left_out(), 3);
     assert_eq!(of.services(), MAX_SERVICES);
-    assert_eq!(version(&of, "a", uid(SERVICES, 10 + many - 1)), None);
+    let mut versions = versions(&of, "a");
+    for number in 10..10 + many {
+        let is_told = number < 10 + MAX_SERVICES as u16;
+        let version = versions.of(uid(SERVICES, number));
+        assert_eq!(version.is_some(), is_told, "{number}");
+    }
 
     let mut census = self::census(&[]);
     for number in 0..MAX_MEMBERS as u16 {
@@ -472,8 +515,14 @@ proptest! {
                 }
                 prop_assert_eq!(&told(&of, node), &wanted);
                 let list = of.told(node, 0, 1);
+                let (mut every, mut some) = (versions(&of, node), versions(&of, node));
+                for service in (0..4).map(|service| uid(SERVICES, service)) {
+                    let mut told = list.services.iter().flatten();
+                    let told = told.find(|one| one.uid == service);
+                    prop_assert_eq!(every.of(service), told.map(|one| one.version));
+                }
                 for one in list.services.unwrap() {
-                    prop_assert_eq!(version(&of, node, one.uid), Some(one.version));
+                    prop_assert_eq!(some.of(one.uid), Some(one.version));
                     prop_assert!(one.version > 0);
                     let known = sets.entry(one.version).or_insert_with(|| one.pods.clone());
                     prop_assert_eq!(known, &one.pods);

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -51,6 +51,7 @@ struct World {
     /// What the service itself reads and writes, by path.
     own: Arc<Mutex<BTreeMap<String, Value>>>,
     changed: watch::Sender<u64>,
+    began: Instant,
 }
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/scope-system/leases/scope-totals";
@@ -82,6 +83,7 @@ pub fn serve(cluster: Arc<dyn Objects>) -> anyhow::Result<Server> {
         cluster,
         own: Arc::new(Mutex::new(own)),
         changed: watch::Sender::new(1),
+        began: Instant::now(),
     };
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
@@ -257,15 +259,16 @@ impl World {
 
     /// The changes of a kind.
     fn watch_all(&self, kind: &str) -> Response {
-        let start = (Arc::clone(&self.cluster), kind.to_owned(), 1);
-        let changes = stream::unfold(start, |(cluster, kind, number)| async move {
-            let Some(object) = cluster.changed(&kind, number) else {
+        let start = (self.clone(), kind.to_owned());
+        let changes = stream::unfold(start, |(world, kind)| async move {
+            tokio::time::sleep(CHANGE).await;
+            let changes = 1 + world.began.elapsed().as_secs() / CHANGE.as_secs();
+            let Some(object) = world.cluster.changed(&kind, changes) else {
                 return std::future::pending().await;
             };
-            tokio::time::sleep(CHANGE).await;
             let event = json!({"type": "MODIFIED", "object": object});
             let line = Ok::<_, std::io::Error>(Bytes::from(format!("{event}\n")));
-            Some((line, (cluster, kind, number + 1)))
+            Some((line, (world, kind)))
         });
         Body::from_stream(changes).into_response()
     }

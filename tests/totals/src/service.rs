@@ -100,6 +100,15 @@ impl Service {
         ))
     }
 
+    /// Counts what is resident at most from now on.
+    pub fn forget_peak(&self) -> anyhow::Result<()> {
+        // proc(5): 5 sets it to what is resident now.
+        Ok(fs::write(
+            format!("/proc/{}/clear_refs", self.child.id()),
+            "5",
+        )?)
+    }
+
     /// Resident MiB, now and at most.
     pub fn resident(&self) -> anyhow::Result<(f64, f64)> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;

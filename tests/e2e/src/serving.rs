@@ -117,7 +117,7 @@ impl Seen {
             let seen_within = |from: Instant, to: Instant, limit: Duration| {
                 let took = to.saturating_duration_since(from);
                 ensure!(
-                    took.saturating_sub(self.stood_still(from, to)) < limit,
+                    took < limit || took.saturating_sub(self.stood_still(from, to)) < limit,
                     "{name} was not looked at for {:.1} s",
                     took.as_secs_f64()
                 );

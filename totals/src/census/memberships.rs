@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use scope_totals_wire::{self as wire, Kind, MAX_MEMBERS, MAX_SERVICES, Members, Object, Uid};
 
 use super::{
-    Nodes, Place,
+    Nodes, Place, places,
     services::{Found, Member},
 };
 
@@ -83,10 +83,7 @@ fn put_in_order(found: &mut Found) {
     let services = std::mem::take(&mut found.services);
     let mut numbered: Vec<(Uid, u32)> = services.into_iter().zip(0..).collect();
     numbered.sort_unstable();
-    let mut ranks = vec![0; numbered.len()];
-    for ((_, number), rank) in numbered.iter().zip(0..) {
-        ranks[*number as usize] = rank;
-    }
+    let ranks = places::ranks(&numbered, numbered.len() as u32);
     let rank = |number: u32| ranks[number as usize];
     for member in &mut found.members {
         member.service = rank(member.service);

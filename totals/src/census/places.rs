@@ -80,8 +80,17 @@ pub struct Placed {
     pods: Vec<(u32, u32)>,
 }
 
-/// Of an object that is left out.
+/// Of what is left out.
 const NOWHERE: u32 = u32::MAX;
+
+/// By its number below `next`, the place of each thing among those that are in order.
+pub(super) fn ranks<T>(in_order: &[(T, u32)], next: u32) -> Vec<u32> {
+    let mut ranks = vec![NOWHERE; next as usize];
+    for ((_, number), rank) in in_order.iter().zip(0..) {
+        ranks[*number as usize] = rank;
+    }
+    ranks
+}
 
 impl Placed {
     /// Has room for so many more, and does not grow to twice its size for them.
@@ -125,10 +134,7 @@ impl From<Placed> for Objects {
         } = placed;
         let mut ends: Box<[(Object, u32)]> = numbers.into_iter().collect();
         ends.sort_unstable();
-        let mut ranks = vec![NOWHERE; next as usize];
-        for ((_, number), rank) in ends.iter().zip(0..) {
-            ranks[*number as usize] = rank;
-        }
+        let ranks = ranks(&ends, next);
         pods.retain_mut(|(object, _)| {
             *object = ranks[*object as usize];
             *object != NOWHERE

@@ -35,7 +35,7 @@ pub(super) const PART: f64 = 0.05;
 /// What a single total may differ by: it is of a few seconds, in which each of the processes gets its part of
 /// CPU now a little sooner and now a little later.
 const SINGLE_PART: f64 = 0.25;
-/// A total is right so long after a change.
+/// A total is right so long after a change, and after the last pod that comes by it runs.
 const RIGHT_WITHIN: Duration = Duration::from_secs(15);
 /// The kubelet looks at a container every 10 to 15 s; so long lies between the first reading and the last.
 pub(super) const LONG: f64 = 25.0;
